@@ -1,0 +1,108 @@
+"""``selar-local doctor``: what this build can do, and whether a model can be fed vectors."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+
+from selar_local._version import __version__
+from selar_local.catalog import bundled_models, resolve
+from selar_local.cli.display import Display
+from selar_local.cli.options import chosen, config_options
+from selar_local.config import EngineConfig
+
+__all__ = ["doctor"]
+
+_HOW_TO_OFFLOAD = {
+    "linux": 'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python '
+    '"llama-cpp-python=={version}" (NVIDIA; -DGGML_VULKAN=on or -DGGML_HIP=on for others)',
+    "win32": "set CMAKE_ARGS=-DGGML_CUDA=on, then pip install --force-reinstall --no-cache-dir --no-binary "
+    'llama-cpp-python "llama-cpp-python=={version}" (NVIDIA; -DGGML_VULKAN=on for others)',
+    "darwin": 'CMAKE_ARGS="-DGGML_METAL=on" pip install --force-reinstall --no-cache-dir --no-binary '
+    'llama-cpp-python "llama-cpp-python=={version}"',
+}
+
+
+@click.command()
+@click.argument("model", required=False)
+@config_options(EngineConfig)
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object")
+def doctor(model: str | None, as_json: bool, **values: Any) -> int:
+    """Versions, backends and devices; with MODEL its facts and the injection check, measured now."""
+    report = _machine()
+    if model is not None:
+        report["model"] = _model(model, EngineConfig(**chosen(EngineConfig, values)))
+        report["injection_max_abs_diff"] = report["model"]["injection_max_abs_diff"]
+    if as_json:
+        click.echo(json.dumps(report, ensure_ascii=False))
+    else:
+        _print(report)
+    return 0
+
+
+def _machine() -> dict[str, Any]:
+    from selar_local.llama import library
+
+    library.start()
+    offload = library.can_offload()
+    report: dict[str, Any] = {
+        "selar_local": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "llama_cpp_python": library.binding_version,
+        "numpy": _version("numpy"),
+        "gguf": _version("gguf"),
+        "huggingface_hub": _version("huggingface-hub"),
+        "gpu_offload": offload,
+        "devices": library.backend_devices(),
+        "system_info": library.system_info(),
+        "bundled_models": {name: path and str(path) for name, path in bundled_models().items()},
+    }
+    if not offload:
+        how = _HOW_TO_OFFLOAD.get(sys.platform, _HOW_TO_OFFLOAD["linux"])
+        report["gpu_hint"] = how.format(version=library.binding_version)
+    return report
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _model(model: str, config: EngineConfig) -> dict[str, Any]:
+    from selar_local.engine.engine import Engine
+
+    path = resolve(model, progress=sys.stderr.isatty())
+    with (
+        Display().progress(f"loading {path.name}") as report,
+        Engine(path, config, on_progress=report, check_again=True) as engine,
+    ):
+        return engine.info.as_dict()
+
+
+def _print(report: dict[str, Any]) -> None:
+    model = report.pop("model", None)
+    hint = report.pop("gpu_hint", None)
+    report.pop("injection_max_abs_diff", None)
+    for device in report.pop("devices"):
+        memory = f", {device['memory_total'] / 2**30:.1f} GiB" if device["memory_total"] else ""
+        click.echo(f"device: {device['name']}: {device['description']} ({device['type']}{memory})")
+    for name, path in report.pop("bundled_models").items():
+        click.echo(f"bundled model {name}: {path or 'not installed (extra demo)'}")
+    for name, value in report.items():
+        click.echo(f"{name}: {value if value is not None else 'not installed'}")
+    if hint:
+        click.echo(f"This build computes on the CPU only. To use a GPU: {hint}")
+    if model:
+        click.echo("")
+        for name, value in model.items():
+            click.echo(f"{name}: {value}")
+        verdict = "exact" if model["injection_max_abs_diff"] == 0 else "within tolerance"
+        click.echo(f"injection check: {verdict}: a token fed as its embedding row gives the same logits")

@@ -1,0 +1,140 @@
+"""Options and their only defaults. The CLI's flags and the API's keywords derive from these classes.
+
+Each field carries ``help`` and, where llama.cpp has a name for it, the ``flags`` of the command line.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from selar_local.errors import OptionError
+
+__all__ = ["CACHE_TYPES", "EngineConfig", "GenerationConfig", "SamplingConfig", "from_mapping", "require"]
+
+T = TypeVar("T")
+
+#: KV cache types llama.cpp accepts on its command line, with their ggml_type numbers.
+CACHE_TYPES: dict[str, int] = {
+    "f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2, "q4_1": 3, "iq4_nl": 20, "q5_0": 6, "q5_1": 7,
+}  # fmt: skip
+FLASH_ATTN = ("on", "off", "auto")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `OptionError` with `message` unless `condition` holds."""
+    if not condition:
+        raise OptionError(message)
+
+
+def number(name: str, value: Any, low: float, high: float = math.inf) -> None:
+    """Require a finite number (no bool) with ``low <= value <= high``."""
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    require(plain and math.isfinite(value), f"{name} must be a finite number, not {value!r}")
+    bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+    require(low <= value <= high, f"{name} must be {bounds}, not {value:g}")
+
+
+def whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> None:
+    """Require a whole number with ``low <= value <= high``."""
+    require(
+        isinstance(value, int) and not isinstance(value, bool),
+        f"{name} must be a whole number, not {value!r}",
+    )
+    number(name, value, low, high)
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Build the dataclass `cls` from `values`; an unknown key is an `OptionError` that lists the known ones."""
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            options = ", ".join(known) or "none"
+            raise OptionError(f"unknown option {name!r} for {cls.__name__} (known: {options})")
+    return cls(**values)
+
+
+def opt(default: Any, help_text: str, *flags: str, **more: Any) -> Any:
+    """A dataclass field with its help text and command-line flags."""
+    return field(default=default, metadata={"help": help_text, "flags": flags, **more})
+
+
+def default_threads() -> int:
+    """Physical cores, as far as they can be told: llama.cpp slows down on hyper-threads."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable if usable <= 4 else max(4, usable // 2)
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How llama.cpp opens the model. Names and values are llama.cpp's own."""
+
+    ctx_size: int = opt(4096, "context size in tokens (0: as trained)", "-c", "--ctx-size")
+    gpu_layers: int = opt(-1, "layers to put on the GPU (-1: all; ignored by a CPU build)", "-ngl", "--gpu-layers")
+    threads: int | None = opt(None, "CPU threads (default: the physical cores)", "-t", "--threads")
+    cache_type_k: str = opt("f16", "KV cache type for K", "-ctk", "--cache-type-k", choices=tuple(CACHE_TYPES))
+    cache_type_v: str = opt("f16", "KV cache type for V", "-ctv", "--cache-type-v", choices=tuple(CACHE_TYPES))
+    flash_attn: str = opt("auto", "flash attention", "-fa", "--flash-attn", choices=FLASH_ATTN)
+    batch_size: int = opt(512, "prompt tokens per chunk", "-b", "--batch-size")
+    mmap: bool = opt(True, "map the model file into memory", "--mmap/--no-mmap")
+    mlock: bool = opt(False, "keep the model in RAM", "--mlock/--no-mlock")
+    repack: bool | None = opt(
+        None,
+        "repack weights for the CPU (default: on, but off where the build uses AMX)",
+        "--repack/--no-repack",
+    )
+    check_tensors: bool = opt(False, "scan the weights for invalid numbers while loading", "--check-tensors")
+    parallel: int = opt(1, "sequences decoded together", "-np", "--parallel", cli=False)
+
+    def __post_init__(self) -> None:
+        whole("ctx_size", self.ctx_size, 0)
+        whole("gpu_layers", self.gpu_layers, -1)
+        if self.threads is not None:
+            whole("threads", self.threads, 1, 512)
+        for name in ("cache_type_k", "cache_type_v"):
+            value = getattr(self, name)
+            require(value in CACHE_TYPES, f"{name} must be one of {', '.join(CACHE_TYPES)}, not {value!r}")
+        require(self.flash_attn in FLASH_ATTN, f"flash_attn must be on, off or auto, not {self.flash_attn!r}")
+        whole("batch_size", self.batch_size, 1, 1 << 16)
+        whole("parallel", self.parallel, 1, 256)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """The filtered distribution, in this order: temperature, top-k, top-p, min-p. Defaults are the paper's."""
+
+    temperature: float = opt(0.6, "divides the logits; 0 means greedy (cot only)", "--temperature", "--temp")
+    top_k: int = opt(20, "keep the k largest logits (0: all)", "--top-k")
+    top_p: float = opt(0.95, "nucleus sampling (1: off)", "--top-p")
+    min_p: float = opt(0.0, "keep tokens of at least this share of the largest probability", "--min-p")
+    greedy: bool = opt(False, "take the most probable token instead of drawing one", "--greedy")
+    seed: int | None = opt(None, "seed of the draws (default: a random one)", "-s", "--seed")
+
+    def __post_init__(self) -> None:
+        number("temperature", self.temperature, 0, 100)
+        whole("top_k", self.top_k, 0)
+        number("top_p", self.top_p, 0, 1)
+        require(self.top_p > 0, "top_p must be above 0")
+        number("min_p", self.min_p, 0, 1)
+        if self.seed is not None:
+            whole("seed", self.seed, 0, 2**63 - 1)
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """When a generation ends, besides the model's own end-of-generation tokens."""
+
+    max_tokens: int | None = opt(
+        None, "most tokens to generate (default: until the context is full)", "-n", "--max-tokens"
+    )
+    stop: tuple[str, ...] = opt((), "end the text before this string (may be given several times)", "--stop")
+
+    def __post_init__(self) -> None:
+        if self.max_tokens is not None:
+            whole("max_tokens", self.max_tokens, 0)
+        require(not isinstance(self.stop, str), "stop must be a sequence of strings")
+        object.__setattr__(self, "stop", tuple(self.stop))
+        require(all(isinstance(s, str) and s for s in self.stop), "a stop string must not be empty")

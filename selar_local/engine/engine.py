@@ -1,0 +1,287 @@
+"""The engine: one opened model, one worker thread that owns llama.cpp, any number of callers."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Many
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any
+
+from selar_local.chat import ChatTemplate
+from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig, from_mapping, require
+from selar_local.engine.events import Result
+from selar_local.engine.loop import DecodeLoop
+from selar_local.engine.sequence import Request, Sequence
+from selar_local.engine.stream import Stream
+from selar_local.errors import EngineClosed, OptionError, PromptTooLong
+from selar_local.llama.runtime import LlamaRuntime
+from selar_local.methods import DEFAULT_METHOD, Method, method_class
+from selar_local.thinking import TAGS
+
+__all__ = ["Engine", "ModelInfo"]
+
+logger = logging.getLogger("selar_local.engine")
+
+Messages = Many[Mapping[str, Any]]
+_open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Facts about the opened model. Sizes in bytes; injection_max_abs_diff in logits."""
+
+    path: str
+    architecture: str
+    description: str
+    size: int
+    n_params: int
+    n_vocab: int
+    n_embd: int
+    n_ctx_train: int
+    ctx_size: int
+    embedding_type: str
+    input_scale: float
+    mrope: bool
+    chat_template: bool
+    threads: int
+    injection_max_abs_diff: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The facts under their names."""
+        return asdict(self)
+
+
+class Engine:
+    """A model ready to generate. Thread-safe. Open with `selar_local.load`, close with `close` or ``with``."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        config: EngineConfig | None = None,
+        *,
+        on_progress: Callable[[float], None] | None = None,
+        check_again: bool = False,
+    ) -> None:
+        """Open the GGUF file at `path`; `on_progress` gets the loaded share, 0 to 1, in this thread.
+
+        check_again: measure the injection check even where its result is cached.
+
+        Raises ModelNotFound, ModelFileError, UnsupportedModel.
+        """
+        self.config = config or EngineConfig()
+        self._runtime = LlamaRuntime(Path(path), self.config, on_progress, check_again)
+        self._runtime.model.show_as_text([tag for pair in TAGS for tag in pair])
+        self._vocabulary_lock = threading.Lock()
+        self._closed = threading.Event()
+        self._loop = DecodeLoop(self._runtime, self.config.parallel, self._closed.is_set)
+        self._inbox: SimpleQueue[Sequence | None] = SimpleQueue()
+        self.info = self._facts()
+        self._template = self._load_template()
+        self._worker = threading.Thread(target=self._work, name=f"selar-local {self.info.path}", daemon=True)
+        self._worker.start()
+        _open_engines.add(self)
+
+    def _facts(self) -> ModelInfo:
+        model, table = self._runtime.model, self._runtime.table
+        return ModelInfo(
+            path=str(model.path),
+            architecture=model.gguf.architecture,
+            description=model.description(),
+            size=model.gguf.file_size,
+            n_params=model.n_params(),
+            n_vocab=model.n_vocab,
+            n_embd=model.n_embd,
+            n_ctx_train=model.n_ctx_train,
+            ctx_size=self._runtime.capacity,
+            embedding_type=table.type_name,
+            input_scale=float(table.scale),
+            mrope=model.mrope,
+            chat_template=model.chat_template() is not None,
+            threads=model.threads,
+            injection_max_abs_diff=self._runtime.injection_max_abs_diff,
+        )
+
+    def _load_template(self) -> ChatTemplate:
+        source = self._runtime.model.chat_template()
+        if source is None:
+            return ChatTemplate.chatml()
+        special = self._runtime.model.special_text
+        return ChatTemplate(source, bos_token=special("bos"), eos_token=special("eos"))
+
+    # -- the caller's side --------------------------------------------------------------------
+
+    def stream(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        system: str | None = None,
+        raw: bool = False,
+        thinking: bool | None = None,
+        method: Method | str | None = None,
+        on_prefill: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Generate; returns an iterator of `TokenEvent`s at once, while the worker computes.
+
+        Give `prompt` (one user turn) or `messages` (``[{"role": .., "content": ..}]``). They go through the
+        model's chat template, unless `raw`: then `prompt` is continued as it is, special tokens in it parsed.
+        thinking: passed to templates that know it. method: an instance such as ``Selar(tau=0.4)`` or a name.
+        on_prefill: called with (done, total) prompt tokens, in the thread that iterates.
+        options: the fields of `SamplingConfig` and `GenerationConfig` (temperature, top_k, top_p, min_p,
+        greedy, seed, max_tokens, stop).
+
+        Raises OptionError, PromptTooLong, TemplateError, EngineClosed here; DecodeError from the iteration.
+        """
+        chosen = self._method(method)
+        sampling, generation = self._options(chosen, options)
+        text = self._prompt_text(prompt, messages, system, raw, thinking)
+        request = Request(
+            prompt=self._tokens(text),
+            method=chosen,
+            sampling=sampling,
+            generation=generation,
+            prompt_tail="" if raw else text[-64:],
+            split_thinking=not raw,
+        )
+        with self._vocabulary_lock:
+            self._check_open()
+            sequence = Sequence(request, self._runtime.model)
+            self._inbox.put(sequence)
+        return Stream(sequence, self._worker.is_alive, on_prefill)
+
+    def generate(self, prompt: str | None = None, **options: Any) -> Result:
+        """Generate to the end and return the `Result`. Same arguments and errors as `stream`."""
+        with self.stream(prompt, **options) as stream:
+            for _ in stream:
+                pass
+        return stream.result
+
+    def render(self, messages: Messages, *, thinking: bool | None = None, add_generation_prompt: bool = True) -> str:
+        """The prompt text the model's chat template makes of `messages`. Raises TemplateError."""
+        return self._template.render(messages, thinking=thinking, add_generation_prompt=add_generation_prompt)
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Token ids of a prompt: special tokens parsed, BOS added where the file asks for it."""
+        with self._vocabulary_lock:
+            self._check_open()
+            return tuple(self._runtime.model.prompt_tokens(text))
+
+    def close(self) -> None:
+        """Stop what runs, free the model. Idempotent; callable from any thread."""
+        self._closed.set()
+        self._inbox.put(None)
+        if threading.current_thread() is not self._worker:
+            self._worker.join()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise EngineClosed("the engine is closed")
+
+    @staticmethod
+    def _method(method: Method | str | None) -> Method:
+        if isinstance(method, Method):
+            return method
+        return method_class(method or DEFAULT_METHOD)()
+
+    @staticmethod
+    def _options(method: Method, options: Mapping[str, Any]) -> tuple[SamplingConfig, GenerationConfig]:
+        names = {f.name for f in fields(GenerationConfig)}
+        known = names | {f.name for f in fields(SamplingConfig)}
+        for name in options:
+            if name not in known:
+                raise OptionError(f"unknown option {name!r} (known: {', '.join(sorted(known))})")
+        generation = from_mapping(GenerationConfig, {k: v for k, v in options.items() if k in names})
+        sampling = from_mapping(SamplingConfig, {k: v for k, v in options.items() if k not in names})
+        require(
+            sampling.temperature > 0 or not method.feeds_vectors,
+            f"temperature 0 leaves {method.name} nothing to mix: use greedy, which keeps the temperature for the gate",
+        )
+        return sampling, generation
+
+    def _prompt_text(
+        self,
+        prompt: str | None,
+        messages: Messages | None,
+        system: str | None,
+        raw: bool,
+        thinking: bool | None,
+    ) -> str:
+        require((prompt is None) != (messages is None), "give either a prompt or messages")
+        if raw:
+            require(prompt is not None and system is None, "raw takes a prompt, without messages or system")
+            return prompt or ""
+        turns: list[Mapping[str, Any]] = list(messages or [])
+        if system is not None:
+            turns.insert(0, {"role": "system", "content": system})
+        if prompt is not None:
+            turns.append({"role": "user", "content": prompt})
+        return self.render(turns, thinking=thinking)
+
+    def _tokens(self, text: str) -> tuple[int, ...]:
+        tokens = self.tokenize(text)
+        require(len(tokens) > 0, "the prompt is empty")
+        if len(tokens) > self._runtime.capacity:
+            raise PromptTooLong(
+                f"the prompt has {len(tokens)} tokens, the context holds {self._runtime.capacity}: "
+                f"shorten it or raise the context size (trained for {self.info.n_ctx_train})"
+            )
+        return tokens
+
+    # -- the worker's side --------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while not self._closed.is_set():
+                self._receive()
+                self._loop.step()
+        except Exception as error:
+            logger.exception("the engine's worker failed")
+            self._closed.set()
+            self._loop.abandon(error)
+        finally:
+            self._shut_down()
+
+    def _receive(self) -> None:
+        """Take what callers sent; sleep while there is nothing to do."""
+        try:
+            while True:
+                sequence = self._inbox.get() if self._loop.idle else self._inbox.get_nowait()
+                if sequence is None:
+                    return
+                self._loop.waiting.append(sequence)
+        except Empty:
+            return
+
+    def _shut_down(self) -> None:
+        with self._vocabulary_lock:
+            closed = EngineClosed("the engine was closed")
+            while not self._inbox.empty():
+                sequence = self._inbox.get()
+                if sequence is not None:
+                    sequence.finish("error", closed)
+            self._loop.abandon(closed)
+            self._runtime.close()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Free every model before the interpreter goes: llama.cpp's threads must not outlive it."""
+    for engine in list(_open_engines):
+        engine.close()

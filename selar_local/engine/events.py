@@ -1,0 +1,76 @@
+"""What a generation reports: one `TokenEvent` a step, a `Result` at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["FINISH_REASONS", "Result", "Timings", "TokenEvent", "Usage"]
+
+FINISH_REASONS = ("stop", "length", "cancelled", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One generated token, the ending one included.
+
+    text: what this step adds to the answer (``""`` while half a character or a possible stop string is
+    held back). thinking: the same for the thinking before the answer. entropy: normalised to [0, 1] as
+    the method uses it, None where it uses none. explored: the next input is not a plain token.
+    top: the candidates ``(id, probability)`` in the filtered distribution, zeros included.
+    """
+
+    index: int
+    token: int
+    text: str
+    thinking: str
+    entropy: float | None
+    explored: bool
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counts of tokens (the ending token included) and of exploration steps."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    explored_steps: int
+
+    @property
+    def explored_share(self) -> float:
+        """Exploration steps as a share of all steps, 0 to 1."""
+        return self.explored_steps / self.completion_tokens if self.completion_tokens else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds spent on the prompt and on the tokens after the first logits."""
+
+    prefill_seconds: float
+    decode_seconds: float
+    tokens: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Generated tokens per second of decoding, the prompt left out."""
+        return self.tokens / self.decode_seconds if self.decode_seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished generation.
+
+    finish_reason: ``stop`` (the model ended it, or a stop string), ``length`` (max_tokens, or the context
+    is full: `context_full`), ``cancelled`` or ``error``. mean_entropy: of the steps that have one, else None.
+    """
+
+    text: str
+    thinking: str
+    finish_reason: str
+    usage: Usage
+    timings: Timings
+    mean_entropy: float | None = None
+    context_full: bool = False
+    stop_string: str | None = None
+    seed: int = 0
+    tokens: tuple[int, ...] = field(default=(), repr=False)

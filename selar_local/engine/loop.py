@@ -1,0 +1,135 @@
+"""The one decode loop: advances all running sequences by a step. Everything else is a consumer of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Sequence as Many
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from selar_local.engine.sequence import Sequence
+from selar_local.errors import DecodeError, SelarError
+from selar_local.llama.context import Aborted, ContextFull
+from selar_local.llama.runtime import Feed
+
+__all__ = ["DecodeLoop", "Runtime"]
+
+
+class Runtime(Protocol):
+    """What the loop needs of a model: `LlamaRuntime`, or a scripted fake in the tests."""
+
+    capacity: int
+    batch_size: int
+
+    def prefill(
+        self, sequence: int, position: int, ids: Many[int], last: bool, cancelled: Callable[[], bool]
+    ) -> npt.NDArray[np.float32] | None:
+        """Decode a chunk of a prompt; logits after the last one."""
+
+    def step(self, feeds: Many[Feed], prefer_rows: bool) -> list[npt.NDArray[np.float32]]:
+        """Decode one input per sequence; their logits."""
+
+    def forget(self, sequence: int) -> None:
+        """Free the sequence's KV cache."""
+
+
+class DecodeLoop:
+    """Admits waiting sequences to free slots and advances the running ones. Owned by one thread."""
+
+    def __init__(self, runtime: Runtime, slots: int, closing: Callable[[], bool] = bool) -> None:
+        """closing: asked while a prompt is decoded; once true, the decode is given up."""
+        self._runtime = runtime
+        self._closing = closing
+        self._free = deque(range(slots))
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.waiting and not self.running
+
+    def step(self) -> None:
+        """One turn: end the cancelled, admit, one prompt chunk for the newest, one token for the others."""
+        self._drop_cancelled()
+        self._admit()
+        for sequence in self.running:
+            if sequence.next_input is None:
+                self._prefill(sequence)
+                break  # one chunk a turn: running answers never wait for more
+        ready = [s for s in self.running if s.next_input is not None and not s.finished]
+        if ready:
+            self._advance(ready)
+        self._retire()
+
+    def _drop_cancelled(self) -> None:
+        for sequence in [*self.waiting, *self.running]:
+            if sequence.cancelled.is_set():
+                sequence.finish("cancelled")
+        self.waiting = deque(s for s in self.waiting if not s.finished)
+        self._retire()
+
+    def _admit(self) -> None:
+        while self.waiting and self._free:
+            sequence = self.waiting.popleft()
+            sequence.slot = self._free.popleft()
+            self.running.append(sequence)
+            sequence.begin()
+
+    def _prefill(self, sequence: Sequence) -> None:
+        chunk = sequence.pending_prompt[: self._runtime.batch_size]
+        last = len(chunk) == len(sequence.pending_prompt)
+        try:
+            logits = self._runtime.prefill(
+                sequence.slot,
+                sequence.position,
+                chunk,
+                last,
+                lambda: sequence.cancelled.is_set() or self._closing(),
+            )
+            sequence.prefilled(len(chunk))
+            if logits is not None:
+                sequence.take(logits, self._runtime.capacity)
+        except Aborted:
+            if sequence.cancelled.is_set():  # else the engine closes, and says so to all
+                sequence.finish("cancelled")
+        except ContextFull:
+            sequence.finish("length", context_full=True)
+        except SelarError as error:
+            sequence.finish("error", error)
+
+    def _advance(self, ready: list[Sequence]) -> None:
+        feeds = [Feed(s.slot, s.position, s.next_input) for s in ready if s.next_input is not None]
+        try:
+            all_logits = self._runtime.step(feeds, any(s.prefer_rows for s in ready))
+        except ContextFull:
+            # A cache shared by several sequences can be full before each reaches its own limit: the longest yields.
+            max(ready, key=lambda s: s.position).finish("length", context_full=True)
+            return
+        except SelarError as error:
+            for sequence in ready:
+                sequence.finish("error", error)
+            return
+        for sequence, logits in zip(ready, all_logits, strict=True):
+            sequence.position += 1
+            try:
+                sequence.take(logits, self._runtime.capacity)
+            except SelarError as error:
+                sequence.finish("error", error)
+
+    def _retire(self) -> None:
+        for sequence in [s for s in self.running if s.finished]:
+            self.running.remove(sequence)
+            self._runtime.forget(sequence.slot)
+            self._free.append(sequence.slot)
+
+    def abandon(self, error: BaseException) -> None:
+        """End every sequence with `error`: the engine is closing or something unforeseen happened."""
+        reason = error if isinstance(error, SelarError) else DecodeError(f"internal error: {error!r}")
+        for sequence in [*self.waiting, *self.running]:
+            sequence.finish("error", reason)
+        self.waiting.clear()
+        self.running.clear()

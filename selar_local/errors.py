@@ -1,0 +1,56 @@
+"""Every error this package raises on purpose, with messages fit for a user's eyes."""
+
+from __future__ import annotations
+
+__all__ = [
+    "DecodeError",
+    "EngineClosed",
+    "MissingExtra",
+    "ModelFileError",
+    "ModelNotFound",
+    "OptionError",
+    "PromptTooLong",
+    "SelarError",
+    "TemplateError",
+    "UnsupportedModel",
+]
+
+
+class SelarError(Exception):
+    """Base of all errors of selar-local. ``str(error)`` is one clear line."""
+
+
+class ModelFileError(SelarError):
+    """The model file is damaged, truncated, incomplete or not a GGUF file."""
+
+
+class ModelNotFound(SelarError):
+    """No model stands where the caller pointed."""
+
+
+class UnsupportedModel(SelarError):
+    """A sound model that this package cannot decode (encoder-only, no embedding input, ...)."""
+
+
+class OptionError(SelarError, ValueError):
+    """An option is unknown, out of range, or belongs to another method."""
+
+
+class PromptTooLong(SelarError):
+    """The prompt has more tokens than the context holds."""
+
+
+class TemplateError(SelarError):
+    """The model's chat template is missing, does not parse or refuses the messages."""
+
+
+class DecodeError(SelarError):
+    """llama.cpp failed during a decode, or the model produced logits that are not numbers."""
+
+
+class EngineClosed(SelarError):
+    """The engine was closed while, or before, it was used."""
+
+
+class MissingExtra(SelarError):
+    """An optional package is needed; the message names the extra that brings it."""

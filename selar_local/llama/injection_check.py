@@ -1,0 +1,88 @@
+"""Can this model be fed rows? Known-bad architectures are refused; the rest is settled by feeding tokens both ways."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selar_local import cache
+from selar_local.config import EngineConfig
+from selar_local.errors import UnsupportedModel
+from selar_local.llama.context import LlamaContext
+from selar_local.llama.embedding_table import EmbeddingTable
+from selar_local.llama.gguf_file import GgufFile
+from selar_local.llama.input_batch import InputBatch
+from selar_local.llama.library import binding_version
+from selar_local.llama.model import LlamaModel
+
+__all__ = ["TOLERANCE", "injection_difference", "refuse_known_bad"]
+
+#: Largest difference, as a share of the largest logit, that still counts as the same input. On CPU it
+#: is 0; a GPU may round a row gathered on the device and one sent to it through different kernels.
+TOLERANCE = 1e-2
+
+_NO_TEXT = "it does not write from left to right"
+_PER_TOKEN = "it looks tokens up in further tables, which a vector cannot enter"
+_ABORTS = "llama.cpp aborts when it is fed embeddings"
+_REFUSED = {
+    "gemma3n": _PER_TOKEN, "qwen4exp": _PER_TOKEN, "deepseek4": _PER_TOKEN, "cogvlm": _PER_TOKEN,
+    "glm4": _ABORTS, "glm4moe": _ABORTS, "granite-switch": _ABORTS,
+    "dream": _NO_TEXT, "llada": _NO_TEXT, "llada-moe": _NO_TEXT, "rnd1": _NO_TEXT,
+    "bert": _NO_TEXT, "modern-bert": _NO_TEXT, "nomic-bert": _NO_TEXT, "nomic-bert-moe": _NO_TEXT,
+    "neo-bert": _NO_TEXT, "jina-bert-v2": _NO_TEXT, "jina-bert-v3": _NO_TEXT, "eurobert": _NO_TEXT,
+    "gemma-embedding": _NO_TEXT, "llama-embed": _NO_TEXT, "t5": _NO_TEXT, "t5encoder": _NO_TEXT,
+    "wavtokenizer-dec": _NO_TEXT, "clip": "it is a picture encoder (mmproj), not a language model",
+}  # fmt: skip
+
+
+def refuse_known_bad(gguf: GgufFile) -> None:
+    """Raise UnsupportedModel for architectures that cannot be fed vectors, before llama.cpp opens the file."""
+    reason = _REFUSED.get(gguf.architecture)
+    if gguf.architecture == "gemma4" and "per_layer_token_embd.weight" in gguf.tensors:
+        reason = _PER_TOKEN
+    if reason:
+        raise UnsupportedModel(f"{gguf.path.name}: architecture {gguf.architecture} is not supported: {reason}")
+
+
+def injection_difference(
+    model: LlamaModel,
+    context: LlamaContext,
+    table: EmbeddingTable,
+    batch: InputBatch,
+    config: EngineConfig,
+    check_again: bool = False,
+) -> float:
+    """The largest difference between the logits after two tokens fed as ids and fed as their rows.
+
+    Cached per file, build and device placement, unless `check_again`. Leaves the context empty. Raises UnsupportedModel when
+    the two differ by more than `TOLERANCE` of the largest logit.
+    """
+    key = cache.file_key(model.path, "injection", binding_version, str(config.gpu_layers), config.flash_attn,
+                         config.cache_type_k, config.cache_type_v, str(model.threads))  # fmt: skip
+    known = None if check_again else cache.read(key)
+    if known is None or not {"difference", "largest"} <= known.keys():
+        known = dict(zip(("difference", "largest"), _measure(model, context, table, batch), strict=True))
+        cache.write(key, known)
+    difference, largest = float(known["difference"]), float(known["largest"])
+    if not difference <= TOLERANCE * largest:
+        raise UnsupportedModel(
+            f"{model.name}: fed as embeddings, tokens give other logits than fed as ids (they differ by "
+            f"{difference:.3g}): architecture {model.gguf.architecture} cannot take embeddings"
+        )
+    return difference
+
+
+def _measure(model: LlamaModel, context: LlamaContext, table: EmbeddingTable, batch: InputBatch) -> tuple[float, float]:
+    # Two positions, so that wrong positions (M-RoPE) show as well as wrong rows.
+    tokens = (model.encode("Hello world") or [0])[:2]
+    tokens = (tokens * 2)[:2]
+    positions, sequences, outputs = [0, 1], [0, 0], [False, True]
+    context.clear()
+    context.decode(batch.of_tokens(tokens, positions, sequences, outputs))
+    as_ids = context.logits(1).copy()
+    context.clear()
+    for row, token in zip(batch.rows(2), tokens, strict=True):
+        table.row(token, row)
+    context.decode(batch.of_rows(2, positions, sequences, outputs))
+    difference = float(np.abs(context.logits(1) - as_ids).max())
+    context.clear()
+    return difference, float(np.abs(as_ids).max())

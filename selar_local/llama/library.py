@@ -1,0 +1,123 @@
+"""llama.cpp itself: loaded once, its log sent to Python's logging, its abort kept from starting a debugger."""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import logging
+import os
+import threading
+from typing import Any
+
+# Read by ggml when it aborts; without it an abort would start gdb and hang.
+os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+
+from llama_cpp import __version__ as binding_version
+from llama_cpp import llama_cpp as C
+
+from selar_local.llama.ggml import symbol
+
+__all__ = [
+    "C",
+    "backend_devices",
+    "binding_version",
+    "can_offload",
+    "recent_errors",
+    "repacking_is_safe",
+    "start",
+    "system_info",
+]
+
+logger = logging.getLogger("selar_local.llama")
+
+_LEVELS = {1: logging.DEBUG, 2: logging.WARNING, 3: logging.ERROR, 4: logging.DEBUG}
+_GGML_ERROR = 3
+_GGML_CONTINUE = 5
+_lock = threading.Lock()
+_started = False
+_errors: collections.deque[str] = collections.deque(maxlen=8)
+_last_level = logging.DEBUG
+
+
+@C.llama_log_callback  # type: ignore[untyped-decorator]
+def _log(level: int, text: bytes, _user_data: Any) -> None:
+    """llama.cpp's log line -> logging. Its INFO is our DEBUG: nobody asked for it."""
+    global _last_level
+    line = text.decode("utf-8", errors="replace").rstrip()
+    if level != _GGML_CONTINUE:
+        _last_level = _LEVELS.get(level, logging.DEBUG)
+    if line and line != ".":
+        if _last_level >= logging.ERROR:
+            _errors.append(line)
+        # Also its errors go out at WARNING: what matters is raised as an exception that quotes them.
+        logger.log(min(_last_level, logging.WARNING), "%s", line)
+
+
+def start() -> None:
+    """Initialise llama.cpp once per process; later calls only clear the remembered error lines."""
+    global _started
+    with _lock:
+        if not _started:
+            if not logger.handlers:
+                logger.addHandler(logging.NullHandler())
+                logger.propagate = True
+            C.llama_log_set(_log, ctypes.c_void_p(0))
+            C.llama_backend_init()
+            _started = True
+        _errors.clear()
+
+
+def recent_errors() -> str:
+    """The most telling of llama.cpp's last error lines, without its function-name prefix; "" when it said nothing."""
+    for line in _errors:
+        text = line.split(": ", 1)[-1].strip()
+        if text and "failed to load model" not in text.lower():
+            return text
+    return ""
+
+
+def can_offload() -> bool:
+    """Whether this build of llama.cpp can put layers on a GPU that is there."""
+    return bool(C.llama_supports_gpu_offload())
+
+
+def system_info() -> str:
+    """llama.cpp's own line about the instruction sets and backends it was built with."""
+    return str(C.llama_print_system_info().decode("utf-8", errors="replace")).strip(" |\n")
+
+
+def repacking_is_safe() -> bool:
+    """False where this build multiplies with AMX: GCC 12 and older drop most of its tile configuration.
+
+    (Their ``_tile_loadconfig`` declares 8 of the 64 bytes it reads; the first batch of several tokens on
+    quantised weights then kills the process.) Only server CPUs have AMX; without repacking it is not used.
+    """
+    return "AMX_INT8 = 1" not in system_info()
+
+
+def backend_devices() -> list[dict[str, Any]]:
+    """The devices ggml found: name, description, type, memory in bytes. Empty where the symbols are missing."""
+    size_p = ctypes.POINTER(ctypes.c_size_t)
+    count = symbol("ggml_backend_dev_count", ctypes.c_size_t, [])
+    get = symbol("ggml_backend_dev_get", ctypes.c_void_p, [ctypes.c_size_t])
+    name = symbol("ggml_backend_dev_name", ctypes.c_char_p, [ctypes.c_void_p])
+    description = symbol("ggml_backend_dev_description", ctypes.c_char_p, [ctypes.c_void_p])
+    kind = symbol("ggml_backend_dev_type", ctypes.c_int, [ctypes.c_void_p])
+    memory = symbol("ggml_backend_dev_memory", None, [ctypes.c_void_p, size_p, size_p])
+    if not (count and get and name and description and kind and memory):
+        return []
+    devices = []
+    for index in range(count()):
+        device = get(index)
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        memory(device, ctypes.byref(free), ctypes.byref(total))
+        devices.append(
+            {
+                "name": (name(device) or b"").decode("utf-8", "replace"),
+                "description": (description(device) or b"").decode("utf-8", "replace"),
+                "type": {0: "cpu", 1: "gpu", 2: "integrated gpu", 3: "accelerator"}.get(kind(device), "other"),
+                "memory_free": free.value,
+                "memory_total": total.value,
+            }
+        )
+    return devices

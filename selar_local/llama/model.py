@@ -1,0 +1,161 @@
+"""A `llama_model`: opened from a checked file, with its vocabulary and the facts the rest needs."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from selar_local.config import EngineConfig, default_threads
+from selar_local.errors import ModelFileError, UnsupportedModel
+from selar_local.llama import library
+from selar_local.llama.gguf_file import GgufFile
+from selar_local.llama.library import C
+
+__all__ = ["LlamaModel"]
+
+_MROPE_TYPES = (8, 40)
+_LOAD_MODES = {(True, False): -1, (False, False): 0, (False, True): 2, (True, True): 3}
+
+
+class LlamaModel:
+    """The weights and the vocabulary. Free with `close`, after every context on it."""
+
+    def __init__(
+        self, gguf: GgufFile, config: EngineConfig, on_progress: Callable[[float], None] | None = None
+    ) -> None:
+        """Raises ModelFileError when llama.cpp refuses the file, UnsupportedModel when it cannot generate."""
+        library.start()
+        self.gguf = gguf
+        self.path: Path = gguf.path
+        self.name = gguf.path.name
+        self.threads = config.threads or default_threads()
+        self.pointer: Any = self._open(config, on_progress)
+        self.vocab = C.llama_model_get_vocab(self.pointer)
+        self.n_vocab = int(C.llama_vocab_n_tokens(self.vocab))
+        self.n_embd = int(C.llama_model_n_embd(self.pointer))
+        self.n_embd_inp = int(C.llama_model_n_embd_inp(self.pointer))
+        self.n_ctx_train = int(C.llama_model_n_ctx_train(self.pointer))
+        self.mrope = C.llama_model_rope_type(self.pointer) in _MROPE_TYPES
+        self._pieces: dict[int, bytes] = {}
+        self._buffer = ctypes.create_string_buffer(256)
+        self._require_generator()
+
+    def _open(self, config: EngineConfig, on_progress: Callable[[float], None] | None) -> Any:
+        params = C.llama_model_default_params()
+        params.n_gpu_layers = config.gpu_layers
+        params.load_mode = _LOAD_MODES[config.mmap, config.mlock]
+        params.check_tensors = config.check_tensors
+        params.use_extra_bufts = library.repacking_is_safe() if config.repack is None else config.repack
+        interrupts: list[BaseException] = []
+
+        def progress(share: float, _data: Any) -> bool:
+            # An exception (Ctrl-C) cannot cross llama.cpp: stop the load, raise it afterwards.
+            try:
+                if on_progress is not None:
+                    on_progress(share)
+                return True
+            except BaseException as error:
+                interrupts.append(error)
+                return False
+
+        params.progress_callback = C.llama_progress_callback(progress)
+        pointer = C.llama_model_load_from_file(str(self.path).encode(), params)
+        if interrupts:
+            if pointer:
+                C.llama_model_free(pointer)
+            raise interrupts[0]
+        if not pointer:
+            said = library.recent_errors() or "no reason given"
+            raise ModelFileError(f"{self.name}: llama.cpp cannot load it: {said}")
+        return pointer
+
+    def _require_generator(self) -> None:
+        reason = None
+        if C.llama_model_is_diffusion(self.pointer):
+            reason = "a diffusion model, it does not write from left to right"
+        elif C.llama_model_has_encoder(self.pointer) or not C.llama_model_has_decoder(self.pointer):
+            reason = "an encoder model, it does not generate text from a prompt alone"
+        elif self.n_vocab <= 0:
+            reason = "a model without a vocabulary"
+        if reason:
+            self.close()
+            raise UnsupportedModel(f"{self.name} is {reason}")
+
+    # -- vocabulary ---------------------------------------------------------------------------
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Token ids of `text`; `special`: the text of control tokens becomes those tokens. BOS is not added."""
+        raw = text.encode("utf-8", errors="replace")
+        room = len(raw) + 2
+        while True:
+            buffer = (C.llama_token * room)()
+            count = C.llama_tokenize(self.vocab, raw, len(raw), buffer, room, False, special)
+            if count >= 0:
+                return list(buffer[:count])
+            room = -count
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text: no special tokens parsed or added."""
+        return self.tokenize(text, special=False)
+
+    def prompt_tokens(self, text: str) -> list[int]:
+        """Tokens of a whole prompt: special tokens parsed, BOS added where the file asks and it is not there."""
+        tokens = self.tokenize(text, special=True)
+        bos = int(C.llama_vocab_bos(self.vocab))
+        if C.llama_vocab_get_add_bos(self.vocab) and bos >= 0 and tokens[:1] != [bos]:
+            tokens.insert(0, bos)
+        return tokens
+
+    def piece(self, token: int) -> bytes:
+        """The token's bytes; control tokens are b"". May be half a UTF-8 character."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self.render(token, special=False)
+        return piece
+
+    def render(self, token: int, *, special: bool) -> bytes:
+        """The token's bytes, control tokens by name when `special`."""
+        size = C.llama_token_to_piece(self.vocab, token, self._buffer, len(self._buffer), 0, special)
+        if size < 0:
+            self._buffer = ctypes.create_string_buffer(-size)
+            size = C.llama_token_to_piece(self.vocab, token, self._buffer, -size, 0, special)
+        return self._buffer.raw[: max(size, 0)]
+
+    def show_as_text(self, texts: Iterable[str]) -> None:
+        """Have `piece` render the control tokens that spell one of `texts`, such as ``<think>``."""
+        for text in texts:
+            tokens = self.tokenize(text, special=True)
+            if len(tokens) == 1:
+                self._pieces[tokens[0]] = text.encode()
+
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends the generation: EOS, EOT and all the others the model declares."""
+        return bool(C.llama_vocab_is_eog(self.vocab, token))
+
+    def special_text(self, which: str) -> str:
+        """The text of the "bos" or "eos" token, "" where there is none."""
+        token = int(getattr(C, f"llama_vocab_{which}")(self.vocab))
+        return self.render(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
+
+    def chat_template(self) -> str | None:
+        """The Jinja source of the model's chat template."""
+        source = C.llama_model_chat_template(self.pointer, None)
+        return source.decode("utf-8", "replace") if source else None
+
+    def description(self) -> str:
+        """llama.cpp's own words for the model: architecture, size, quantisation."""
+        buffer = ctypes.create_string_buffer(256)
+        C.llama_model_desc(self.pointer, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    def n_params(self) -> int:
+        """Number of parameters."""
+        return int(C.llama_model_n_params(self.pointer))
+
+    def close(self) -> None:
+        """Free the model. Idempotent."""
+        if self.pointer:
+            C.llama_model_free(self.pointer)
+            self.pointer = None

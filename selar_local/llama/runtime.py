@@ -1,0 +1,142 @@
+"""Model, context, embedding table and batch behind the few calls the decode loop needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from selar_local.config import EngineConfig
+from selar_local.errors import DecodeError
+from selar_local.llama.context import LlamaContext
+from selar_local.llama.embedding_table import EmbeddingTable
+from selar_local.llama.gguf_file import GgufFile, check_hyperparameters, open_gguf
+from selar_local.llama.injection_check import injection_difference, refuse_known_bad
+from selar_local.llama.input_batch import InputBatch
+from selar_local.llama.model import LlamaModel
+from selar_local.methods.base import Mixture, NextInput, Token
+
+__all__ = ["Feed", "LlamaRuntime"]
+
+
+class Feed(NamedTuple):
+    """One sequence's next input at its next position."""
+
+    sequence: int
+    position: int
+    next_input: NextInput
+
+
+class LlamaRuntime:
+    """One opened model, ready to decode up to ``config.parallel`` sequences. One thread at a time."""
+
+    def __init__(
+        self,
+        path: Path,
+        config: EngineConfig,
+        on_progress: Callable[[float], None] | None = None,
+        check_again: bool = False,
+    ) -> None:
+        """Raises ModelNotFound, ModelFileError or UnsupportedModel; nothing stays open when it does."""
+        self.gguf: GgufFile = open_gguf(path)
+        refuse_known_bad(self.gguf)
+        check_hyperparameters(self.gguf)
+        self.model = LlamaModel(self.gguf, config, on_progress)
+        self._context: LlamaContext | None = None
+        try:
+            self.table = EmbeddingTable(self.gguf, self.model.n_embd_inp)
+            if self.table.n_vocab < self.model.n_vocab:
+                raise DecodeError(f"{self.model.name}: the embedding matrix has fewer rows than the vocabulary")
+            self._context = LlamaContext(self.model, config)
+            self.batch = InputBatch(
+                self._context.n_batch, self.model.n_embd_inp, self.model.n_vocab, mrope=self.model.mrope
+            )
+            self.injection_max_abs_diff = injection_difference(
+                self.model, self._context, self.table, self.batch, config, check_again
+            )
+        except BaseException:
+            self.close()
+            raise
+        self.capacity = self._context.n_ctx_seq
+        self.batch_size = self._context.n_batch
+        # Where a row is its token to the bit, certain steps may be fed as rows as well: the graph is then reused.
+        self.rows_are_exact = self.injection_max_abs_diff == 0.0
+
+    @property
+    def context(self) -> LlamaContext:
+        """The open context; DecodeError once closed."""
+        if self._context is None:
+            raise DecodeError("the model is closed")
+        return self._context
+
+    def prefill(
+        self, sequence: int, position: int, ids: Sequence[int], last: bool, cancelled: Callable[[], bool]
+    ) -> npt.NDArray[np.float32] | None:
+        """Decode a chunk of a prompt from `position` on; the logits after it when it is the `last` one.
+
+        ids: at most ``batch_size`` of them. `cancelled` is asked while llama.cpp computes and may be
+        called from its threads. Raises ContextFull, Aborted, DecodeError.
+        """
+        n = len(ids)
+        outputs = [False] * (n - 1) + [last]
+        batch = self.batch.of_tokens(ids, range(position, position + n), [sequence] * n, outputs)
+        with self.context.abortable(cancelled):
+            self.context.decode(batch)
+        return self.context.logits(n - 1) if last else None
+
+    def step(self, feeds: Sequence[Feed], prefer_rows: bool) -> list[npt.NDArray[np.float32]]:
+        """Decode one input of each sequence; their logits in the same order (views, valid until the next call).
+
+        Plain tokens go in as ids, or as rows when `prefer_rows` or another sequence needs a row: all
+        inputs of a batch are of one kind, and a kind that stays the same lets llama.cpp reuse its graph.
+        """
+        plain = all(isinstance(feed.next_input, Token) for feed in feeds)
+        if plain and not (prefer_rows and self.rows_are_exact):
+            self.context.decode(self._token_batch(feeds))
+        elif plain or self.rows_are_exact or not any(isinstance(f.next_input, Token) for f in feeds):
+            self.context.decode(self._row_batch(feeds))
+        else:
+            return self._step_in_two(feeds)
+        return [self.context.logits(i) for i in range(len(feeds))]
+
+    def _step_in_two(self, feeds: Sequence[Feed]) -> list[npt.NDArray[np.float32]]:
+        """Tokens as ids and mixtures as rows in two decodes: for devices where a row is not its token to the bit."""
+        logits: list[npt.NDArray[np.float32] | None] = [None] * len(feeds)
+        for make, wanted in ((self._token_batch, True), (self._row_batch, False)):
+            chosen = [i for i, feed in enumerate(feeds) if isinstance(feed.next_input, Token) is wanted]
+            self.context.decode(make([feeds[i] for i in chosen]))
+            for row, i in enumerate(chosen):
+                logits[i] = self.context.logits(row).copy()
+        return [row for row in logits if row is not None]
+
+    def _token_batch(self, feeds: Sequence[Feed]) -> object:
+        ids = [feed.next_input.id for feed in feeds if isinstance(feed.next_input, Token)]
+        return self.batch.of_tokens(ids, [f.position for f in feeds], [f.sequence for f in feeds], [True] * len(feeds))
+
+    def _row_batch(self, feeds: Sequence[Feed]) -> object:
+        for feed, row in zip(feeds, self.batch.rows(len(feeds)), strict=True):
+            chosen = feed.next_input
+            if isinstance(chosen, Token):
+                self.table.row(chosen.id, row)
+            elif isinstance(chosen, Mixture):
+                self.table.mix(chosen.ids, chosen.weights, row)
+            else:
+                row[:] = 0
+                row[: chosen.values.shape[0]] = chosen.values
+        return self.batch.of_rows(
+            len(feeds), [f.position for f in feeds], [f.sequence for f in feeds], [True] * len(feeds)
+        )
+
+    def forget(self, sequence: int) -> None:
+        """Free the sequence's KV cache."""
+        self.context.forget(sequence)
+
+    def close(self) -> None:
+        """Free context and model. Idempotent."""
+        if self._context is not None:
+            self._context.close()
+            self._context = None
+        self.model.close()

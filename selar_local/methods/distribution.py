@@ -1,0 +1,101 @@
+"""Logits -> the filtered distribution every method starts from. Pure functions on NumPy arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from selar_local.config import SamplingConfig
+from selar_local.errors import DecodeError
+
+__all__ = ["Distribution", "draw", "filtered_distribution", "top_k"]
+
+Floats = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int64]
+
+_ROWS = 64  # rows of the view that bounds the k-th largest logit
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Candidates by falling logit (ties: the lower id first) and their probabilities after the filters.
+
+    ids: (m,) int64. probs: (m,) float64, sums to 1; candidates a filter removed stay, with probability 0.
+    """
+
+    ids: Ids
+    probs: Floats
+
+
+def top_k(logits: npt.NDArray[np.float32], k: int) -> tuple[Ids, npt.NDArray[np.float32]]:
+    """The `k` largest logits with their ids, by falling logit, ties by rising id, without sorting the rest.
+
+    The k-th largest of the column maxima of a (64, n // 64) view is a lower bound of the k-th largest
+    logit, so only the columns that reach it are looked at again. k = 0 means all.
+    Raises DecodeError when a logit is NaN or +inf, or when none is finite.
+    """
+    n = logits.shape[0]
+    width = n // _ROWS
+    k = min(k, n) if k > 0 else n
+    if width < 4 * k:  # a small vocabulary, or nearly all of it asked for
+        _check(float(logits.max()))
+        order = np.argsort(-logits, kind="stable")[:k]
+        return order, logits[order]
+    body = logits[: _ROWS * width].reshape(_ROWS, width)
+    maxima = body.max(axis=0)
+    tail = logits[_ROWS * width :]
+    _check(float(maxima.max()), float(tail.max()) if tail.size else 0.0)
+    bound = np.partition(maxima, width - k)[width - k]
+    columns = np.flatnonzero(maxima >= bound)
+    rows, within = np.nonzero(body[:, columns] >= bound)
+    ids = rows * width + columns[within]
+    if tail.size:
+        ids = np.concatenate((ids, _ROWS * width + np.flatnonzero(tail >= bound)))
+    values = logits[ids]
+    order = np.lexsort((ids, -values))[:k]
+    return ids[order], values[order]
+
+
+def _check(largest: float, other: float = 0.0) -> None:
+    if not (np.isfinite(largest) and other < np.inf):
+        raise DecodeError(
+            "the model produced logits that are not numbers: its weights are damaged, or a cache type or "
+            "GPU kernel overflows (try -ctk f32 -ctv f32 -fa off)"
+        )
+
+
+def filtered_distribution(logits: npt.NDArray[np.float32], sampling: SamplingConfig, at_least: int = 1) -> Distribution:
+    """Temperature, top-k, top-p, min-p in that order, then softmax over what is left.
+
+    logits: (n_vocab,) float32. `at_least` candidates are listed even when a filter removed them
+    (probability 0). Nucleus: up to and including the first token whose cumulative probability exceeds
+    top_p. min_p: relative to the largest probability. Temperature 0 keeps the largest logit alone.
+    """
+    keep = sampling.top_k if sampling.top_k > 0 else logits.shape[0]
+    if sampling.temperature == 0:
+        keep = 1
+    ids, values = top_k(logits, max(keep, at_least))
+    keep = min(keep, ids.shape[0])
+    scaled = values[:keep].astype(np.float64)
+    if sampling.temperature > 0:
+        scaled /= sampling.temperature
+    probs = np.zeros(ids.shape[0])
+    weights = np.exp(scaled - scaled[0])
+    if sampling.top_p < 1:
+        cumulative = np.cumsum(weights)
+        cut = int(np.searchsorted(cumulative, sampling.top_p * cumulative[-1], side="right"))
+        weights = weights[: cut + 1]
+    if sampling.min_p > 0:
+        weights = weights[weights >= sampling.min_p * weights[0]]
+    probs[: weights.shape[0]] = weights / weights.sum()
+    return Distribution(ids, probs)
+
+
+def draw(distribution: Distribution, u: float) -> int:
+    """The id of the first candidate whose cumulative probability exceeds `u` in [0, 1)."""
+    cumulative = np.cumsum(distribution.probs)
+    index = int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
+    # A candidate without probability is never drawn, whatever rounding does to the last sum.
+    return int(distribution.ids[min(index, int(np.count_nonzero(distribution.probs)) - 1)])

@@ -1,0 +1,25 @@
+"""Entropy of the few most probable candidates, the signal of SeLaR's gate."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["renormalise", "truncated_entropy"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def renormalise(probs: Floats, k: int) -> Floats:
+    """The first `k` probabilities divided by their sum: (min(k, m),) float64. Zeros stay zeros."""
+    head = probs[:k]
+    shares: Floats = head / head.sum()
+    return shares
+
+
+def truncated_entropy(q: Floats, k: int) -> float:
+    """Normalised entropy ``-sum q log q / log k`` in [0, 1], with 0 log 0 = 0 (SeLaR, arXiv 2604.08299)."""
+    entropy: float = -sum(x * math.log(x) for x in q.tolist() if x > 0.0)
+    return min(max(entropy / math.log(k), 0.0), 1.0)
