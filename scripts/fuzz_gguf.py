@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llama_cpp import llama_cpp as C
 
-from selar_local.errors import ModelFileError, ModelNotFound, UnsupportedModel
 from scripts.gguf_mutations import Pieces, mutate, take_apart
+from selar_local.errors import ModelFileError, ModelNotFound, UnsupportedModel
 from selar_local.llama.gguf_file import check_hyperparameters, open_gguf
 from tests.support.tiny_gguf import write_tiny_gguf
 
@@ -136,9 +136,7 @@ def reason(log: Path) -> str:
     """The line of a crashed child's output that says most."""
     lines = log.read_text(errors="replace").splitlines()
     telling = [
-        line
-        for line in lines
-        if "GGML_ASSERT" in line or "what()" in line or ".cpp:" in line or "Error" in line
+        line for line in lines if "GGML_ASSERT" in line or "what()" in line or ".cpp:" in line or "Error" in line
     ]
     return (telling or lines or ["(silent)"])[-1][-200:]
 
@@ -161,12 +159,8 @@ def fuzz(architecture: str, seeds: list[int], verbose: bool) -> collections.Coun
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--architecture", default="llama", help="of the tiny model (llama, qwen2, qwen3, gemma3, ...)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architecture", default="llama", help="of the tiny model (llama, qwen2, qwen3, gemma3, ...)")
     parser.add_argument("--mutations", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0, help="mutation i has the seed SEED * 1000000 + i")
     parser.add_argument("--only", type=int, help="run the one mutation with this seed")
@@ -181,9 +175,7 @@ def main() -> int:
     counts = fuzz(options.architecture, seeds, options.verbose)
     for outcome, count in counts.most_common():
         print(f"{count:7d}  {outcome}")
-    print(
-        f"{sum(counts.values()):7d}  mutations of {options.architecture} in {time.perf_counter() - start:.0f} s"
-    )
+    print(f"{sum(counts.values()):7d}  mutations of {options.architecture} in {time.perf_counter() - start:.0f} s")
     return 1 if BAD & set(counts) else 0
 
 

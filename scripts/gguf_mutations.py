@@ -89,18 +89,71 @@ FLOATS = [
 WORDS = [b"", b"\0", b"llama", b"gpt2", b"bert", b"t5", b"rwkv", b"no_vocab", b"default", b"yarn", b"longrope", b"none",
          b"linear", b"a", b"\xff\xfe", b"<0x0A>", b"x" * 5000, b"gemma4", b"qwen2", b"plamo2", b"mamba", b"wordpiece"]  # fmt: skip
 # keys a file may have besides its own; some switch on parts of llama.cpp the tiny models do not use
-EXTRA = """vocab_size context_length embedding_length embedding_length_out block_count feed_forward_length expert_count
-expert_used_count expert_group_count expert_group_used_count expert_weights_scale expert_gating_func nextn_predict_layers
-n_deepstack_layers pooling_type logit_scale attn_logit_softcapping final_logit_softcapping residual_scale embedding_scale
-attention.head_count attention.head_count_kv attention.max_alibi_bias attention.clamp_kqv attention.key_length
-attention.value_length attention.layer_norm_epsilon attention.layer_norm_rms_epsilon attention.causal
-attention.sliding_window attention.sliding_window_pattern attention.scale attention.temperature_length
-attention.temperature_scale attention.key_length_swa attention.value_length_swa attention.shared_kv_layers
-rope.dimension_count rope.dimension_count_swa rope.dimension_sections rope.freq_base rope.freq_base_swa rope.scale_linear
-rope.scaling.type rope.scaling.factor rope.scaling.alpha rope.scaling.attn_factor rope.scaling.original_context_length
-rope.scaling.yarn_ext_factor rope.scaling.yarn_attn_factor rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow
-rope.scaling.finetuned ssm.conv_kernel full_attention_interval swin_norm use_parallel_residual decoder_start_token_id
-interleave_moe_layer_step dense_2_feat_in dense_2_feat_out dense_3_feat_in dense_3_feat_out""".split()
+EXTRA = [
+    "vocab_size",
+    "context_length",
+    "embedding_length",
+    "embedding_length_out",
+    "block_count",
+    "feed_forward_length",
+    "expert_count",
+    "expert_used_count",
+    "expert_group_count",
+    "expert_group_used_count",
+    "expert_weights_scale",
+    "expert_gating_func",
+    "nextn_predict_layers",
+    "n_deepstack_layers",
+    "pooling_type",
+    "logit_scale",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "residual_scale",
+    "embedding_scale",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.max_alibi_bias",
+    "attention.clamp_kqv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.layer_norm_epsilon",
+    "attention.layer_norm_rms_epsilon",
+    "attention.causal",
+    "attention.sliding_window",
+    "attention.sliding_window_pattern",
+    "attention.scale",
+    "attention.temperature_length",
+    "attention.temperature_scale",
+    "attention.key_length_swa",
+    "attention.value_length_swa",
+    "attention.shared_kv_layers",
+    "rope.dimension_count",
+    "rope.dimension_count_swa",
+    "rope.dimension_sections",
+    "rope.freq_base",
+    "rope.freq_base_swa",
+    "rope.scale_linear",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.alpha",
+    "rope.scaling.attn_factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.yarn_ext_factor",
+    "rope.scaling.yarn_attn_factor",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.scaling.finetuned",
+    "ssm.conv_kernel",
+    "full_attention_interval",
+    "swin_norm",
+    "use_parallel_residual",
+    "decoder_start_token_id",
+    "interleave_moe_layer_step",
+    "dense_2_feat_in",
+    "dense_2_feat_out",
+    "dense_3_feat_in",
+    "dense_3_feat_out",
+]
 EXTRA_TENSORS = [
     b"rope_freqs.weight",
     b"output.weight",
@@ -113,9 +166,28 @@ EXTRA_TENSORS = [
     b"cls.weight",
     b"blk.7.x",
 ]
-TOKENIZER = """bos_token_id eos_token_id eot_token_id eom_token_id unknown_token_id seperator_token_id padding_token_id
-mask_token_id add_bos_token add_eos_token add_sep_token add_space_prefix remove_extra_whitespaces precompiled_charsmap
-token_type_count pre model scores suppress_tokens fim_pre_token_id""".split()
+TOKENIZER = [
+    "bos_token_id",
+    "eos_token_id",
+    "eot_token_id",
+    "eom_token_id",
+    "unknown_token_id",
+    "seperator_token_id",
+    "padding_token_id",
+    "mask_token_id",
+    "add_bos_token",
+    "add_eos_token",
+    "add_sep_token",
+    "add_space_prefix",
+    "remove_extra_whitespaces",
+    "precompiled_charsmap",
+    "token_type_count",
+    "pre",
+    "model",
+    "scores",
+    "suppress_tokens",
+    "fim_pre_token_id",
+]
 
 
 def a_value(random_: random.Random, kind: int) -> bytes:
@@ -144,9 +216,7 @@ def change_key(pieces: Pieces, random_: random.Random, architecture: str) -> str
     elif what == "add":
         plain = random_.random() < 0.75
         key = (
-            f"{architecture}.{random_.choice(EXTRA)}"
-            if plain
-            else f"tokenizer.ggml.{random_.choice(TOKENIZER)}"
+            f"{architecture}.{random_.choice(EXTRA)}" if plain else f"tokenizer.ggml.{random_.choice(TOKENIZER)}"
         ).encode()
         floats = (b"epsilon", b"scale", b"base", b"factor", b"capping", b"bias", b"clamp", b"beta", b"alpha")
         kind = 8 if key.endswith(b"scaling.type") else 6 if any(word in key for word in floats) else 4
@@ -154,9 +224,7 @@ def change_key(pieces: Pieces, random_: random.Random, architecture: str) -> str
             kind = 7
         if random_.random() < 0.1:
             kind = random_.choice([*SIZES, 8, 9])
-        pieces.keys = [entry for entry in pieces.keys if entry[0] != key] + [
-            (key, kind, a_value(random_, kind))
-        ]
+        pieces.keys = [entry for entry in pieces.keys if entry[0] != key] + [(key, kind, a_value(random_, kind))]
     elif what == "array" and kind == 9:
         pieces.keys[index] = (key, 9, change_array(pieces.keys[index][2], random_))
     else:
@@ -176,9 +244,7 @@ def change_array(value: bytes, random_: random.Random) -> bytes:
             texts.append(value[position + 8 : position + 8 + length])
             position += 8 + length
         for _ in range(random_.choice([1, 1, 3, 50])):
-            text = random_.choice(
-                [*WORDS, random_.choice(texts), bytes(random_.randbytes(3)), b"\xc4", b"\xf0\x9f"]
-            )
+            text = random_.choice([*WORDS, random_.choice(texts), bytes(random_.randbytes(3)), b"\xc4", b"\xf0\x9f"])
             texts[random_.randrange(count)] = text
         if random_.random() < 0.3:
             texts = texts[: random_.randrange(count)]
@@ -186,9 +252,7 @@ def change_array(value: bytes, random_: random.Random) -> bytes:
     items = [value[12 + i * SIZES[kind] :][: SIZES[kind]] for i in range(count)]
     for _ in range(random_.choice([1, 10, len(items)])):
         items[random_.randrange(count)] = (
-            a_value(random_, kind)
-            if random_.random() < 0.5
-            else bytes([random_.randrange(8), *bytes(SIZES[kind] - 1)])
+            a_value(random_, kind) if random_.random() < 0.5 else bytes([random_.randrange(8), *bytes(SIZES[kind] - 1)])
         )
     if random_.random() < 0.3:
         items = items[: random_.randrange(count)]
@@ -229,9 +293,7 @@ def change_bytes(raw: bytes, ends: list[int], random_: random.Random) -> tuple[b
     low, high = (ends[region - 1] if region else 0), max(ends[region], 1)
     spot = random_.randrange(low, max(high, low + 1))
     data = bytearray(raw)
-    what = random_.choice(
-        ["flip", "flip", "byte", "u32", "u64", "f32", "cut", "insert", "delete", "swap", "noise"]
-    )
+    what = random_.choice(["flip", "flip", "byte", "u32", "u64", "f32", "cut", "insert", "delete", "swap", "noise"])
     if what == "flip":
         for _ in range(random_.choice([1, 1, 2, 8])):
             data[min(random_.randrange(low, max(high, low + 1)), len(data) - 1)] ^= 1 << random_.randrange(8)

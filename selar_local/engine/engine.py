@@ -9,7 +9,8 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -84,7 +85,9 @@ class Engine:
         self._loop = DecodeLoop(self._runtime, self.config.parallel, self._closed.is_set)
         self._inbox: SimpleQueue[Sequence | None] = SimpleQueue()
         self.info = self._facts()
-        self._template = self._load_template()
+        model = self._runtime.model
+        self._chat_template = model.chat_template()
+        self._special_texts = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
         self._worker = threading.Thread(target=self._work, name=f"selar-local {self.info.path}", daemon=True)
         self._worker.start()
         _open_engines.add(self)
@@ -109,12 +112,11 @@ class Engine:
             injection_max_abs_diff=self._runtime.injection_max_abs_diff,
         )
 
-    def _load_template(self) -> ChatTemplate:
-        source = self._runtime.model.chat_template()
-        if source is None:
-            return ChatTemplate.chatml()
-        special = self._runtime.model.special_text
-        return ChatTemplate(source, bos_token=special("bos"), eos_token=special("eos"))
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        """The model's chat template, ChatML where it has none. Parsed when first used: raw prompts need none."""
+        source = self._chat_template
+        return ChatTemplate.chatml() if source is None else ChatTemplate(source, **self._special_texts)
 
     # -- the caller's side --------------------------------------------------------------------
 
@@ -144,6 +146,9 @@ class Engine:
         chosen = self._method(method)
         sampling, generation = self._options(chosen, options)
         text = self._prompt_text(prompt, messages, system, raw, thinking)
+        if not raw and self._chat_template is None:
+            # ChatML was assumed: a base model mostly has no such token, it spells the text out.
+            generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
         request = Request(
             prompt=self._tokens(text),
             method=chosen,

@@ -54,9 +54,7 @@ def open_gguf(path: Path) -> GgufFile:
         path = _first_part(first, path)
         first = _read(path)
         if _split_number(first, path) != 0:
-            raise ModelFileError(
-                f"{path.name} is not the first part of the split model, whatever its name says"
-            )
+            raise ModelFileError(f"{path.name} is not the first part of the split model, whatever its name says")
     architecture = first.metadata.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise ModelFileError(f"{path.name} does not say which architecture it has (general.architecture)")
@@ -169,9 +167,7 @@ def _split_number(header: Header, path: Path) -> int:
 def _split_value(header: Header, path: Path, key: str, kind: str, default: int) -> int:
     # llama.cpp reads these without asking for their type, and aborts over a wrong one
     if header.value_types.get(key, kind) != kind:
-        raise ModelFileError(
-            f"{path.name} is damaged: {key} is of type {header.value_types[key]} instead of {kind}"
-        )
+        raise ModelFileError(f"{path.name} is damaged: {key} is of type {header.value_types[key]} instead of {kind}")
     return int(header.metadata.get(key, default))
 
 
@@ -194,13 +190,9 @@ def _parts(first: Header, path: Path) -> tuple[Path, ...]:
         return (path,)
     ending = f"-00001-of-{count:05d}.gguf"
     if not path.name.endswith(ending) or path.name == ending:
-        raise ModelFileError(
-            f"{path.name} is part 1 of {count} of a split model: its name must end in {ending}"
-        )
+        raise ModelFileError(f"{path.name} is part 1 of {count} of a split model: its name must end in {ending}")
     stem = path.name[: -len(ending)]
-    parts = tuple(
-        path.with_name(f"{stem}-{number:05d}-of-{count:05d}.gguf") for number in range(1, count + 1)
-    )
+    parts = tuple(path.with_name(f"{stem}-{number:05d}-of-{count:05d}.gguf") for number in range(1, count + 1))
     missing = [part.name for part in parts if not part.exists()]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
@@ -217,21 +209,15 @@ def _all_tensors(headers: list[Header], parts: tuple[Path, ...]) -> dict[str, Te
             or header.metadata["split.no"] != number
             or _split_value(header, path, "split.count", "u16", len(parts)) != len(parts)
         ):
-            raise ModelFileError(
-                f"{path.name} is not part {number + 1} of {len(parts)}, whatever its name says"
-            )
+            raise ModelFileError(f"{path.name} is not part {number + 1} of {len(parts)}, whatever its name says")
         for tensor in header.tensors:
             if tensor.name in tensors:
-                raise ModelFileError(
-                    f"{path.name} is damaged: tensor {tensor.name} stands in another part too"
-                )
+                raise ModelFileError(f"{path.name} is damaged: tensor {tensor.name} stands in another part too")
             tensors[tensor.name] = tensor
     if len(parts) > 1:
         expected = _split_value(headers[0], parts[0], "split.tensors.count", "i32", -1)
         if expected != len(tensors):
-            raise ModelFileError(
-                f"{parts[0].name} promises {expected} tensors, but its parts hold {len(tensors)}"
-            )
+            raise ModelFileError(f"{parts[0].name} promises {expected} tensors, but its parts hold {len(tensors)}")
     if not tensors:
         raise ModelFileError(f"{parts[0].name} holds no tensors: it is a vocabulary, not a model")
     return tensors

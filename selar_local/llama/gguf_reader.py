@@ -123,13 +123,9 @@ def _counts(walker: _Walker) -> tuple[int, int, int]:
     walker.take(4)
     version = walker.u32()
     if version & 0xFFFF == 0 and version:
-        raise Fault(
-            "is a big-endian GGUF file, which this machine cannot read: get or convert to a little-endian one"
-        )
+        raise Fault("is a big-endian GGUF file, which this machine cannot read: get or convert to a little-endian one")
     if version == 1:
-        raise Fault(
-            "is a GGUF file of version 1, which llama.cpp no longer reads: convert or download it again"
-        )
+        raise Fault("is a GGUF file of version 1, which llama.cpp no longer reads: convert or download it again")
     if version not in (2, 3):
         raise Fault(f"is a GGUF file of version {version}; versions 2 and 3 can be read")
     tensors, keys = walker.u64(), walker.u64()
@@ -221,9 +217,7 @@ def _place_tensors(
         if name in names:
             raise Fault(f"is damaged: the tensor {name} stands in it twice")
         if offset != expected:
-            raise Fault(
-                f"is damaged: tensor {name} lies at {offset} of the tensor data instead of {expected}"
-            )
+            raise Fault(f"is damaged: tensor {name} lies at {offset} of the tensor data instead of {expected}")
         names.add(name)
         need = data_start + offset + nbytes
         expected += -(-nbytes // alignment) * alignment

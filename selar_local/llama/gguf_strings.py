@@ -122,3 +122,16 @@ def _marks(words: Words, bodies: Offsets, lengths: Offsets) -> Words:
         longer = np.flatnonzero(rest > 8)
         live, at, rest = live[longer], at[longer] + 8, rest[longer] - 8
     return marks
+
+
+def short_strings(data: mmap.mmap, offsets: Offsets, end: int, *, longest: int) -> set[bytes]:
+    """The strings of 1 to ``longest`` bytes among those at ``offsets``."""
+    if not len(offsets):
+        return set()
+    start = int(offsets[0])
+    region = data[start:end]
+    words = np.ndarray((max(end - start - 7, 1),), "<u8", region.ljust(8, b"\0"), 0, (1,))
+    lengths = words[offsets - start]
+    chosen = np.flatnonzero((lengths > 0) & (lengths <= longest))
+    begins = (offsets[chosen] - start + 8).tolist()
+    return {region[at : at + size] for at, size in zip(begins, lengths[chosen].tolist(), strict=True)}
