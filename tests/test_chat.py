@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from selar_local import chat
+from selar_local import template_sandbox
 from selar_local.chat import ChatTemplate
 from selar_local.errors import TemplateError
 
@@ -226,7 +226,7 @@ def test_hostile_templates_end_soon_and_in_one_line(source):
 
 
 def test_the_time_limit(monkeypatch):
-    monkeypatch.setattr(chat, "_MAX_SECONDS", -1.0)
+    monkeypatch.setattr(template_sandbox, "_MAX_SECONDS", -1.0)
     with pytest.raises(TemplateError, match="too long"):
         ChatTemplate.chatml().render(HI)
 

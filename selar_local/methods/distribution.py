@@ -40,26 +40,29 @@ def top_k(logits: npt.NDArray[np.float32], k: int) -> tuple[Ids, npt.NDArray[np.
     width = n // _ROWS
     k = min(k, n) if k > 0 else n
     if width < 4 * k:  # a small vocabulary, or nearly all of it asked for
-        _check(float(logits.max()))
+        _check(logits)
         order = np.argsort(-logits, kind="stable")[:k]
         return order, logits[order]
     body = logits[: _ROWS * width].reshape(_ROWS, width)
-    maxima = body.max(axis=0)
     tail = logits[_ROWS * width :]
-    _check(float(maxima.max()), float(tail.max()) if tail.size else 0.0)
-    bound = np.partition(maxima, width - k)[width - k]
-    columns = np.flatnonzero(maxima >= bound)
-    rows, within = np.nonzero(body[:, columns] >= bound)
-    ids = rows * width + columns[within]
+    maxima = body.max(axis=0)
+    largest = np.partition(maxima, width - k)[width - k :]  # NaN sorts last: it would be among them
+    if not np.isfinite(largest.sum() + tail.sum()):
+        _check(logits)
+    bound = largest[0]
+    columns = (maxima >= bound).nonzero()[0]
+    rows, within = (body[:, columns] >= bound).nonzero()
+    ids = rows * width + columns[within]  # rising, so that a stable sort breaks ties by id
     if tail.size:
-        ids = np.concatenate((ids, _ROWS * width + np.flatnonzero(tail >= bound)))
+        ids = np.concatenate((ids, _ROWS * width + (tail >= bound).nonzero()[0]))
     values = logits[ids]
-    order = np.lexsort((ids, -values))[:k]
+    order = np.argsort(-values, kind="stable")[:k]
     return ids[order], values[order]
 
 
-def _check(largest: float, other: float = 0.0) -> None:
-    if not (np.isfinite(largest) and other < np.inf):
+def _check(logits: npt.NDArray[np.float32]) -> None:
+    """Raise DecodeError unless there is a largest logit and it is finite."""
+    if not np.isfinite(logits.max()):
         raise DecodeError(
             "the model produced logits that are not numbers: its weights are damaged, or a cache type or "
             "GPU kernel overflows (try -ctk f32 -ctv f32 -fa off)"

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Installs the package with what its tests need into .venv and runs all tests (fast layer and real models).
+# usage: bash scripts/test.sh [pytest options]      e.g. -m "not gguf" for the fast layer alone
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/venv.sh
+install_package ".[demo,hub,test]" --editable
+exec .venv/bin/python -m pytest "$@"
