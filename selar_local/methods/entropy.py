@@ -22,4 +22,4 @@ def renormalise(probs: Floats, k: int) -> Floats:
 def truncated_entropy(q: Floats, k: int) -> float:
     """Normalised entropy ``-sum q log q / log k`` in [0, 1], with 0 log 0 = 0 (SeLaR, arXiv 2604.08299)."""
     entropy: float = -sum(x * math.log(x) for x in q.tolist() if x > 0.0)
-    return min(max(entropy / math.log(k), 0.0), 1.0)
+    return min(abs(entropy) / math.log(k), 1.0)  # abs: a sure step is 0.0, not -0.0
