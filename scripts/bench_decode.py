@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import click
@@ -99,9 +100,36 @@ class Generate:
         return (time.perf_counter() - start) / steps
 
 
-def ours(engine: Engine, method: sl.Method) -> Callable[[tuple[int, ...], int], float]:
+Decode = Callable[[tuple[int, ...], int], float]
+
+
+def on_worker(engine: Engine, decode: Decode) -> Decode:
+    """The same call, made by the engine's worker thread."""
+
+    def call(prompt: tuple[int, ...], steps: int) -> float:
+        answers: SimpleQueue[float | BaseException] = SimpleQueue()
+
+        def work() -> None:
+            try:
+                answers.put(decode(prompt, steps))
+            except BaseException as error:
+                answers.put(error)
+
+        engine._inbox.put(work)
+        answer = answers.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    return call
+
+
+def ours(engine: Engine, method: sl.Method) -> Decode:
     def decode(_prompt: tuple[int, ...], steps: int) -> float:
-        result = engine.generate(PROMPT, raw=True, method=method, max_tokens=steps + 1, seed=7)
+        with engine.stream(PROMPT, raw=True, method=method, max_tokens=steps + 1, seed=7) as stream:
+            for _ in stream:  # as an app would: every token wakes the caller
+                pass
+        result = stream.result
         if result.usage.completion_tokens != steps + 1:
             raise click.ClickException(f"{method.name} stopped after {result.usage.completion_tokens} tokens")
         return result.timings.decode_seconds / steps
@@ -111,13 +139,16 @@ def ours(engine: Engine, method: sl.Method) -> Callable[[tuple[int, ...], int], 
 
 def bench_decode(path: str, threads: int, ctx_size: int, steps: int, rounds: int) -> dict[str, Any]:
     """Milliseconds a step and ratios of tokens/s to the bare loop."""
-    bare, generate = Bare(path, threads, ctx_size), Generate(path, threads, ctx_size)
+    peer, generator = Bare(path, threads, ctx_size), Generate(path, threads, ctx_size)
     with sl.load(path, threads=threads, ctx_size=ctx_size) as engine:
+        # All on one thread, the engine's: OpenMP keeps a pool for every thread that computes, and with more
+        # threads than cores it stops spinning, which slows all of them down.
+        bare, generate = on_worker(engine, peer.decode), on_worker(engine, generator.decode)
         engine._runtime.model.is_end = lambda _token: False  # type: ignore[method-assign]
         prompt = engine.tokenize(PROMPT)
-        rows: dict[str, Callable[[tuple[int, ...], int], float]] = {
-            "bare llama_decode, argmax": bare.decode,
-            "Llama.generate": generate.decode,
+        rows: dict[str, Decode] = {
+            "bare llama_decode, argmax": bare,
+            "Llama.generate": generate,
             "cot": ours(engine, sl.CoT()),
             "selar, tau 0": ours(engine, sl.Selar(tau=0.0, symbol_guard=False)),
             "selar, tau 0.5": ours(engine, sl.Selar(tau=0.5)),
@@ -129,7 +160,7 @@ def bench_decode(path: str, threads: int, ctx_size: int, steps: int, rounds: int
         for turn in range(rounds):
             for name in order[turn % len(order) :] + order[: turn % len(order)]:
                 seconds[name].append(rows[name](prompt, steps))
-    bare.close()
+    peer.close()
     base = seconds[order[0]]
     return {
         name: {

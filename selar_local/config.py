@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -32,10 +32,11 @@ def require(condition: bool, message: str) -> None:
 
 def number(name: str, value: Any, low: float, high: float = math.inf) -> None:
     """Require a finite number (no bool) with ``low <= value <= high``."""
-    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    require(plain and math.isfinite(value), f"{name} must be a finite number, not {value!r}")
-    bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
-    require(low <= value <= high, f"{name} must be {bounds}, not {value:g}")
+    plain = isinstance(value, int) and not isinstance(value, bool)
+    finite = plain or (isinstance(value, float) and math.isfinite(value))
+    require(finite, f"{name} must be a finite number, not {value!r}")
+    bounds = f"at least {low}" if math.isinf(high) else f"between {low} and {high}"
+    require(low <= value <= high, f"{name} must be {bounds}, not {value!r}")
 
 
 def whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> None:
@@ -45,6 +46,11 @@ def whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> None:
         f"{name} must be a whole number, not {value!r}",
     )
     number(name, value, low, high)
+
+
+def switch(name: str, value: Any) -> None:
+    """Require True or False."""
+    require(isinstance(value, bool), f"{name} must be True or False, not {value!r}")
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
@@ -96,10 +102,16 @@ class EngineConfig:
             whole("threads", self.threads, 1, 512)
         for name in ("cache_type_k", "cache_type_v"):
             value = getattr(self, name)
-            require(value in CACHE_TYPES, f"{name} must be one of {', '.join(CACHE_TYPES)}, not {value!r}")
+            known = isinstance(value, str) and value in CACHE_TYPES
+            require(known, f"{name} must be one of {', '.join(CACHE_TYPES)}, not {value!r}")
         require(self.flash_attn in FLASH_ATTN, f"flash_attn must be on, off or auto, not {self.flash_attn!r}")
         whole("batch_size", self.batch_size, 1, 1 << 16)
+        for name in ("mmap", "mlock", "check_tensors"):
+            switch(name, getattr(self, name))
+        if self.repack is not None:
+            switch("repack", self.repack)
         whole("parallel", self.parallel, 1, 256)
+        require(self.ctx_size * self.parallel < 2**31, "ctx_size times parallel is more than llama.cpp can count")
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,7 @@ class SamplingConfig:
         number("top_p", self.top_p, 0, 1)
         require(self.top_p > 0, "top_p must be above 0")
         number("min_p", self.min_p, 0, 1)
+        switch("greedy", self.greedy)
         if self.seed is not None:
             whole("seed", self.seed, 0, 2**63 - 1)
 
@@ -135,6 +148,9 @@ class GenerationConfig:
     def __post_init__(self) -> None:
         if self.max_tokens is not None:
             whole("max_tokens", self.max_tokens, 0)
-        require(not isinstance(self.stop, str), "stop must be a sequence of strings")
+        require(
+            isinstance(self.stop, Iterable) and not isinstance(self.stop, (str, bytes)),
+            f"stop must be a sequence of strings, not {self.stop!r}",
+        )
         object.__setattr__(self, "stop", tuple(self.stop))
         require(all(isinstance(s, str) and s for s in self.stop), "a stop string must not be empty")

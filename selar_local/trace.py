@@ -72,7 +72,7 @@ class TraceWriter:
         }
         line = _dumps(record)
         before, _, after = line.partition(_HASH_FIELD)
-        self._hash_offset = len((before + '"sha256":').encode())
+        self._hash_offset = len(_encoded(before + '"sha256":'))
         self._write(before + _HASH_FIELD + " " * (_HASH_WIDTH - len("null")) + after)
 
     def step(self, event: TokenEvent) -> None:
@@ -141,7 +141,7 @@ class TraceWriter:
         if self._file is None:
             return
         try:
-            self._file.write(line.encode() + b"\n")
+            self._file.write(_encoded(line + "\n"))
             self._file.flush()
         except OSError as error:
             self._give_up(error)
@@ -156,6 +156,11 @@ class TraceWriter:
 
 def _dumps(record: dict[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
+def _encoded(line: str) -> bytes:
+    # A file name that is no UTF-8 has lone surrogates; written as \\udc80 they are JSON again.
+    return line.encode("utf-8", "backslashreplace")
 
 
 def read_trace(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any] | None]:
@@ -179,7 +184,7 @@ def read_trace(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[s
                     end = record
     except OSError as error:
         raise SelarError(f"cannot read the trace {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise SelarError(f"{path} is not a trace of selar-local") from None
     if run is None:
         raise SelarError(f"{path} is not a trace of selar-local: it has no run line")

@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -20,6 +20,7 @@ from selar_local.chat import ChatTemplate
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig, from_mapping, require
 from selar_local.engine.events import Result
 from selar_local.engine.loop import DecodeLoop
+from selar_local.engine.model_info import ModelInfo, describe
 from selar_local.engine.sequence import Request, Sequence
 from selar_local.engine.stream import Stream
 from selar_local.errors import EngineClosed, OptionError, PromptTooLong
@@ -33,31 +34,6 @@ logger = logging.getLogger("selar_local.engine")
 
 Messages = Many[Mapping[str, Any]]
 _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """Facts about the opened model. Sizes in bytes; injection_max_abs_diff in logits."""
-
-    path: str
-    architecture: str
-    description: str
-    size: int
-    n_params: int
-    n_vocab: int
-    n_embd: int
-    n_ctx_train: int
-    ctx_size: int
-    embedding_type: str
-    input_scale: float
-    mrope: bool
-    chat_template: bool
-    threads: int
-    injection_max_abs_diff: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """The facts under their names."""
-        return asdict(self)
 
 
 class Engine:
@@ -78,39 +54,46 @@ class Engine:
         Raises ModelNotFound, ModelFileError, UnsupportedModel.
         """
         self.config = config or EngineConfig()
-        self._runtime = LlamaRuntime(Path(path), self.config, on_progress, check_again)
-        self._runtime.model.show_as_text([tag for pair in TAGS for tag in pair])
         self._vocabulary_lock = threading.Lock()
         self._closed = threading.Event()
-        self._loop = DecodeLoop(self._runtime, self.config.parallel, self._closed.is_set)
-        self._inbox: SimpleQueue[Sequence | None] = SimpleQueue()
-        self.info = self._facts()
+        self._inbox: SimpleQueue[Sequence | Callable[[], None] | None] = SimpleQueue()
+        opening: SimpleQueue[float | LlamaRuntime | BaseException] = SimpleQueue()
+        # The model is opened by the thread that will decode: OpenMP keeps a pool of threads for every thread
+        # that computes, and spins far less (two or three times slower steps) once there are more than cores.
+        self._worker = threading.Thread(
+            target=self._work, args=(Path(path), check_again, opening), name=f"selar-local {path}", daemon=True
+        )
+        self._worker.start()
+        self._runtime = self._await_opening(opening, on_progress)
+        self.info = describe(self._runtime)
         model = self._runtime.model
         self._chat_template = model.chat_template()
         self._special_texts = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
-        self._worker = threading.Thread(target=self._work, name=f"selar-local {self.info.path}", daemon=True)
-        self._worker.start()
         _open_engines.add(self)
 
-    def _facts(self) -> ModelInfo:
-        model, table = self._runtime.model, self._runtime.table
-        return ModelInfo(
-            path=str(model.path),
-            architecture=model.gguf.architecture,
-            description=model.description(),
-            size=model.gguf.file_size,
-            n_params=model.n_params(),
-            n_vocab=model.n_vocab,
-            n_embd=model.n_embd,
-            n_ctx_train=model.n_ctx_train,
-            ctx_size=self._runtime.capacity,
-            embedding_type=table.type_name,
-            input_scale=float(table.scale),
-            mrope=model.mrope,
-            chat_template=model.chat_template() is not None,
-            threads=model.threads,
-            injection_max_abs_diff=self._runtime.injection_max_abs_diff,
-        )
+    def _await_opening(
+        self, opening: SimpleQueue[float | LlamaRuntime | BaseException], on_progress: Callable[[float], None] | None
+    ) -> LlamaRuntime:
+        """Wait for the worker to open the model. Ctrl-C, or an error of `on_progress`, gives the load up."""
+        try:
+            while True:
+                try:
+                    news = opening.get(timeout=0.5)
+                except Empty:
+                    if self._worker.is_alive() or not opening.empty():
+                        continue
+                    raise EngineClosed("the thread that opens the model ended unforeseen") from None
+                if isinstance(news, BaseException):
+                    raise news
+                if not isinstance(news, float):
+                    return news
+                if on_progress is not None:
+                    on_progress(news)
+        except BaseException:
+            self._closed.set()
+            self._inbox.put(None)
+            self._worker.join()  # the load ends at its next report; it must not outlive the interpreter
+            raise
 
     @cached_property
     def _template(self) -> ChatTemplate:
@@ -143,29 +126,24 @@ class Engine:
 
         Raises OptionError, PromptTooLong, TemplateError, EngineClosed here; DecodeError from the iteration.
         """
-        chosen = self._method(method)
-        sampling, generation = self._options(chosen, options)
-        text = self._prompt_text(prompt, messages, system, raw, thinking)
-        if not raw and self._chat_template is None:
-            # ChatML was assumed: a base model mostly has no such token, it spells the text out.
-            generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
-        request = Request(
-            prompt=self._tokens(text),
-            method=chosen,
-            sampling=sampling,
-            generation=generation,
-            prompt_tail="" if raw else text[-64:],
-            split_thinking=not raw,
-        )
-        with self._vocabulary_lock:
-            self._check_open()
-            sequence = Sequence(request, self._runtime.model)
-            self._inbox.put(sequence)
-        return Stream(sequence, self._worker.is_alive, on_prefill)
+        request = self._request(prompt, messages, system, raw, thinking, method, options)
+        return self._submit(request, on_prefill)
 
-    def generate(self, prompt: str | None = None, **options: Any) -> Result:
-        """Generate to the end and return the `Result`. Same arguments and errors as `stream`."""
-        with self.stream(prompt, **options) as stream:
+    def generate(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        system: str | None = None,
+        raw: bool = False,
+        thinking: bool | None = None,
+        method: Method | str | None = None,
+        on_prefill: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> Result:
+        """Generate to the end and return the `Result`. Same arguments and errors as `stream`, without its events."""
+        request = self._request(prompt, messages, system, raw, thinking, method, options)
+        with self._submit(replace(request, events=False), on_prefill) as stream:
             for _ in stream:
                 pass
         return stream.result
@@ -194,6 +172,38 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _request(
+        self,
+        prompt: str | None,
+        messages: Messages | None,
+        system: str | None,
+        raw: bool,
+        thinking: bool | None,
+        method: Method | str | None,
+        options: Mapping[str, Any],
+    ) -> Request:
+        chosen = self._method(method)
+        sampling, generation = self._options(chosen, options)
+        text = self._prompt_text(prompt, messages, system, raw, thinking)
+        if not raw and self._chat_template is None:
+            # ChatML was assumed: a base model mostly has no such token, it spells the text out.
+            generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
+        return Request(
+            prompt=self._tokens(text),
+            method=chosen,
+            sampling=sampling,
+            generation=generation,
+            prompt_tail="" if raw else text[-64:],
+            split_thinking=not raw,
+        )
+
+    def _submit(self, request: Request, on_prefill: Callable[[int, int], None] | None) -> Stream:
+        with self._vocabulary_lock:
+            self._check_open()
+            sequence = Sequence(request, self._runtime.model)
+            self._inbox.put(sequence)
+        return Stream(sequence, self._worker.is_alive, on_prefill)
 
     def _check_open(self) -> None:
         if self._closed.is_set():
@@ -251,38 +261,52 @@ class Engine:
 
     # -- the worker's side --------------------------------------------------------------------
 
-    def _work(self) -> None:
+    def _work(self, path: Path, check_again: bool, opening: SimpleQueue[float | LlamaRuntime | BaseException]) -> None:
+        def report(share: float) -> None:
+            if self._closed.is_set():
+                raise EngineClosed("the engine was closed while the model was loading")
+            opening.put(float(share))
+
+        try:
+            runtime = LlamaRuntime(path, self.config, report, check_again)
+        except BaseException as error:
+            opening.put(error)
+            return
+        runtime.model.show_as_text([tag for pair in TAGS for tag in pair])
+        loop = DecodeLoop(runtime, self.config.parallel, self._closed.is_set)
+        opening.put(runtime)
         try:
             while not self._closed.is_set():
-                self._receive()
-                self._loop.step()
+                self._receive(loop)
+                loop.step()
         except Exception as error:
             logger.exception("the engine's worker failed")
             self._closed.set()
-            self._loop.abandon(error)
+            loop.abandon(error)
         finally:
-            self._shut_down()
+            self._shut_down(loop, runtime)
 
-    def _receive(self) -> None:
-        """Take what callers sent; sleep while there is nothing to do."""
-        try:
-            while True:
-                sequence = self._inbox.get() if self._loop.idle else self._inbox.get_nowait()
-                if sequence is None:
-                    return
-                self._loop.waiting.append(sequence)
-        except Empty:
-            return
+    def _receive(self, loop: DecodeLoop) -> None:
+        """Take what callers sent; sleep while there is nothing to do. A callable is run here, between steps."""
+        while loop.idle or not self._inbox.empty():
+            item = self._inbox.get()
+            if item is None:
+                return
+            if isinstance(item, Sequence):
+                loop.waiting.append(item)
+            else:
+                item()
 
-    def _shut_down(self) -> None:
+    def _shut_down(self, loop: DecodeLoop, runtime: LlamaRuntime) -> None:
         with self._vocabulary_lock:
+            self._closed.set()  # whatever ended the worker: the vocabulary is gone from here on
             closed = EngineClosed("the engine was closed")
             while not self._inbox.empty():
-                sequence = self._inbox.get()
-                if sequence is not None:
-                    sequence.finish("error", closed)
-            self._loop.abandon(closed)
-            self._runtime.close()
+                item = self._inbox.get()
+                if isinstance(item, Sequence):
+                    item.finish("error", closed)
+            loop.abandon(closed)
+            runtime.close()
 
 
 @atexit.register

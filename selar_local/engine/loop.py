@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Many
@@ -16,6 +17,8 @@ from selar_local.llama.context import Aborted, ContextFull
 from selar_local.llama.runtime import Feed
 
 __all__ = ["DecodeLoop", "Runtime"]
+
+logger = logging.getLogger("selar_local.engine")
 
 
 class Runtime(Protocol):
@@ -53,7 +56,7 @@ class DecodeLoop:
         return not self.waiting and not self.running
 
     def step(self) -> None:
-        """One turn: end the cancelled, admit, one prompt chunk for the newest, one token for the others."""
+        """One turn: end the cancelled, admit, one prompt chunk of the longest waiting, one token for the others."""
         self._drop_cancelled()
         self._admit()
         for sequence in self.running:
@@ -66,9 +69,11 @@ class DecodeLoop:
         self._retire()
 
     def _drop_cancelled(self) -> None:
-        for sequence in [*self.waiting, *self.running]:
-            if sequence.cancelled.is_set():
-                sequence.finish("cancelled")
+        cancelled = [s for s in (*self.waiting, *self.running) if s.cancelled.is_set()]
+        if not cancelled:
+            return
+        for sequence in cancelled:
+            sequence.finish("cancelled")
         self.waiting = deque(s for s in self.waiting if not s.finished)
         self._retire()
 
@@ -98,8 +103,8 @@ class DecodeLoop:
                 sequence.finish("cancelled")
         except ContextFull:
             sequence.finish("length", context_full=True)
-        except SelarError as error:
-            sequence.finish("error", error)
+        except Exception as error:
+            sequence.finish("error", _fit(error))
 
     def _advance(self, ready: list[Sequence]) -> None:
         feeds = [Feed(s.slot, s.position, s.next_input) for s in ready if s.next_input is not None]
@@ -109,16 +114,19 @@ class DecodeLoop:
             # A cache shared by several sequences can be full before each reaches its own limit: the longest yields.
             max(ready, key=lambda s: s.position).finish("length", context_full=True)
             return
-        except SelarError as error:
-            for sequence in ready:
-                sequence.finish("error", error)
+        except Exception as error:
+            if len(ready) == 1:
+                ready[0].finish("error", _fit(error))
+            else:  # one input may have spoilt the batch: each alone, so that the others go on
+                for sequence in ready:
+                    self._advance([sequence])
             return
         for sequence, logits in zip(ready, all_logits, strict=True):
             sequence.position += 1
             try:
                 sequence.take(logits, self._runtime.capacity)
-            except SelarError as error:
-                sequence.finish("error", error)
+            except Exception as error:
+                sequence.finish("error", _fit(error))
 
     def _retire(self) -> None:
         for sequence in [s for s in self.running if s.finished]:
@@ -128,8 +136,16 @@ class DecodeLoop:
 
     def abandon(self, error: BaseException) -> None:
         """End every sequence with `error`: the engine is closing or something unforeseen happened."""
-        reason = error if isinstance(error, SelarError) else DecodeError(f"internal error: {error!r}")
+        reason = _fit(error)
         for sequence in [*self.waiting, *self.running]:
             sequence.finish("error", reason)
         self.waiting.clear()
         self.running.clear()
+
+
+def _fit(error: BaseException) -> SelarError:
+    """The error as one for the caller; one that is not ours, such as that of a method he wrote, is logged too."""
+    if isinstance(error, SelarError):
+        return error
+    logger.error("a generation failed", exc_info=error)
+    return DecodeError(f"internal error: {error!r}")

@@ -47,7 +47,11 @@ Message = TokenEvent | Prefilled | Result | SelarError
 
 @dataclass(frozen=True)
 class Request:
-    """Everything one generation needs. `split_thinking`: tell thinking and answer apart (chat)."""
+    """Everything one generation needs.
+
+    split_thinking: tell thinking and answer apart (chat). events: report every step, not the result alone
+    (waking the caller for each token costs a fast model one or two per cent).
+    """
 
     prompt: tuple[int, ...]
     method: Method
@@ -55,6 +59,7 @@ class Request:
     generation: GenerationConfig
     prompt_tail: str = ""
     split_thinking: bool = True
+    events: bool = True
 
 
 class Sequence:
@@ -121,25 +126,13 @@ class Sequence:
         if reason:
             rest, rest_thought = self._split(self._text.flush(), last=True)
             answer, thought = answer + rest, thought + rest_thought
-        self._record(answer, thought, decision.entropy, decision.explored and not ending)
-        top = tuple(
-            zip(
-                distribution.ids[:n_candidates].tolist(),
-                distribution.probs[:n_candidates].tolist(),
-                strict=True,
-            )
-        )
-        self.messages.put(
-            TokenEvent(
-                len(self._tokens) - 1,
-                token,
-                answer,
-                thought,
-                decision.entropy,
-                decision.explored and not ending,
-                top,
-            )
-        )
+        explored = decision.explored and not ending
+        self._record(answer, thought, decision.entropy, explored)
+        if request.events:
+            top_ids, top_probs = distribution.ids[:n_candidates].tolist(), distribution.probs[:n_candidates].tolist()
+            top = tuple(zip(top_ids, top_probs, strict=True))
+            index = len(self._tokens) - 1
+            self.messages.put(TokenEvent(index, token, answer, thought, decision.entropy, explored, top))
         if reason:
             self.finish(reason, context_full=self.position >= capacity and reason == "length")
 

@@ -20,6 +20,10 @@ __all__ = ["Aborted", "ContextFull", "LlamaContext"]
 _FLASH = {"on": 1, "off": 0, "auto": -1}
 
 
+# An address is all that is needed; llama-cpp-python's prototype makes a pointer object of every answer.
+_logits_address = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(("llama_get_logits_ith", C._lib))
+
+
 class ContextFull(Exception):
     """The KV cache has no place for the batch; its state is kept."""
 
@@ -88,10 +92,9 @@ class LlamaContext:
 
     def logits(self, row: int) -> npt.NDArray[np.float32]:
         """The logits of batch row `row`: a (n_vocab,) float32 view, valid until the next decode."""
-        pointer = C.llama_get_logits_ith(self._pointer, row)
-        if not pointer:
+        address = _logits_address(self._pointer, row)
+        if not address:
             raise DecodeError(f"row {row} of the batch has no logits")
-        address = ctypes.addressof(pointer.contents)
         view = self._views.get(address)
         if view is None:
             self._views.clear()  # the buffer moved, older views point at freed memory

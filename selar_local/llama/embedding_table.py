@@ -16,6 +16,7 @@ from selar_local.llama.gguf_file import GgufFile
 __all__ = ["EmbeddingTable", "input_scale"]
 
 _F32 = 0
+_RECENT_BYTES = 4 << 20  # of dequantised rows kept
 #: Architectures that scale token inputs by sqrt(n_embd), and inputs fed as vectors not at all.
 _SCALED_BY_ROOT = frozenset({"gemma3", "gemma4", "gemma-embedding"})
 
@@ -51,6 +52,8 @@ class EmbeddingTable:
         self._data = _map(tensor.part, tensor.offset, self.n_vocab * self._row_bytes)
         self._address = self._data.ctypes.data
         self._to_float = ggml.to_float(tensor.type)
+        self._recent: dict[int, npt.NDArray[np.float32]] = {}
+        self._recent_limit = max(16, _RECENT_BYTES // (4 * self.n_embd))
         self._scratch = np.zeros((0, self.n_embd), np.float32)
 
     def rows(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -62,15 +65,24 @@ class EmbeddingTable:
         if n > self._scratch.shape[0]:
             self._scratch = np.zeros((n, self.n_embd), np.float32)
         out = self._scratch[:n]
-        size, target = self._row_bytes, out.ctypes.data
         for i, token in enumerate(ids.tolist()):
-            if not 0 <= token < self.n_vocab:
-                raise IndexError(f"token id {token} outside the vocabulary of {self.n_vocab}")
-            if self._to_float is not None:
-                self._to_float(self._address + token * size, target + 4 * i * self.n_embd, self.n_embd)
-            else:
-                out[i] = self._slow_row(token)
+            recent = self._recent.get(token)
+            out[i] = self._read(token) if recent is None else recent
         return out
+
+    def _read(self, token: int) -> npt.NDArray[np.float32]:
+        """One dequantised row, remembered: candidates come back, and a first touch of the map is a page fault."""
+        if not 0 <= token < self.n_vocab:
+            raise IndexError(f"token id {token} outside the vocabulary of {self.n_vocab}")
+        if self._to_float is None:
+            row = self._slow_row(token)
+        else:
+            row = np.empty(self.n_embd, np.float32)
+            self._to_float(self._address + token * self._row_bytes, row.ctypes.data, self.n_embd)
+        if len(self._recent) >= self._recent_limit:
+            self._recent.clear()
+        self._recent[token] = row
+        return row
 
     def _slow_row(self, token: int) -> npt.NDArray[np.float32]:
         raw = self._data[token * self._row_bytes : (token + 1) * self._row_bytes]
@@ -95,12 +107,11 @@ class EmbeddingTable:
         self._finish(out, head)
 
     def row(self, token: int, out: npt.NDArray[np.float32]) -> None:
-        """The input row of one token, written to `out` (width,) float32."""
-        if self._to_float is not None and 0 <= token < self.n_vocab:
-            self._to_float(self._address + token * self._row_bytes, out.ctypes.data, self.n_embd)
-            self._finish(out, out[: self.n_embd])
-        else:
-            self.mix(np.array([token]), np.ones(1), out)
+        """The input row of one token, written to `out` (width,) float32. Raises IndexError as `rows` does."""
+        head = out[: self.n_embd]
+        recent = self._recent.get(token)
+        head[:] = self._read(token) if recent is None else recent
+        self._finish(out, head)
 
     def _finish(self, out: npt.NDArray[np.float32], head: npt.NDArray[np.float32]) -> None:
         if self.scale != 1:

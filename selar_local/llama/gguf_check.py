@@ -22,18 +22,13 @@ _MAX_WINDOW = 1 << 30
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 
 # architectures without attention heads, and without rotary positions, in the pinned llama.cpp
-_NO_HEADS = frozenset("mamba mamba2 rwkv6 rwkv6qwen2 rwkv7 arwkv7 wavtokenizer-dec".split())
+_NO_HEADS = frozenset(["mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7", "wavtokenizer-dec"])
 _NO_ROPE = _NO_HEADS | frozenset(
-    "gpt2 gptj mpt refact bloom jamba jina-bert-v2 t5 t5encoder jais nemotron_h nemotron_h_moe "
-    "kimi-linear kimi-k3 glm5-next".split()
+    ["gpt2", "gptj", "mpt", "refact", "bloom", "jamba", "jina-bert-v2", "t5", "t5encoder", "jais", "nemotron_h", "nemotron_h_moe", "kimi-linear", "kimi-k3", "glm5-next"]
 )
 # those whose graph asserts that a head is rotated whole, its keys being as long as its values
 _WHOLE_HEAD = frozenset(
-    "apertus arcee arctic baichuan chameleon codeshell cogvlm cohere2moe dbrx deci deepseek dots1 dream ernie4_5 "
-    "ernie4_5-moe exaone exaone-moe exaone4 falcon granite granite_swa graniteswitch grok grovemoe hunyuan-dense "
-    "hunyuan-moe hunyuan_vl hy_v3 internlm2 jais2 llada llada-moe llama llama-embed llama4 maincoder mellum minimax-01 "
-    "minimax-m2 mistral3 nemotron olmo olmo2 olmoe orion paddleocr pangu-embedded plamo pockettts qwen2 qwen2moe "
-    "qwen2vl qwen3 qwen3moe qwen3vl qwen3vlmoe rnd1 seed_oss smallthinker smollm3 starcoder2 talkie xverse".split()
+    ["apertus", "arcee", "arctic", "baichuan", "chameleon", "codeshell", "cogvlm", "cohere2moe", "dbrx", "deci", "deepseek", "dots1", "dream", "ernie4_5", "ernie4_5-moe", "exaone", "exaone-moe", "exaone4", "falcon", "granite", "granite_swa", "graniteswitch", "grok", "grovemoe", "hunyuan-dense", "hunyuan-moe", "hunyuan_vl", "hy_v3", "internlm2", "jais2", "llada", "llada-moe", "llama", "llama-embed", "llama4", "maincoder", "mellum", "minimax-01", "minimax-m2", "mistral3", "nemotron", "olmo", "olmo2", "olmoe", "orion", "paddleocr", "pangu-embedded", "plamo", "pockettts", "qwen2", "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "rnd1", "seed_oss", "smallthinker", "smollm3", "starcoder2", "talkie", "xverse"]
 )
 # tensor types no matrix product of llama.cpp takes; they hold tables of numbers
 _NO_WEIGHT_TYPES = frozenset({"i8", "i16", "i32", "i64", "f64", "q8_1", "q8_K"})

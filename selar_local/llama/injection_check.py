@@ -6,7 +6,7 @@ import numpy as np
 
 from selar_local import cache
 from selar_local.config import EngineConfig
-from selar_local.errors import UnsupportedModel
+from selar_local.errors import ModelFileError, UnsupportedModel
 from selar_local.llama.context import LlamaContext
 from selar_local.llama.embedding_table import EmbeddingTable
 from selar_local.llama.gguf_file import GgufFile
@@ -53,8 +53,9 @@ def injection_difference(
 ) -> float:
     """The largest difference between the logits after two tokens fed as ids and fed as their rows.
 
-    Cached per file, build and device placement, unless `check_again`. Leaves the context empty. Raises UnsupportedModel when
-    the two differ by more than `TOLERANCE` of the largest logit.
+    Cached per file, build and device placement, unless `check_again`. Leaves the context empty. Raises
+    UnsupportedModel when the two differ by more than `TOLERANCE` of the largest logit, ModelFileError when the
+    logits are not numbers.
     """
     key = cache.file_key(model.path, "injection", binding_version, str(config.gpu_layers), config.flash_attn,
                          config.cache_type_k, config.cache_type_v, str(model.threads))  # fmt: skip
@@ -79,6 +80,11 @@ def _measure(model: LlamaModel, context: LlamaContext, table: EmbeddingTable, ba
     context.clear()
     context.decode(batch.of_tokens(tokens, positions, sequences, outputs))
     as_ids = context.logits(1).copy()
+    if not np.isfinite(as_ids).all():
+        raise ModelFileError(
+            f"{model.name}: its logits are not numbers: the weights are damaged, or a cache type or GPU kernel "
+            "overflows (try -ctk f32 -ctv f32 -fa off)"
+        )
     context.clear()
     for row, token in zip(batch.rows(2), tokens, strict=True):
         table.row(token, row)

@@ -7,6 +7,7 @@ wrong sizes: everything is checked here, before it gets there.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -84,7 +85,7 @@ class InputBatch:
         if n > self._rows.shape[0]:
             raise DecodeError(f"{n} rows asked for, {self._rows.shape[0]} filled")
         # A sum is not finite when any term is not; cheaper than isfinite over every element.
-        if not np.isfinite(self._rows[:n].sum(dtype=np.float64)):
+        if not math.isfinite(self._rows[:n].sum()):
             raise DecodeError("an input embedding is not finite: the embedding table is damaged")
         self._positions[:n] = positions
         if self._mrope:
@@ -97,6 +98,8 @@ class InputBatch:
     def _fill(self, n: int, positions: Sequence[int], sequences: Sequence[int], outputs: Sequence[bool]) -> int:
         if not 0 < n <= self.capacity:
             raise DecodeError(f"a batch of {n} inputs, room for {self.capacity}")
+        if not len(positions) == len(sequences) == len(outputs) == n:
+            raise DecodeError(f"a batch of {n} inputs with positions, sequences or outputs of another number")
         if min(positions) < 0:  # llama.cpp would return 0 and lose the token
             raise DecodeError("a position is negative")
         self._sequences[:n] = sequences

@@ -30,8 +30,8 @@ __all__ = [
 
 logger = logging.getLogger("selar_local.llama")
 
-_LEVELS = {1: logging.DEBUG, 2: logging.WARNING, 3: logging.ERROR, 4: logging.DEBUG}
-_GGML_ERROR = 3
+# ggml_log_level: 1 debug, 2 info, 3 warning, 4 error, 5 the line before goes on
+_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
 _GGML_CONTINUE = 5
 _lock = threading.Lock()
 _started = False
@@ -69,7 +69,7 @@ def start() -> None:
 
 def recent_errors() -> str:
     """The most telling of llama.cpp's last error lines, without its function-name prefix; "" when it said nothing."""
-    for line in _errors:
+    for line in _errors.copy():  # another thread may be loading
         text = line.split(": ", 1)[-1].strip()
         if text and "failed to load model" not in text.lower():
             return text

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selar_local.config import EngineConfig
-from selar_local.errors import DecodeError
+from selar_local.errors import DecodeError, ModelFileError
 from selar_local.llama.context import LlamaContext
 from selar_local.llama.embedding_table import EmbeddingTable
 from selar_local.llama.gguf_file import GgufFile, check_hyperparameters, open_gguf
@@ -49,7 +49,7 @@ class LlamaRuntime:
         try:
             self.table = EmbeddingTable(self.gguf, self.model.n_embd_inp)
             if self.table.n_vocab < self.model.n_vocab:
-                raise DecodeError(f"{self.model.name}: the embedding matrix has fewer rows than the vocabulary")
+                raise ModelFileError(f"{self.model.name}: the embedding matrix has fewer rows than the vocabulary")
             self._context = LlamaContext(self.model, config)
             self.batch = InputBatch(
                 self._context.n_batch, self.model.n_embd_inp, self.model.n_vocab, mrope=self.model.mrope
@@ -105,7 +105,8 @@ class LlamaRuntime:
     def _step_in_two(self, feeds: Sequence[Feed]) -> list[npt.NDArray[np.float32]]:
         """Tokens as ids and mixtures as rows in two decodes: for devices where a row is not its token to the bit."""
         logits: list[npt.NDArray[np.float32] | None] = [None] * len(feeds)
-        for make, wanted in ((self._token_batch, True), (self._row_batch, False)):
+        # The rows first: should one be refused, nothing has been decoded yet.
+        for make, wanted in ((self._row_batch, False), (self._token_batch, True)):
             chosen = [i for i, feed in enumerate(feeds) if isinstance(feed.next_input, Token) is wanted]
             self.context.decode(make([feeds[i] for i in chosen]))
             for row, i in enumerate(chosen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = ["Distribution", "draw", "filtered_distribution", "top_k"]
 Floats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
+_FEW = 64
 _ROWS = 64  # rows of the view that bounds the k-th largest logit
 
 
@@ -46,8 +48,8 @@ def top_k(logits: npt.NDArray[np.float32], k: int) -> tuple[Ids, npt.NDArray[np.
     body = logits[: _ROWS * width].reshape(_ROWS, width)
     tail = logits[_ROWS * width :]
     maxima = body.max(axis=0)
-    largest = np.partition(maxima, width - k)[width - k :]  # NaN sorts last: it would be among them
-    if not np.isfinite(largest.sum() + tail.sum()):
+    largest = np.partition(maxima, (width - k, width - 1))[width - k :]
+    if not math.isfinite(largest[-1]) or (tail.size and not np.isfinite(tail).all()):  # NaN sorts last
         _check(logits)
     bound = largest[0]
     columns = (maxima >= bound).nonzero()[0]
@@ -81,24 +83,53 @@ def filtered_distribution(logits: npt.NDArray[np.float32], sampling: SamplingCon
         keep = 1
     ids, values = top_k(logits, max(keep, at_least))
     keep = min(keep, ids.shape[0])
-    scaled = values[:keep].astype(np.float64)
-    if sampling.temperature > 0:
-        scaled /= sampling.temperature
     probs = np.zeros(ids.shape[0])
-    weights = np.exp(scaled - scaled[0])
+    weights = _few(values[:keep].tolist(), sampling) if keep <= _FEW else _many(values[:keep], sampling)
+    probs[: len(weights)] = weights
+    return Distribution(ids, probs)
+
+
+def _few(values: list[float], sampling: SamplingConfig) -> list[float]:
+    """Probabilities of what the filters leave of a few sorted logits.
+
+    The same as `_many` in plain floats: between two decodes every NumPy call is a cold one, and ten of
+    them cost more than twenty exponentials.
+    """
+    largest, temperature = values[0], sampling.temperature or 1.0
+    weights = [math.exp((value - largest) / temperature) for value in values]
+    if sampling.top_p < 1:
+        limit, cumulative = sampling.top_p * sum(weights), 0.0
+        for index, weight in enumerate(weights):
+            cumulative += weight
+            if cumulative > limit:
+                del weights[index + 1 :]
+                break
+    if sampling.min_p > 0:
+        weights = [weight for weight in weights if weight >= sampling.min_p]
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def _many(values: npt.NDArray[np.float32], sampling: SamplingConfig) -> Floats:
+    """Probabilities of what the filters leave of sorted logits, up to the whole vocabulary."""
+    scaled = values.astype(np.float64) / (sampling.temperature or 1.0)
+    weights: Floats = np.exp(scaled - scaled[0])
     if sampling.top_p < 1:
         cumulative = np.cumsum(weights)
         cut = int(np.searchsorted(cumulative, sampling.top_p * cumulative[-1], side="right"))
         weights = weights[: cut + 1]
     if sampling.min_p > 0:
-        weights = weights[weights >= sampling.min_p * weights[0]]
-    probs[: weights.shape[0]] = weights / weights.sum()
-    return Distribution(ids, probs)
+        weights = weights[weights >= sampling.min_p]
+    shares: Floats = weights / weights.sum()
+    return shares
 
 
 def draw(distribution: Distribution, u: float) -> int:
     """The id of the first candidate whose cumulative probability exceeds `u` in [0, 1)."""
-    cumulative = np.cumsum(distribution.probs)
-    index = int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
-    # A candidate without probability is never drawn, whatever rounding does to the last sum.
-    return int(distribution.ids[min(index, int(np.count_nonzero(distribution.probs)) - 1)])
+    cumulative, last = 0.0, 0
+    for index, p in enumerate(distribution.probs.tolist()):
+        if p > 0.0:
+            cumulative, last = cumulative + p, index
+            if cumulative > u:
+                break
+    return int(distribution.ids[last])  # rounding may leave the sum just below 1: then the last one that has any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +13,14 @@ __all__ = ["renormalise", "truncated_entropy"]
 Floats = npt.NDArray[np.float64]
 
 
-def renormalise(probs: Floats, k: int) -> Floats:
-    """The first `k` probabilities divided by their sum: (min(k, m),) float64. Zeros stay zeros."""
-    head = probs[:k]
-    shares: Floats = head / head.sum()
-    return shares
+def renormalise(probs: Floats, k: int) -> list[float]:
+    """The first `k` probabilities divided by their sum. Zeros stay zeros."""
+    head: list[float] = probs[:k].tolist()
+    total = sum(head)
+    return [p / total for p in head]
 
 
-def truncated_entropy(q: Floats, k: int) -> float:
+def truncated_entropy(q: Sequence[float], k: int) -> float:
     """Normalised entropy ``-sum q log q / log k`` in [0, 1], with 0 log 0 = 0 (SeLaR, arXiv 2604.08299)."""
-    entropy: float = -sum(x * math.log(x) for x in q.tolist() if x > 0.0)
+    entropy = -sum(x * math.log(x) for x in q if x > 0.0)
     return min(abs(entropy) / math.log(k), 1.0)  # abs: a sure step is 0.0, not -0.0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from selar_local.config import number, opt, require, whole
 from selar_local.methods.base import Decision, Method, Mixture, Stepper, StepView, Token, Vocabulary
@@ -67,15 +67,15 @@ class Selar(Method):
             return Decision(Token(view.token), h)
         return Decision(contrastive_weights(view.distribution, q, self.contrast * h), h)
 
-    def _unfiltered(self, view: StepView) -> npt.NDArray[np.float64]:
+    def _unfiltered(self, view: StepView) -> list[float]:
         """The k most probable of ``softmax(logits / temperature)`` without the filters, renormalised."""
         _, values = top_k(view.logits, self.k)
         scaled = values.astype(np.float64) / view.temperature
         return renormalise(np.exp(scaled - scaled[0]), self.k)
 
 
-def contrastive_weights(distribution: Distribution, q: npt.NDArray[np.float64], strength: float) -> Mixture:
+def contrastive_weights(distribution: Distribution, q: Sequence[float], strength: float) -> Mixture:
     """``(1 + s) q_i``, less ``s`` on the most probable token: the row weights of ``e + s (e - E[v*])``."""
-    weights = (1.0 + strength) * q
+    weights = [(1.0 + strength) * share for share in q]
     weights[0] -= strength
-    return Mixture(distribution.ids[: q.shape[0]], weights)
+    return Mixture(distribution.ids[: len(weights)], np.array(weights))

@@ -1,0 +1,57 @@
+"""Facts about an opened model, for doctor, traces and apps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from selar_local.llama.runtime import LlamaRuntime
+
+__all__ = ["ModelInfo", "describe"]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Facts about the opened model. Sizes in bytes; injection_max_abs_diff in logits."""
+
+    path: str
+    architecture: str
+    description: str
+    size: int
+    n_params: int
+    n_vocab: int
+    n_embd: int
+    n_ctx_train: int
+    ctx_size: int
+    embedding_type: str
+    input_scale: float
+    mrope: bool
+    chat_template: bool
+    threads: int
+    injection_max_abs_diff: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The facts under their names."""
+        return asdict(self)
+
+
+def describe(runtime: LlamaRuntime) -> ModelInfo:
+    """The facts about the model `runtime` has open."""
+    model, table = runtime.model, runtime.table
+    return ModelInfo(
+        path=str(model.path),
+        architecture=model.gguf.architecture,
+        description=model.description(),
+        size=model.gguf.file_size,
+        n_params=model.n_params(),
+        n_vocab=model.n_vocab,
+        n_embd=model.n_embd,
+        n_ctx_train=model.n_ctx_train,
+        ctx_size=runtime.capacity,
+        embedding_type=table.type_name,
+        input_scale=float(table.scale),
+        mrope=model.mrope,
+        chat_template=model.chat_template() is not None,
+        threads=model.threads,
+        injection_max_abs_diff=runtime.injection_max_abs_diff,
+    )
