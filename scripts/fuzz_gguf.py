@@ -24,11 +24,11 @@ import traceback
 from pathlib import Path
 
 os.environ["GGML_NO_BACKTRACE"] = "1"
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
 
+from gguf_mutations import Pieces, mutate, take_apart, with_sentencepiece
 from llama_cpp import llama_cpp as C
 
-from gguf_mutations import Pieces, mutate, take_apart
 from selar_local.errors import ModelFileError, ModelNotFound, UnsupportedModel
 from selar_local.llama.gguf_file import check_hyperparameters, open_gguf
 from tests.support.tiny_gguf import write_tiny_gguf
@@ -142,12 +142,14 @@ def reason(log: Path) -> str:
     return (telling or lines or ["(silent)"])[-1][-200:]
 
 
-def fuzz(architecture: str, seeds: list[int], verbose: bool) -> collections.Counter[str]:
+def fuzz(architecture: str, sentencepiece: bool, seeds: list[int], verbose: bool) -> collections.Counter[str]:
     """Runs one mutation per seed and counts the outcomes, printing each bad one."""
     counts: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         path, log = Path(folder) / "model.gguf", Path(folder) / "log"
         sound: Pieces = take_apart(write_tiny_gguf(path, architecture=architecture, n_embd=32, n_ff=64))
+        if sentencepiece:
+            sound = with_sentencepiece(sound)
         if outcome_of(child(sound.pack()[0], path, log)) != "ran":
             raise SystemExit(f"the sound {architecture} model does not run: {reason(log)}")
         for seed in seeds:
@@ -165,6 +167,7 @@ def main() -> int:
     parser.add_argument("--mutations", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0, help="mutation i has the seed SEED * 1000000 + i")
     parser.add_argument("--only", type=int, help="run the one mutation with this seed")
+    parser.add_argument("--sentencepiece", action="store_true", help="with a SentencePiece vocabulary instead of BPE")
     parser.add_argument("--verbose", action="store_true", help="print every mutation, not the bad ones alone")
     options = parser.parse_args()
     if not options.verbose:
@@ -173,7 +176,7 @@ def main() -> int:
     start = time.perf_counter()
     first = options.seed * 1_000_000
     seeds = [options.only] if options.only is not None else list(range(first, first + options.mutations))
-    counts = fuzz(options.architecture, seeds, options.verbose)
+    counts = fuzz(options.architecture, options.sentencepiece, seeds, options.verbose)
     for outcome, count in counts.most_common():
         print(f"{count:7d}  {outcome}")
     print(f"{sum(counts.values()):7d}  mutations of {options.architecture} in {time.perf_counter() - start:.0f} s")

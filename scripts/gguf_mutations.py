@@ -67,6 +67,27 @@ def take_apart(path: Path) -> Pieces:
     return pieces
 
 
+def with_sentencepiece(pieces: Pieces) -> Pieces:
+    """The same model with a SentencePiece vocabulary of the same size, to reach llama.cpp's other tokenizer."""
+    size = next(struct.unpack_from("<IQ", value)[1] for key, _, value in pieces.keys if key.endswith(b".tokens"))
+    texts = [b"<unk>", b"<s>", b"</s>", *(b"<0x%02X>" % byte for byte in range(256)), b"<|im_start|>"]
+    texts += ["\u2581".encode(), *(bytes([letter]) for letter in b"etaoinshr"), "\u2581t".encode(), b"he", "é".encode()]
+    texts = [*texts, *("\u2581w%d".encode() % number for number in range(size))][:size]
+    types = [2, 3, 3] + [6] * 256 + [4] + [1] * (size - 260)
+    kept = [entry for entry in pieces.keys if not entry[0].startswith(b"tokenizer.")]
+    own = {
+        b"model": (8, string(b"llama")),
+        b"tokens": (9, struct.pack("<IQ", 8, size) + b"".join(map(string, texts))),
+        b"token_type": (9, struct.pack(f"<IQ{size}i", 5, size, *types)),
+        b"scores": (9, struct.pack(f"<IQ{size}f", 6, size, *(-float(rank) for rank in range(size)))),
+        b"bos_token_id": (4, struct.pack("<I", 1)),
+        b"eos_token_id": (4, struct.pack("<I", 2)),
+        b"unknown_token_id": (4, struct.pack("<I", 0)),
+    }
+    keys = [(b"tokenizer.ggml." + name, kind, value) for name, (kind, value) in own.items()]
+    return Pieces(kept + keys, pieces.table, pieces.data)
+
+
 INTEGERS = [0, 1, 2, 3, 5, 7, 31, 33, 63, 65, 127, 255, 256, 511, 512, 513, 1024, 65535, 65536, 1 << 20, (1 << 31) - 1,
             1 << 31, (1 << 32) - 1, 1 << 32, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]  # fmt: skip
 FLOATS = [
@@ -86,108 +107,48 @@ FLOATS = [
     2.0**31,
     2.0**63,
 ]
-WORDS = [b"", b"\0", b"llama", b"gpt2", b"bert", b"t5", b"rwkv", b"no_vocab", b"default", b"yarn", b"longrope", b"none",
-         b"linear", b"a", b"\xff\xfe", b"<0x0A>", b"x" * 5000, b"gemma4", b"qwen2", b"plamo2", b"mamba", b"wordpiece"]  # fmt: skip
+WORDS = [b"", b"\0", b"\xff\xfe", b"<0x0A>", b"x" * 5000] + [
+    word.encode()
+    for word in [
+        "llama",
+        "gpt2",
+        "bert",
+        "t5",
+        "rwkv",
+        "no_vocab",
+        "default",
+        "yarn",
+        "longrope",
+        "none",
+        "linear",
+        "a",
+        "gemma4",
+        "qwen2",
+        "plamo2",
+        "mamba",
+        "wordpiece",
+    ]
+]
 # keys a file may have besides its own; some switch on parts of llama.cpp the tiny models do not use
-EXTRA = [
-    "vocab_size",
-    "context_length",
-    "embedding_length",
-    "embedding_length_out",
-    "block_count",
-    "feed_forward_length",
-    "expert_count",
-    "expert_used_count",
-    "expert_group_count",
-    "expert_group_used_count",
-    "expert_weights_scale",
-    "expert_gating_func",
-    "nextn_predict_layers",
-    "n_deepstack_layers",
-    "pooling_type",
-    "logit_scale",
-    "attn_logit_softcapping",
-    "final_logit_softcapping",
-    "residual_scale",
-    "embedding_scale",
-    "attention.head_count",
-    "attention.head_count_kv",
-    "attention.max_alibi_bias",
-    "attention.clamp_kqv",
-    "attention.key_length",
-    "attention.value_length",
-    "attention.layer_norm_epsilon",
-    "attention.layer_norm_rms_epsilon",
-    "attention.causal",
-    "attention.sliding_window",
-    "attention.sliding_window_pattern",
-    "attention.scale",
-    "attention.temperature_length",
-    "attention.temperature_scale",
-    "attention.key_length_swa",
-    "attention.value_length_swa",
-    "attention.shared_kv_layers",
-    "rope.dimension_count",
-    "rope.dimension_count_swa",
-    "rope.dimension_sections",
-    "rope.freq_base",
-    "rope.freq_base_swa",
-    "rope.scale_linear",
-    "rope.scaling.type",
-    "rope.scaling.factor",
-    "rope.scaling.alpha",
-    "rope.scaling.attn_factor",
-    "rope.scaling.original_context_length",
-    "rope.scaling.yarn_ext_factor",
-    "rope.scaling.yarn_attn_factor",
-    "rope.scaling.yarn_beta_fast",
-    "rope.scaling.yarn_beta_slow",
-    "rope.scaling.finetuned",
-    "ssm.conv_kernel",
-    "full_attention_interval",
-    "swin_norm",
-    "use_parallel_residual",
-    "decoder_start_token_id",
-    "interleave_moe_layer_step",
-    "dense_2_feat_in",
-    "dense_2_feat_out",
-    "dense_3_feat_in",
-    "dense_3_feat_out",
-]
-EXTRA_TENSORS = [
-    b"rope_freqs.weight",
-    b"output.weight",
-    b"output.bias",
-    b"blk.0.attn_q.bias",
-    b"blk.0.attn_qkv.weight",
-    b"blk.0.ffn_gate.bias",
-    b"rope_factors_long.weight",
-    b"blk.0.attn_rot_embd",
-    b"cls.weight",
-    b"blk.7.x",
-]
-TOKENIZER = [
-    "bos_token_id",
-    "eos_token_id",
-    "eot_token_id",
-    "eom_token_id",
-    "unknown_token_id",
-    "seperator_token_id",
-    "padding_token_id",
-    "mask_token_id",
-    "add_bos_token",
-    "add_eos_token",
-    "add_sep_token",
-    "add_space_prefix",
-    "remove_extra_whitespaces",
-    "precompiled_charsmap",
-    "token_type_count",
-    "pre",
-    "model",
-    "scores",
-    "suppress_tokens",
-    "fim_pre_token_id",
-]
+EXTRA_TEXT = """vocab_size context_length embedding_length embedding_length_out block_count feed_forward_length expert_count
+expert_used_count expert_group_count expert_group_used_count expert_weights_scale expert_gating_func
+nextn_predict_layers n_deepstack_layers pooling_type logit_scale attn_logit_softcapping final_logit_softcapping
+residual_scale embedding_scale attention.head_count attention.head_count_kv attention.max_alibi_bias
+attention.clamp_kqv attention.key_length attention.value_length attention.layer_norm_epsilon
+attention.layer_norm_rms_epsilon attention.causal attention.sliding_window attention.sliding_window_pattern
+attention.scale attention.temperature_length attention.temperature_scale attention.key_length_swa
+attention.value_length_swa attention.shared_kv_layers rope.dimension_count rope.dimension_count_swa
+rope.dimension_sections rope.freq_base rope.freq_base_swa rope.scale_linear rope.scaling.type rope.scaling.factor
+rope.scaling.alpha rope.scaling.attn_factor rope.scaling.original_context_length rope.scaling.yarn_ext_factor
+rope.scaling.yarn_attn_factor rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow rope.scaling.finetuned
+ssm.conv_kernel full_attention_interval swin_norm use_parallel_residual decoder_start_token_id
+interleave_moe_layer_step dense_2_feat_in dense_2_feat_out dense_3_feat_in dense_3_feat_out"""
+TOKENIZER_TEXT = """bos_token_id eos_token_id eot_token_id eom_token_id unknown_token_id seperator_token_id padding_token_id
+mask_token_id add_bos_token add_eos_token add_sep_token add_space_prefix remove_extra_whitespaces precompiled_charsmap
+token_type_count pre model scores suppress_tokens fim_pre_token_id"""
+TENSORS_TEXT = """rope_freqs.weight output.weight output.bias blk.0.attn_q.bias blk.0.attn_qkv.weight blk.0.ffn_gate.bias
+rope_factors_long.weight blk.0.attn_rot_embd cls.weight blk.7.x"""
+EXTRA, TOKENIZER, EXTRA_TENSORS = EXTRA_TEXT.split(), TOKENIZER_TEXT.split(), TENSORS_TEXT.encode().split()
 
 
 def a_value(random_: random.Random, kind: int) -> bytes:
@@ -209,8 +170,11 @@ def a_value(random_: random.Random, kind: int) -> bytes:
 def change_key(pieces: Pieces, random_: random.Random, architecture: str) -> str:
     """Gives a key another value or another type, takes it away, or adds one."""
     index = random_.randrange(len(pieces.keys))
-    key, kind, _ = pieces.keys[index]
+    arrays = [number for number, entry in enumerate(pieces.keys) if entry[1] == 9]
     what = random_.choice(["value", "value", "value", "type", "remove", "add", "add", "add", "array"])
+    if what == "array" and arrays:
+        index = random_.choice(arrays)
+    key, kind, _ = pieces.keys[index]
     if what == "remove":
         del pieces.keys[index]
     elif what == "add":

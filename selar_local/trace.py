@@ -174,7 +174,12 @@ def read_trace(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[s
     try:
         with path.open(encoding="utf-8") as lines:
             for line in lines:
-                record = json.loads(line)
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    if run is None or line.endswith("\n"):
+                        raise
+                    break  # cut off within a line, as on a full disk
                 kind = record["type"]
                 if kind == "run":
                     run = record

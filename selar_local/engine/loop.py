@@ -38,6 +38,9 @@ class Runtime(Protocol):
     def forget(self, sequence: int) -> None:
         """Free the sequence's KV cache."""
 
+    def clear(self) -> None:
+        """Free the KV cache of all sequences and wipe what was in it."""
+
 
 class DecodeLoop:
     """Admits waiting sequences to free slots and advances the running ones. Owned by one thread."""
@@ -47,6 +50,7 @@ class DecodeLoop:
         self._runtime = runtime
         self._closing = closing
         self._free = deque(range(slots))
+        self._spoilt: list[int] = []  # slots that may hold NaN: without flash attention it outlives `forget`
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
@@ -132,7 +136,11 @@ class DecodeLoop:
         for sequence in [s for s in self.running if s.finished]:
             self.running.remove(sequence)
             self._runtime.forget(sequence.slot)
-            self._free.append(sequence.slot)
+            (self._spoilt if sequence.failed else self._free).append(sequence.slot)
+        if self._spoilt and not self.running:
+            self._runtime.clear()
+            self._free.extend(self._spoilt)
+            self._spoilt.clear()
 
     def abandon(self, error: BaseException) -> None:
         """End every sequence with `error`: the engine is closing or something unforeseen happened."""

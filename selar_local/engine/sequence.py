@@ -73,6 +73,7 @@ class Sequence:
         self.position = 0
         self.next_input: NextInput | None = None
         self.finished = False
+        self.failed = False
         self.prefer_rows = request.method.feeds_vectors
         self._vocabulary = vocabulary
         greedy = request.sampling.greedy or request.method.greedy
@@ -168,6 +169,7 @@ class Sequence:
             return
         self.finished = True
         if error is not None:
+            self.failed = True
             self.messages.put(error)
         now = time.perf_counter()
         first = self._first_logits or now

@@ -56,7 +56,8 @@ class LlamaContext:
         params = C.llama_context_default_params()
         per_sequence = config.ctx_size or self.model.n_ctx_train
         params.n_ctx = per_sequence * config.parallel
-        params.n_batch = params.n_ubatch = max(config.batch_size, config.parallel)
+        # Two at least: the injection check decodes two tokens at once.
+        params.n_batch = params.n_ubatch = max(config.batch_size, config.parallel, 2)
         params.n_seq_max = config.parallel
         # Only the last prompt token and the running steps need logits: room for every row would
         # cost n_batch x n_vocab floats.

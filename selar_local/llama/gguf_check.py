@@ -1,7 +1,7 @@
 """Checks the hyperparameters that llama.cpp takes on trust and aborts, hangs or divides by zero over.
 
-Each rule answers an assertion in llama.cpp, or a crash that ``scripts/fuzz_gguf.py`` found. What llama.cpp itself refuses with
-an error is left to it. Keys it reads as u32 or f32 are looked at only if they have that type: it refuses them otherwise.
+Each rule answers an assertion in the pinned llama.cpp, or a crash that ``scripts/fuzz_gguf.py`` found. What llama.cpp
+itself refuses with an error is left to it, as is a key of the wrong type.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from selar_local.errors import ModelFileError
+from selar_local.errors import ModelFileError, UnsupportedModel
 
 if TYPE_CHECKING:
     from selar_local.llama.gguf_file import GgufFile
@@ -21,14 +21,31 @@ _MAX_EXPERTS = 1024
 _MAX_WINDOW = 1 << 30
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 
-# architectures without attention heads, and without rotary positions, in the pinned llama.cpp
-_NO_HEADS = frozenset(["mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7", "wavtokenizer-dec"])
-_NO_ROPE = _NO_HEADS | frozenset(
-    ["gpt2", "gptj", "mpt", "refact", "bloom", "jamba", "jina-bert-v2", "t5", "t5encoder", "jais", "nemotron_h", "nemotron_h_moe", "kimi-linear", "kimi-k3", "glm5-next"]
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# architectures without attention heads, without rotary positions, and always with sectioned ones (M-RoPE)
+_NO_HEADS = _names("mamba mamba2 rwkv6 rwkv6qwen2 rwkv7 arwkv7 wavtokenizer-dec")
+_NO_ROPE = _NO_HEADS | _names(
+    "gpt2 gptj mpt refact bloom jamba jina-bert-v2 t5 t5encoder jais nemotron_h nemotron_h_moe kimi-linear kimi-k3 "
+    "glm5-next"
 )
+_SECTIONS = _names("qwen2vl paddleocr qwen3vl qwen3vlmoe qwen35 qwen35moe qwen4exp qwen3tts")
 # those whose graph asserts that a head is rotated whole, its keys being as long as its values
-_WHOLE_HEAD = frozenset(
-    ["apertus", "arcee", "arctic", "baichuan", "chameleon", "codeshell", "cogvlm", "cohere2moe", "dbrx", "deci", "deepseek", "dots1", "dream", "ernie4_5", "ernie4_5-moe", "exaone", "exaone-moe", "exaone4", "falcon", "granite", "granite_swa", "graniteswitch", "grok", "grovemoe", "hunyuan-dense", "hunyuan-moe", "hunyuan_vl", "hy_v3", "internlm2", "jais2", "llada", "llada-moe", "llama", "llama-embed", "llama4", "maincoder", "mellum", "minimax-01", "minimax-m2", "mistral3", "nemotron", "olmo", "olmo2", "olmoe", "orion", "paddleocr", "pangu-embedded", "plamo", "pockettts", "qwen2", "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "rnd1", "seed_oss", "smallthinker", "smollm3", "starcoder2", "talkie", "xverse"]
+_WHOLE_HEAD = _names(
+    "apertus arcee arctic baichuan chameleon codeshell cogvlm cohere2moe dbrx deci deepseek dots1 dream ernie4_5 "
+    "ernie4_5-moe exaone exaone-moe exaone4 falcon granite granite_swa graniteswitch grok grovemoe hunyuan-dense "
+    "hunyuan-moe hunyuan_vl hy_v3 internlm2 jais2 llada llada-moe llama llama-embed llama4 maincoder mellum mistral3 "
+    "olmo olmo2 olmoe orion paddleocr pangu-embedded plamo pockettts qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl "
+    "qwen3vlmoe rnd1 seed_oss smallthinker smollm3 starcoder2 talkie xverse"
+)
+# those that assert only the latter
+_EQUAL_HEADS = _WHOLE_HEAD | _names(
+    "afmoe bailingmoe2 bert bitnet bloom chatglm cohere2 command-r eurobert glm4 glm4moe gpt2 gptneox granitehybrid "
+    "jais laguna maple minimax-01 minimax-m2 minimax-m3 modern-bert mpt muse-glimmer nanbeige nemotron nemotron_h "
+    "neo-bert openelm phi2 phi3 qwen qwen35 qwen35moe qwen3next qwen4exp refact spark2_5 stablelm starcoder"
 )
 # tensor types no matrix product of llama.cpp takes; they hold tables of numbers
 _NO_WEIGHT_TYPES = frozenset({"i8", "i16", "i32", "i64", "f64", "q8_1", "q8_K"})
@@ -36,7 +53,11 @@ _TABLES = ("tid2eid", "d2t", "token_types")
 
 
 def check_hyperparameters(gguf: GgufFile) -> None:
-    """Raises ModelFileError for values that would crash llama.cpp while loading or decoding."""
+    """Raises ModelFileError for values that would crash llama.cpp while loading or decoding.
+
+    UnsupportedModel for tokenizers that cannot be used safely.
+    """
+    _check_tokenizer(gguf)
     keys = _Keys(gguf)
     layers = keys.number("block_count", 1)
     if not 1 <= layers <= _MAX_LAYERS:
@@ -51,6 +72,15 @@ def check_hyperparameters(gguf: GgufFile) -> None:
     _check_rope(keys)
     _check_window(keys, layers)
     _check_tensor_types(keys)
+
+
+def _check_tokenizer(gguf: GgufFile) -> None:
+    model = gguf.metadata.get("tokenizer.ggml.model")
+    if model in ("none", "no_vocab"):
+        raise UnsupportedModel(f"{gguf.path.name} has no tokenizer, so it cannot read or write text")
+    if model == "t5":
+        # its table of characters throws out of llama_tokenize, and so ends the process, where it is damaged
+        raise UnsupportedModel(f"{gguf.path.name} has a T5 tokenizer, made for models that do not decode on their own")
 
 
 class _Keys:
@@ -124,20 +154,21 @@ def _check_heads(keys: _Keys) -> None:
 
 def _check_rope(keys: _Keys) -> None:
     """Sizes of heads and of the rotated part of them; kind of scaling."""
-    gguf = keys.gguf
-    scaling = gguf.metadata.get(f"{gguf.architecture}.rope.scaling.type", "none")
+    architecture, metadata = keys.gguf.architecture, keys.gguf.metadata
+    scaling = metadata.get(f"{architecture}.rope.scaling.type", "none")
     if isinstance(scaling, str) and scaling not in _ROPE_SCALINGS:
         raise keys.wrong("rope.scaling.type", repr(scaling), f"one of {', '.join(_ROPE_SCALINGS)}")
     heads = keys.per_layer("attention.head_count")[:1]
-    if not heads or not heads[0] or gguf.architecture in _NO_ROPE:
+    if not heads or not heads[0]:
         return
     size = keys.number("embedding_length", 0) // heads[0]
     key, value = keys.number("attention.key_length", size), keys.number("attention.value_length", size)
-    rotated = keys.number("rope.dimension_count", key)
-    whole = gguf.architecture in _WHOLE_HEAD
-    if whole and key != value:
+    if architecture in _EQUAL_HEADS and key != value:
         raise keys.wrong("attention.key_length", key, f"equal to attention.value_length ({value})")
-    if whole and rotated != key:
+    if architecture in _NO_ROPE:
+        return
+    rotated = keys.number("rope.dimension_count", key)
+    if architecture in _WHOLE_HEAD and rotated != key:
         raise keys.wrong("rope.dimension_count", rotated, f"the size of a head ({key})")
     key_swa = keys.number("attention.key_length_swa", key)
     for name, dimensions, head in (
@@ -146,9 +177,18 @@ def _check_rope(keys: _Keys) -> None:
     ):
         if dimensions < 2 or dimensions % 2 or dimensions > head:
             raise keys.wrong(name, dimensions, f"an even number from 2 to the size of a head ({head})")
-    sections = gguf.small_arrays.get(f"{gguf.architecture}.rope.dimension_sections", ())
-    if any(section < 0 for section in sections) or 2 * sum(sections) > key:
-        raise keys.wrong("rope.dimension_sections", list(sections), f"at most half the size of a head ({key}) in all")
+    _check_sections(keys, key)
+
+
+def _check_sections(keys: _Keys, head: int) -> None:
+    """How M-RoPE divides a head among its kinds of position; a single number stands for four equal parts."""
+    full = f"{keys.gguf.architecture}.rope.dimension_sections"
+    single = keys.gguf.metadata.get(full)
+    sections = (single,) * 4 if isinstance(single, int) else keys.gguf.small_arrays.get(full, ())
+    if any(section < 0 for section in sections) or sum(sections) > head:
+        raise keys.wrong("rope.dimension_sections", list(sections), f"at most the size of a head ({head}) in all")
+    if keys.gguf.architecture in _SECTIONS and not any(sections[:3]):
+        raise keys.wrong("rope.dimension_sections", list(sections), "there, and not all zero")
 
 
 def _check_window(keys: _Keys, layers: int) -> None:

@@ -1,7 +1,7 @@
 """Walks one GGUF file from magic to the last tensor and trusts no number in it.
 
-Plain Python and NumPy: on the tokenizer's arrays it is faster than ``gguf_init_from_file``, works wherever Python does, and can
-say what is wrong. Everything gguf.cpp refuses is refused here first, with a reason.
+Plain Python and NumPy: on the tokenizer's arrays it is no slower than ``gguf_init_from_file``, it works wherever Python
+does, and it can say what is wrong. Everything gguf.cpp refuses is refused here first, with a reason.
 """
 
 from __future__ import annotations

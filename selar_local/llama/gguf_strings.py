@@ -29,8 +29,8 @@ class Fault(Exception):
 def find_strings(data: mmap.mmap, start: int, count: int) -> tuple[Offsets, int]:
     """Where each of ``count`` length-prefixed strings from ``start`` on lies, and where the last one ends.
 
-    A length below 256 shows as seven zero bytes, which text does not hold: NumPy finds all of them at once, and the chain
-    (each string ends where the next begins) proves them. What is not proved is walked one by one. Raises Fault.
+    A length below 256 shows as seven zero bytes, which text does not hold: NumPy finds all of them at once, and the
+    chain (each string ends where the next begins) proves them. The rest is walked one by one. Raises Fault.
     """
     if count > (len(data) - start) // 8:
         raise Fault(f"ends inside a list of {count} strings", cut=True)

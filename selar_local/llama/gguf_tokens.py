@@ -21,8 +21,6 @@ _ESCAPES = {ord("t"): 9, ord("n"): 10, ord("r"): 13}
 def check_tokens(data: mmap.mmap, header: Header) -> None:
     """Raises Fault where the vocabulary would abort llama.cpp, or keep it in an endless loop."""
     model = header.metadata.get("tokenizer.ggml.model")
-    if model in ("none", "no_vocab"):
-        raise Fault("holds a model without a tokenizer, which cannot read or write text")
     tokens = header.strings.get("tokenizer.ggml.tokens")
     if tokens is None:
         return  # a later part of a split model, or refused by llama.cpp

@@ -53,22 +53,23 @@ def injection_difference(
 ) -> float:
     """The largest difference between the logits after two tokens fed as ids and fed as their rows.
 
-    Cached per file, build and device placement, unless `check_again`. Leaves the context empty. Raises
+    Cached per file, build and device placement when passed, unless `check_again`. Leaves the context empty. Raises
     UnsupportedModel when the two differ by more than `TOLERANCE` of the largest logit, ModelFileError when the
     logits are not numbers.
     """
     key = cache.file_key(model.path, "injection", binding_version, str(config.gpu_layers), config.flash_attn,
                          config.cache_type_k, config.cache_type_v, str(model.threads))  # fmt: skip
     known = None if check_again else cache.read(key)
-    if known is None or not {"difference", "largest"} <= known.keys():
-        known = dict(zip(("difference", "largest"), _measure(model, context, table, batch), strict=True))
-        cache.write(key, known)
-    difference, largest = float(known["difference"]), float(known["largest"])
+    passed = known.get("difference") if known else None
+    if isinstance(passed, float) and passed >= 0:
+        return passed
+    difference, largest = _measure(model, context, table, batch)
     if not difference <= TOLERANCE * largest:
         raise UnsupportedModel(
             f"{model.name}: fed as embeddings, tokens give other logits than fed as ids (they differ by "
             f"{difference:.3g}): architecture {model.gguf.architecture} cannot take embeddings"
         )
+    cache.write(key, {"difference": difference})
     return difference
 
 

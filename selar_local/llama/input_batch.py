@@ -85,7 +85,9 @@ class InputBatch:
         if n > self._rows.shape[0]:
             raise DecodeError(f"{n} rows asked for, {self._rows.shape[0]} filled")
         # A sum is not finite when any term is not; cheaper than isfinite over every element.
-        if not math.isfinite(self._rows[:n].sum()):
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = self._rows[:n].sum()
+        if not math.isfinite(total) and not np.isfinite(self._rows[:n]).all():
             raise DecodeError("an input embedding is not finite: the embedding table is damaged")
         self._positions[:n] = positions
         if self._mrope:

@@ -135,6 +135,10 @@ class LlamaRuntime:
         """Free the sequence's KV cache."""
         self.context.forget(sequence)
 
+    def clear(self) -> None:
+        """Free the KV cache of all sequences and wipe what was in it."""
+        self.context.clear()
+
     def close(self) -> None:
         """Free context and model. Idempotent."""
         if self._context is not None:

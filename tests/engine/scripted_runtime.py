@@ -1,0 +1,192 @@
+"""A runtime without llama.cpp for the decode loop: its logits follow a script, and it checks what it is fed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from selar_local.config import GenerationConfig, SamplingConfig
+from selar_local.engine.events import Result, TokenEvent
+from selar_local.engine.loop import DecodeLoop
+from selar_local.engine.sequence import Prefilled, Request
+from selar_local.engine.sequence import Sequence as Running
+from selar_local.errors import SelarError
+from selar_local.llama.context import ContextFull
+from selar_local.llama.runtime import Feed
+from selar_local.methods import CoTGreedy, Method
+from selar_local.methods.base import Token
+
+END = 1
+N_VOCAB = 64
+
+#: What the logits say at a step: a token, several equally likely ones, None for NaN, an error of the decode.
+Item = int | tuple[int, ...] | Exception | None
+
+
+class ScriptedVocabulary:
+    """Token ids with the bytes given, END ends; nothing is guarded."""
+
+    def __init__(self, pieces: Mapping[int, bytes] | None = None) -> None:
+        self._pieces = pieces or {}
+
+    def encode(self, text: str) -> list[int]:
+        return []
+
+    def piece(self, token: int) -> bytes:
+        return self._pieces.get(token, f"<{token}>".encode())
+
+    def is_end(self, token: int) -> bool:
+        return token == END
+
+
+class ScriptedRuntime:
+    """Scripts are found by the first token of the prompt. After its script a sequence ends.
+
+    cells: places in the KV cache, shared by all. on_prefill: called within every prefill, may raise.
+    """
+
+    def __init__(
+        self, scripts: Mapping[int, Sequence[Item]], capacity: int = 100, batch_size: int = 4, cells: int = 1000
+    ) -> None:
+        self.capacity, self.batch_size = capacity, batch_size
+        self.calls: list[tuple[object, ...]] = []
+        self.held: dict[int, int] = {}
+        self.prefer_rows: list[bool] = []
+        self.cleared = 0
+        self.on_prefill: Callable[[Callable[[], bool]], None] = lambda _cancelled: None
+        self._scripts, self._cells = scripts, cells
+        self._key: dict[int, int] = {}
+        self._done: dict[int, int] = {}
+
+    def prefill(
+        self, sequence: int, position: int, ids: Sequence[int], last: bool, cancelled: Callable[[], bool]
+    ) -> npt.NDArray[np.float32] | None:
+        assert 0 < len(ids) <= self.batch_size
+        assert position == self.held.get(sequence, 0), "a gap, or a slot that was not freed"
+        if position == 0:
+            self._key[sequence], self._done[sequence] = ids[0], 0
+        self.calls.append(("prefill", self._key[sequence], position, len(ids)))
+        self.on_prefill(cancelled)
+        self._room(len(ids))
+        if last:
+            self._fail(sequence)
+        self.held[sequence] = position + len(ids)
+        return self._logits(sequence) if last else None
+
+    def step(self, feeds: Sequence[Feed], prefer_rows: bool) -> list[npt.NDArray[np.float32]]:
+        assert len({feed.sequence for feed in feeds}) == len(feeds) > 0
+        self.calls.append(("step", *(self._key[feed.sequence] for feed in feeds)))
+        self.prefer_rows.append(prefer_rows)
+        self._room(len(feeds))
+        for feed in feeds:
+            assert feed.position == self.held[feed.sequence]
+            item = self._item(feed.sequence)
+            shown = feed.next_input.ids[0] if not isinstance(feed.next_input, Token) else feed.next_input.id
+            assert shown == (item[0] if isinstance(item, tuple) else item), "not the token of the step before"
+        for feed in feeds:
+            self._fail(feed.sequence, ahead=1)
+        for feed in feeds:
+            self.held[feed.sequence] += 1
+            self._done[feed.sequence] += 1
+        return [self._logits(feed.sequence) for feed in feeds]
+
+    def forget(self, sequence: int) -> None:
+        self.calls.append(("forget", sequence))
+        self.held.pop(sequence, None)
+
+    def clear(self) -> None:
+        assert not self.held, "cleared under a running sequence"
+        self.cleared += 1
+
+    def _room(self, n: int) -> None:
+        if sum(self.held.values()) + n > self._cells:
+            raise ContextFull
+
+    def _item(self, sequence: int, ahead: int = 0) -> Item:
+        script, at = self._scripts[self._key[sequence]], self._done[sequence] + ahead
+        return script[at] if at < len(script) else END
+
+    def _fail(self, sequence: int, ahead: int = 0) -> None:
+        item = self._item(sequence, ahead)
+        if isinstance(item, Exception):
+            raise item
+
+    def _logits(self, sequence: int) -> npt.NDArray[np.float32]:
+        item = self._item(sequence)
+        if item is None:
+            return np.full(N_VOCAB, np.nan, np.float32)
+        logits = np.zeros(N_VOCAB, np.float32)
+        logits[list(item) if isinstance(item, tuple) else item] = 30.0
+        return logits
+
+
+class Outcome(NamedTuple):
+    """All that a sequence sent."""
+
+    events: list[TokenEvent]
+    progress: list[tuple[int, int]]
+    error: SelarError | None
+    result: Result
+
+
+def request(
+    prompt: Sequence[int],
+    method: Method | None = None,
+    *,
+    pieces: Mapping[int, bytes] | None = None,
+    tail: str = "",
+    split: bool = True,
+    max_tokens: int | None = None,
+    stop: tuple[str, ...] = (),
+) -> Running:
+    """A new sequence: greedy unless `method` says otherwise."""
+    parts = Request(
+        prompt=tuple(prompt),
+        method=method or CoTGreedy(),
+        sampling=SamplingConfig(greedy=True, seed=1),
+        generation=GenerationConfig(max_tokens=max_tokens, stop=stop),
+        prompt_tail=tail,
+        split_thinking=split,
+    )
+    return Running(parts, ScriptedVocabulary(pieces))
+
+
+def drive(loop: DecodeLoop, *sequences: Running, turns: int = 500) -> None:
+    """Let `sequences` join and turn the loop until it has nothing to do."""
+    loop.waiting.extend(sequences)
+    for _ in range(turns):
+        if loop.idle:
+            return
+        loop.step()
+    raise AssertionError(f"still busy after {turns} turns")
+
+
+def outcome(sequence: Running) -> Outcome:
+    """What `sequence` sent, which must be in order, whole and consistent with its result."""
+    messages = []
+    while not sequence.messages.empty():
+        messages.append(sequence.messages.get())
+    assert sequence.finished
+    results = [m for m in messages if isinstance(m, Result)]
+    assert len(results) == 1
+    assert messages[-1] is results[0]
+    result = results[0]
+    events = [m for m in messages if isinstance(m, TokenEvent)]
+    errors = [m for m in messages if isinstance(m, SelarError)]
+    assert len(errors) <= 1
+    assert (result.finish_reason == "error") is bool(errors)
+    assert "".join(event.text for event in events) == result.text
+    assert "".join(event.thinking for event in events) == result.thinking
+    assert [event.index for event in events] == list(range(len(events)))
+    assert tuple(event.token for event in events) == result.tokens
+    assert result.usage.completion_tokens == result.timings.tokens == len(events)
+    assert result.usage.explored_steps == sum(event.explored for event in events)
+    assert result.usage.prompt_tokens == len(sequence.request.prompt)
+    entropies = [event.entropy for event in events if event.entropy is not None]
+    mean = sum(entropies) / len(entropies) if entropies else None
+    assert result.mean_entropy == mean
+    progress = [(m.done, m.total) for m in messages if isinstance(m, Prefilled)]
+    return Outcome(events, progress, errors[0] if errors else None, result)

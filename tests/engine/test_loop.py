@@ -1,0 +1,292 @@
+"""The decode loop on a scripted runtime: who is served when, and how every generation ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scripted_runtime import END, Item, ScriptedRuntime, drive, outcome, request
+
+from selar_local.engine.loop import DecodeLoop
+from selar_local.errors import DecodeError, EngineClosed
+from selar_local.llama.context import Aborted
+from selar_local.methods import CoTGreedy, Selar
+from selar_local.methods.base import Decision, StepView, Vocabulary
+
+ABC = {10: b"a", 11: b"b", 12: b"c"}
+
+
+def test_prefill_comes_in_chunks_with_progress():
+    runtime = ScriptedRuntime({5: [10, 11]}, batch_size=4)
+    sequence = request([5] * 10, pieces=ABC)
+    drive(DecodeLoop(runtime, 1), sequence)
+    got = outcome(sequence)
+    assert got.progress == [(4, 10), (8, 10), (10, 10)]
+    assert runtime.calls[:3] == [("prefill", 5, 0, 4), ("prefill", 5, 4, 4), ("prefill", 5, 8, 2)]
+    assert got.result.text == "ab"
+    assert got.result.finish_reason == "stop"
+    assert got.result.tokens == (10, 11, END)
+    assert got.error is None
+    assert runtime.held == {}
+
+
+def test_a_prompt_of_exactly_one_chunk():
+    runtime = ScriptedRuntime({5: [10]}, batch_size=4)
+    sequence = request([5] * 4)
+    drive(DecodeLoop(runtime, 1), sequence)
+    assert outcome(sequence).progress == [(4, 4)]
+
+
+def test_a_running_answer_never_waits_for_more_than_one_chunk():
+    runtime = ScriptedRuntime({2: [10] * 40, 3: [11] * 3, 4: [12] * 3}, batch_size=2)
+    loop = DecodeLoop(runtime, 3)
+    first = request([2])
+    loop.waiting.append(first)
+    loop.step()
+    later = [request([3] * 9), request([4] * 7)]
+    drive(loop, *later)
+    after_start = runtime.calls[1:]
+    kinds = [call[0] for call in after_start if call[0] != "forget"]
+    assert not any(a == b == "prefill" for a, b in pairwise(kinds))
+    assert all(2 in call for call in after_start if call[0] == "step" and len(call) > 2)
+    prefills = [call[1] for call in after_start if call[0] == "prefill"]
+    assert prefills == [3] * 5 + [4] * 4  # the longest waiting is finished first
+    assert [outcome(s).result.usage.completion_tokens for s in (first, *later)] == [41, 4, 4]
+
+
+def test_all_running_sequences_share_one_batch_and_join_and_leave():
+    runtime = ScriptedRuntime({2: [10] * 2, 3: [11] * 8, 4: [12] * 8})
+    drive(DecodeLoop(runtime, 3), *(request([key]) for key in (2, 3, 4)))
+    steps = [call[1:] for call in runtime.calls if call[0] == "step"]
+    assert (2, 3) in steps
+    assert (3, 4) in steps
+    assert steps[-1] in ((4,), (3, 4))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_any_company_gives_what_each_gives_alone(seed):
+    draw = np.random.default_rng(seed)
+    keys = range(2, 2 + int(draw.integers(2, 9)))
+    scripts: dict[int, list[Item]] = {
+        key: [int(t) if t % 3 else (int(t), 50, 51) for t in draw.integers(10, 40, draw.integers(0, 12))]
+        for key in keys
+    }
+    methods = {key: Selar() if draw.random() < 0.5 else CoTGreedy() for key in keys}
+    prompts = {key: [key] * int(draw.integers(1, 12)) for key in keys}
+    runtime = ScriptedRuntime(scripts, capacity=16, batch_size=int(draw.integers(1, 5)))
+    loop = DecodeLoop(runtime, int(draw.integers(1, 4)))
+    together = {key: request(prompts[key], methods[key]) for key in keys}
+    for sequence in together.values():
+        loop.waiting.append(sequence)
+        for _ in range(int(draw.integers(0, 4))):
+            loop.step()
+    drive(loop)
+    assert runtime.held == {}
+    for key, sequence in together.items():
+        alone = request(prompts[key], methods[key])
+        drive(DecodeLoop(ScriptedRuntime(scripts, capacity=16), 1), alone)
+        one, other = outcome(alone), outcome(sequence)
+        assert one.events == other.events
+        assert one.result.finish_reason == other.result.finish_reason
+        assert one.result.context_full == other.result.context_full
+
+
+def test_rows_are_preferred_while_one_sequence_needs_them():
+    runtime = ScriptedRuntime({2: [10] * 2, 3: [11] * 6})
+    drive(DecodeLoop(runtime, 2), request([2], Selar()), request([3]))
+    assert runtime.prefer_rows[0] is True
+    assert runtime.prefer_rows[-1] is False
+
+
+def test_cancelled_while_waiting():
+    runtime = ScriptedRuntime({2: [10] * 6, 3: [11]})
+    running, waiting = request([2]), request([3])
+    loop = DecodeLoop(runtime, 1)
+    loop.waiting.extend([running, waiting])
+    loop.step()
+    waiting.cancelled.set()
+    loop.step()
+    assert outcome(waiting).result.finish_reason == "cancelled"
+    assert not running.finished
+    drive(loop)
+    assert not any(call[0] == "prefill" and call[1] == 3 for call in runtime.calls)
+    assert outcome(running).result.finish_reason == "stop"
+
+
+def test_cancelled_between_two_chunks():
+    runtime = ScriptedRuntime({2: [10]}, batch_size=2)
+    sequence, loop = request([2] * 20), DecodeLoop(runtime, 1)
+    loop.waiting.append(sequence)
+    loop.step()
+    sequence.cancelled.set()
+    loop.step()
+    got = outcome(sequence)
+    assert got.result.finish_reason == "cancelled"
+    assert got.progress == [(2, 20)]
+    assert loop.idle
+    assert runtime.held == {}
+
+
+def test_cancelled_within_a_chunk():
+    runtime = ScriptedRuntime({2: [10]})
+    sequence, loop = request([2] * 3), DecodeLoop(runtime, 1)
+
+    def abort(cancelled: Callable[[], bool]) -> None:
+        assert not cancelled()
+        sequence.cancelled.set()
+        assert cancelled()
+        raise Aborted
+
+    runtime.on_prefill = abort
+    drive(loop, sequence)
+    assert outcome(sequence).result.finish_reason == "cancelled"
+    assert ("forget", 0) in runtime.calls
+
+
+def test_cancelled_while_decoding_keeps_what_there_is_and_frees_the_slot():
+    runtime = ScriptedRuntime({2: [10] * 50, 3: [11]})
+    sequence, loop = request([2], pieces=ABC), DecodeLoop(runtime, 1)
+    loop.waiting.append(sequence)
+    for _ in range(3):
+        loop.step()
+    sequence.cancelled.set()
+    steps = len(runtime.calls)
+    follower = request([3])
+    drive(loop, follower)
+    got = outcome(sequence)
+    assert got.result.finish_reason == "cancelled"
+    assert got.result.text == "aaaa"
+    assert runtime.calls[steps] == ("forget", 0)  # not one step more
+    assert outcome(follower).result.finish_reason == "stop"
+
+
+def test_closing_gives_up_the_prompt_and_tells_everyone():
+    runtime = ScriptedRuntime({2: [10], 3: [11]})
+    closing = [False]
+    loop = DecodeLoop(runtime, 1, lambda: closing[0])
+
+    def abort(cancelled: Callable[[], bool]) -> None:
+        closing[0] = True
+        assert cancelled()
+        raise Aborted
+
+    runtime.on_prefill = abort
+    sequences = [request([2]), request([3])]
+    loop.waiting.extend(sequences)
+    loop.step()
+    assert not sequences[0].finished
+    loop.abandon(EngineClosed("closed"))
+    assert all(isinstance(outcome(s).error, EngineClosed) for s in sequences)
+    assert loop.idle
+
+
+def test_a_full_cache_ends_the_prompt():
+    runtime = ScriptedRuntime({2: [10], 3: [11]}, cells=6)
+    first, second = request([2] * 10), request([3] * 2)
+    drive(DecodeLoop(runtime, 1), first, second)
+    got = outcome(first).result
+    assert (got.finish_reason, got.context_full, got.tokens) == ("length", True, ())
+    assert outcome(second).result.finish_reason == "stop"
+
+
+def test_a_full_cache_ends_the_longest_answer_and_the_others_go_on():
+    runtime = ScriptedRuntime({2: [10] * 9, 3: [11] * 9}, cells=14)
+    long, short = request([2] * 4), request([3])
+    drive(DecodeLoop(runtime, 2), long, short)
+    ended = outcome(long).result
+    assert (ended.finish_reason, ended.context_full) == ("length", True)
+    assert 0 < ended.usage.completion_tokens < 10
+    assert outcome(short).result.tokens == (*[11] * 9, END)
+
+
+def test_an_error_in_a_prompt_ends_that_sequence_alone():
+    runtime = ScriptedRuntime({2: [10] * 9, 3: [DecodeError("broken")]})
+    good, bad = request([2]), request([3])
+    drive(DecodeLoop(runtime, 2), good, bad)
+    assert str(outcome(bad).error) == "broken"
+    assert outcome(good).result.tokens == (*[10] * 9, END)
+
+
+@pytest.mark.parametrize("error", [DecodeError("broken"), IndexError("outside the vocabulary")])
+def test_an_input_that_fails_ends_its_own_sequence_only(error):
+    runtime = ScriptedRuntime({2: [10] * 9, 3: [11, 11, error], 4: [12] * 9})
+    first, bad, last = (request([key]) for key in (2, 3, 4))
+    drive(DecodeLoop(runtime, 3), first, bad, last)
+    got = outcome(bad)
+    assert isinstance(got.error, DecodeError)
+    assert str(error) in str(got.error)
+    assert got.result.tokens == (11, 11)
+    assert outcome(first).result.tokens == (*[10] * 9, END)
+    assert outcome(last).result.tokens == (*[12] * 9, END)
+    assert runtime.held == {}
+
+
+def test_a_decode_that_fails_for_all_ends_all():
+    runtime = ScriptedRuntime({key: [10, DecodeError("no device")] for key in (2, 3)})
+    sequences = [request([2]), request([3])]
+    drive(DecodeLoop(runtime, 2), *sequences)
+    assert [str(outcome(s).error) for s in sequences] == ["no device"] * 2
+    assert runtime.held == {}
+
+
+@pytest.mark.parametrize("at", [0, 3])
+def test_logits_that_are_not_numbers_end_one_sequence(at):
+    runtime = ScriptedRuntime({2: [10] * 9, 3: [*[11] * at, None]})
+    good, bad = request([2]), request([3])
+    drive(DecodeLoop(runtime, 2), good, bad)
+    got = outcome(bad)
+    assert isinstance(got.error, DecodeError)
+    assert "not numbers" in str(got.error)
+    assert got.result.tokens == (11,) * at
+    assert outcome(good).result.tokens == (*[10] * 9, END)
+
+
+def test_a_slot_that_may_hold_nan_is_wiped_before_it_serves_again():
+    runtime = ScriptedRuntime({2: [10] * 9, 3: [None], 4: [12]})
+    good, bad, later = (request([key]) for key in (2, 3, 4))
+    loop = DecodeLoop(runtime, 2)
+    loop.waiting.extend([good, bad, later])
+    while not bad.finished:
+        loop.step()
+    for _ in range(3):
+        loop.step()
+    assert runtime.cleared == 0
+    assert later in loop.waiting  # the good one's memory must not be wiped under it
+    drive(loop)
+    assert runtime.cleared == 1
+    assert [outcome(s).result.finish_reason for s in (good, bad, later)] == ["stop", "error", "stop"]
+
+
+@dataclass(frozen=True)
+class Faulty(CoTGreedy):
+    """A user's own method with a mistake in it."""
+
+    def start(self, vocabulary: Vocabulary) -> Callable[[StepView], Decision]:
+        def step(view: StepView) -> Decision:
+            raise ZeroDivisionError("a mistake")
+
+        return step
+
+
+def test_a_method_that_fails_ends_its_own_sequence_only(caplog):
+    runtime = ScriptedRuntime({2: [10] * 5, 3: [11] * 5})
+    good, bad = request([2]), request([3], Faulty())
+    drive(DecodeLoop(runtime, 2), good, bad)
+    error = outcome(bad).error
+    assert isinstance(error, DecodeError)
+    assert "a mistake" in str(error)
+    assert outcome(good).result.finish_reason == "stop"
+    assert [record.name for record in caplog.records] == ["selar_local.engine"]
+
+
+def test_slots_serve_again_in_turn():
+    keys = range(2, 12)
+    runtime = ScriptedRuntime({key: [10] * (key % 3) for key in keys})
+    sequences = [request([key]) for key in keys]
+    drive(DecodeLoop(runtime, 2), *sequences)
+    assert {s.slot for s in sequences} == {0, 1}
+    assert runtime.held == {}
+    assert sum(call[0] == "forget" for call in runtime.calls) == len(sequences)
