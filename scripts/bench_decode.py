@@ -3,7 +3,8 @@
     python scripts/bench_decode.py MODEL [--json out.json]
 
 (a) a bare ``llama_decode`` loop with argmax, (b) llama-cpp-python's ``Llama.generate`` with temperature, top-k and
-top-p, (c) our ``cot``, (d) our ``selar`` at tau 0 (every step explores) and tau 0.5. All see the same prompt, the same
+top-p, (c) our ``cot``, (d) our ``selar`` at tau 0 (every step explores) and tau 0.5; each of ours by ``generate``
+and as a stream. All see the same prompt, the same
 number of steps, the same threads and the same kernels, and none stops at an end-of-generation token. The rounds take
 turns, the figures are medians, and a ratio is the median of the rounds' own ratios to (a).
 """
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -124,12 +124,18 @@ def on_worker(engine: Engine, decode: Decode) -> Decode:
     return call
 
 
-def ours(engine: Engine, method: sl.Method) -> Decode:
+def ours(engine: Engine, method: sl.Method, streamed: bool = False) -> Decode:
+    """`generate` (the result alone, as evaluation uses it), or a stream whose every token wakes the caller."""
+
     def decode(_prompt: tuple[int, ...], steps: int) -> float:
-        with engine.stream(PROMPT, raw=True, method=method, max_tokens=steps + 1, seed=7) as stream:
-            for _ in stream:  # as an app would: every token wakes the caller
-                pass
-        result = stream.result
+        options: dict[str, Any] = {"raw": True, "method": method, "max_tokens": steps + 1, "seed": 7}
+        if streamed:
+            with engine.stream(PROMPT, **options) as stream:
+                for _ in stream:
+                    pass
+            result = stream.result
+        else:
+            result = engine.generate(PROMPT, **options)
         if result.usage.completion_tokens != steps + 1:
             raise click.ClickException(f"{method.name} stopped after {result.usage.completion_tokens} tokens")
         return result.timings.decode_seconds / steps
@@ -144,7 +150,7 @@ def bench_decode(path: str, threads: int, ctx_size: int, steps: int, rounds: int
         # All on one thread, the engine's: OpenMP keeps a pool for every thread that computes, and with more
         # threads than cores it stops spinning, which slows all of them down.
         bare, generate = on_worker(engine, peer.decode), on_worker(engine, generator.decode)
-        engine._runtime.model.is_end = lambda _token: False  # type: ignore[method-assign]
+        engine._runtime.model.is_end = lambda token: False  # type: ignore[method-assign]
         prompt = engine.tokenize(PROMPT)
         rows: dict[str, Decode] = {
             "bare llama_decode, argmax": bare,
@@ -152,6 +158,9 @@ def bench_decode(path: str, threads: int, ctx_size: int, steps: int, rounds: int
             "cot": ours(engine, sl.CoT()),
             "selar, tau 0": ours(engine, sl.Selar(tau=0.0, symbol_guard=False)),
             "selar, tau 0.5": ours(engine, sl.Selar(tau=0.5)),
+            "cot, streamed": ours(engine, sl.CoT(), streamed=True),
+            "selar, tau 0, streamed": ours(engine, sl.Selar(tau=0.0, symbol_guard=False), streamed=True),
+            "selar, tau 0.5, streamed": ours(engine, sl.Selar(tau=0.5), streamed=True),
         }
         seconds: dict[str, list[float]] = {name: [] for name in rows}
         order = list(rows)
@@ -233,6 +242,8 @@ def peak(which: str, path: str, threads: int, ctx_size: int) -> float:
     else:
         with sl.load(path, threads=threads, ctx_size=ctx_size) as engine:
             engine.generate(PROMPT, raw=True, max_tokens=32, seed=7)
+    import resource  # not on Windows
+
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import collections
 import ctypes
+import importlib
 import math
 import os
 import random
@@ -24,14 +25,13 @@ import traceback
 from pathlib import Path
 
 os.environ["GGML_NO_BACKTRACE"] = "1"
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from gguf_mutations import Pieces, mutate, take_apart, with_sentencepiece
 from llama_cpp import llama_cpp as C
 
 from selar_local.errors import ModelFileError, ModelNotFound, UnsupportedModel
 from selar_local.llama.gguf_file import check_hyperparameters, open_gguf
-from tests.support.tiny_gguf import write_tiny_gguf
 
 OUTCOMES = ["ran", "refused by us", "refused by llama.cpp", "NaN logits", "decode failed", "wrong exception"]
 BAD = {"CRASH", "HANG", "wrong exception"}
@@ -146,6 +146,8 @@ def fuzz(architecture: str, sentencepiece: bool, seeds: list[int], verbose: bool
     """Runs one mutation per seed and counts the outcomes, printing each bad one."""
     counts: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        # by name, so that type checking the scripts does not reach into the tests
+        write_tiny_gguf = importlib.import_module("tests.support.tiny_gguf").write_tiny_gguf
         path, log = Path(folder) / "model.gguf", Path(folder) / "log"
         sound: Pieces = take_apart(write_tiny_gguf(path, architecture=architecture, n_embd=32, n_ff=64))
         if sentencepiece:

@@ -107,31 +107,11 @@ FLOATS = [
     2.0**31,
     2.0**63,
 ]
-WORDS = [b"", b"\0", b"\xff\xfe", b"<0x0A>", b"x" * 5000] + [
-    word.encode()
-    for word in [
-        "llama",
-        "gpt2",
-        "bert",
-        "t5",
-        "rwkv",
-        "no_vocab",
-        "default",
-        "yarn",
-        "longrope",
-        "none",
-        "linear",
-        "a",
-        "gemma4",
-        "qwen2",
-        "plamo2",
-        "mamba",
-        "wordpiece",
-    ]
-]
+WORDS_TEXT = "llama gpt2 bert t5 rwkv no_vocab default yarn longrope none linear a gemma4 qwen2 plamo2 mamba wordpiece"
+WORDS = [b"", b"\0", b"\xff\xfe", b"<0x0A>", b"x" * 5000, *WORDS_TEXT.encode().split()]
 # keys a file may have besides its own; some switch on parts of llama.cpp the tiny models do not use
-EXTRA_TEXT = """vocab_size context_length embedding_length embedding_length_out block_count feed_forward_length expert_count
-expert_used_count expert_group_count expert_group_used_count expert_weights_scale expert_gating_func
+EXTRA_TEXT = """vocab_size context_length embedding_length embedding_length_out block_count feed_forward_length
+expert_count expert_used_count expert_group_count expert_group_used_count expert_weights_scale expert_gating_func
 nextn_predict_layers n_deepstack_layers pooling_type logit_scale attn_logit_softcapping final_logit_softcapping
 residual_scale embedding_scale attention.head_count attention.head_count_kv attention.max_alibi_bias
 attention.clamp_kqv attention.key_length attention.value_length attention.layer_norm_epsilon
@@ -143,11 +123,11 @@ rope.scaling.alpha rope.scaling.attn_factor rope.scaling.original_context_length
 rope.scaling.yarn_attn_factor rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow rope.scaling.finetuned
 ssm.conv_kernel full_attention_interval swin_norm use_parallel_residual decoder_start_token_id
 interleave_moe_layer_step dense_2_feat_in dense_2_feat_out dense_3_feat_in dense_3_feat_out"""
-TOKENIZER_TEXT = """bos_token_id eos_token_id eot_token_id eom_token_id unknown_token_id seperator_token_id padding_token_id
-mask_token_id add_bos_token add_eos_token add_sep_token add_space_prefix remove_extra_whitespaces precompiled_charsmap
+TOKENIZER_TEXT = """bos_token_id eos_token_id eot_token_id eom_token_id unknown_token_id seperator_token_id
+padding_token_id mask_token_id add_bos_token add_eos_token add_sep_token add_space_prefix remove_extra_whitespaces precompiled_charsmap
 token_type_count pre model scores suppress_tokens fim_pre_token_id"""
-TENSORS_TEXT = """rope_freqs.weight output.weight output.bias blk.0.attn_q.bias blk.0.attn_qkv.weight blk.0.ffn_gate.bias
-rope_factors_long.weight blk.0.attn_rot_embd cls.weight blk.7.x"""
+TENSORS_TEXT = """rope_freqs.weight output.weight output.bias blk.0.attn_q.bias blk.0.attn_qkv.weight
+blk.0.ffn_gate.bias rope_factors_long.weight blk.0.attn_rot_embd cls.weight blk.7.x"""
 EXTRA, TOKENIZER, EXTRA_TENSORS = EXTRA_TEXT.split(), TOKENIZER_TEXT.split(), TENSORS_TEXT.encode().split()
 
 

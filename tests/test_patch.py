@@ -6,7 +6,6 @@ Run as a script by its own test, in a process that imports the patched package:
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import json
 import os
@@ -62,32 +61,24 @@ def _patched_logits(model: Any, steps: list[Step]) -> FloatArray:
 
 
 def _own_logits(model: Any, steps: list[Step]) -> FloatArray:
-    """Logits of the same steps through a hand-filled llama_batch, in a context of its own."""
+    """Logits of the same steps through selar-local's own batch, in a context of its own."""
     import llama_cpp
 
+    from selar_local.llama.input_batch import InputBatch
+
     context = llama_cpp.llama_init_from_model(model.model, model.context_params)
-    positions_per_row = 4 if llama_cpp.llama_model_rope_type(model.model) in (8, 40) else 1
+    mrope = llama_cpp.llama_model_rope_type(model.model) in (8, 40)
     n_past, n_vocab = 0, model.n_vocab()
+    inputs = InputBatch(max(len(values) for _, values in steps), model.n_embd_inp(), n_vocab, mrope=mrope)
     logits: list[FloatArray] = []
     for kind, values in steps:
         n = len(values)
-        text_positions = np.arange(n_past, n_past + n, dtype=np.int32)
-        positions = np.concatenate([text_positions] * 3 + [np.zeros(n, np.int32)])
-        ones, flags, sequence = np.ones(n, np.int32), np.ones(n, np.int8), ctypes.c_int32(0)
-        sequences = (ctypes.POINTER(ctypes.c_int32) * n)(*[ctypes.pointer(sequence)] * n)
-        batch = llama_cpp.llama_batch(n_tokens=n)
+        where: Any = (range(n_past, n_past + n), [0] * n, [True] * n)
         if kind == "tokens":
-            positions = text_positions
-            data = np.asarray(values, np.int32)
-            batch.token = data.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+            batch = inputs.of_tokens([int(token) for token in values], *where)
         else:
-            positions = positions if positions_per_row == 4 else text_positions
-            data = np.ascontiguousarray(values, np.float32)
-            batch.embd = data.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        batch.pos = positions.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        batch.n_seq_id = ones.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        batch.seq_id = ctypes.cast(sequences, ctypes.POINTER(ctypes.POINTER(ctypes.c_int32)))
-        batch.logits = flags.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+            inputs.rows(n)[:] = values
+            batch = inputs.of_rows(n, *where)
         assert llama_cpp.llama_decode(context, batch) == 0
         found = np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), shape=(n, n_vocab))
         logits.append(found.copy())
@@ -229,9 +220,7 @@ else:
         library = os.environ.get("LLAMA_CPP_LIB_PATH", str(_installed_package() / "lib"))
         added = {"PYTHONPATH": str(patched), "LLAMA_CPP_LIB_PATH": library, "GGML_NO_BACKTRACE": "1"}
         command = [sys.executable, str(Path(__file__).resolve()), str(model)]
-        done = subprocess.run(
-            command, env=os.environ | added, capture_output=True, text=True, timeout=120, check=False
-        )
+        done = subprocess.run(command, env=os.environ | added, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         report = json.loads(done.stdout.splitlines()[-1])
 

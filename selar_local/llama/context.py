@@ -49,7 +49,8 @@ class LlamaContext:
         if not self._memory:
             self.close()
             raise UnsupportedModel(f"{model.name}: the model keeps no KV cache, it cannot generate text")
-        self.n_ctx_seq = int(C.llama_n_ctx_seq(self._pointer))
+        # llama.cpp rounds the size up; what was asked for is what counts.
+        self.n_ctx_seq = min(int(C.llama_n_ctx_seq(self._pointer)), config.ctx_size or model.n_ctx_train)
         self.n_batch = int(C.llama_n_batch(self._pointer))
 
     def _params(self, config: EngineConfig) -> C.llama_context_params:

@@ -19,6 +19,7 @@ __all__ = ["check_hyperparameters"]
 _MAX_LAYERS = 512
 _MAX_EXPERTS = 1024
 _MAX_WINDOW = 1 << 30
+_ENCODER_TOKENIZERS = ("bert", "t5")
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 
 
@@ -78,9 +79,9 @@ def _check_tokenizer(gguf: GgufFile) -> None:
     model = gguf.metadata.get("tokenizer.ggml.model")
     if model in ("none", "no_vocab"):
         raise UnsupportedModel(f"{gguf.path.name} has no tokenizer, so it cannot read or write text")
-    if model == "t5":
-        # its table of characters throws out of llama_tokenize, and so ends the process, where it is damaged
-        raise UnsupportedModel(f"{gguf.path.name} has a T5 tokenizer, made for models that do not decode on their own")
+    if model in _ENCODER_TOKENIZERS:
+        # llama.cpp's code for them throws or aborts on damaged tables, and no model that decodes has one
+        raise UnsupportedModel(f"{gguf.path.name} has a {str(model).upper()} tokenizer, made for encoder models")
 
 
 class _Keys:

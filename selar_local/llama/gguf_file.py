@@ -30,7 +30,8 @@ class GgufFile:
     """A checked model file.
 
     ``path`` is the first part, ``file_size`` the bytes of all parts. ``value_types`` holds GGUF's names ("u32",
-    "[str]"). Of arrays only type and length are kept, and in ``small_arrays`` the values of numeric ones of up to 512 entries.
+    "[str]"). Of arrays only type and length are kept, and in ``small_arrays`` the values of numeric ones of up to 512
+    entries.
     """
 
     path: Path
