@@ -124,8 +124,8 @@ rope.scaling.yarn_attn_factor rope.scaling.yarn_beta_fast rope.scaling.yarn_beta
 ssm.conv_kernel full_attention_interval swin_norm use_parallel_residual decoder_start_token_id
 interleave_moe_layer_step dense_2_feat_in dense_2_feat_out dense_3_feat_in dense_3_feat_out"""
 TOKENIZER_TEXT = """bos_token_id eos_token_id eot_token_id eom_token_id unknown_token_id seperator_token_id
-padding_token_id mask_token_id add_bos_token add_eos_token add_sep_token add_space_prefix remove_extra_whitespaces precompiled_charsmap
-token_type_count pre model scores suppress_tokens fim_pre_token_id"""
+padding_token_id mask_token_id add_bos_token add_eos_token add_sep_token add_space_prefix remove_extra_whitespaces
+precompiled_charsmap token_type_count pre model scores suppress_tokens fim_pre_token_id"""
 TENSORS_TEXT = """rope_freqs.weight output.weight output.bias blk.0.attn_q.bias blk.0.attn_qkv.weight
 blk.0.ffn_gate.bias rope_factors_long.weight blk.0.attn_rot_embd cls.weight blk.7.x"""
 EXTRA, TOKENIZER, EXTRA_TENSORS = EXTRA_TEXT.split(), TOKENIZER_TEXT.split(), TENSORS_TEXT.encode().split()
@@ -181,6 +181,8 @@ def change_key(pieces: Pieces, random_: random.Random, architecture: str) -> str
 def change_array(value: bytes, random_: random.Random) -> bytes:
     """Makes an array shorter or longer than it says its neighbours are, or changes some of its entries."""
     kind, count = struct.unpack_from("<IQ", value)
+    if not count:
+        return value
     if kind == 8:
         texts, position = [], 12
         for _ in range(count):

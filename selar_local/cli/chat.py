@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from selar_local.cli.options import parse_value
+from selar_local.cli.options import parse_value, shown
 from selar_local.cli.run import Session
-from selar_local.config import GenerationConfig, SamplingConfig
-from selar_local.errors import OptionError, SelarError
+from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.errors import OptionError, PromptTooLong, SelarError
 from selar_local.methods import METHODS, method_class
 
 __all__ = ["chat"]
@@ -20,11 +20,12 @@ _HELP = """\
 /help              this list
 /clear             forget the conversation
 /method NAME       one of: {methods}
-/set NAME VALUE    an option of the method or of the sampling, as in /set tau 0.4
+/set NAME VALUE    an option of the method or of the sampling, as in /set tau 0.4 (default: its default)
 /show              the options in force
 /system TEXT       the system message (none: /system)
 /bye               leave (also Ctrl-D)
-A line that begins with three double quotes opens a text of several lines, which they also end."""
+Ctrl-C stops an answer. A line that begins with three double quotes opens a text of several lines,
+which they also end."""
 
 
 def chat(engine: Any, session: Session) -> int:
@@ -47,6 +48,7 @@ class _Conversation:
         self._history: list[dict[str, str]] = []
 
     def run(self) -> int:
+        display = self._session.display
         while True:
             try:
                 line = _read_turn()
@@ -55,15 +57,19 @@ class _Conversation:
                 return 0
             except KeyboardInterrupt:
                 click.echo()
-                self._session.display.note("/bye or Ctrl-D leaves")
+                display.note("/bye or Ctrl-D leaves")
                 continue
             if line.strip() in ("/bye", "/exit", "/quit"):
                 return 0
             try:
                 self._turn(line)
-            except (SelarError, click.ClickException) as error:
-                text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-                click.echo(f"error: {' '.join(text.split())}", err=True)
+            except PromptTooLong as error:
+                display.error(f"{error}; /clear forgets the conversation")
+            except SelarError as error:
+                display.error(str(error))
+            except KeyboardInterrupt:  # the second one, while the first was being obeyed
+                display.end_text()
+                display.note("stopped; this turn is not kept")
 
     def _turn(self, line: str) -> None:
         if not line.strip():
@@ -76,17 +82,19 @@ class _Conversation:
             messages.insert(0, {"role": "system", "content": self._session.system})
         result = self._session.show(self._engine, messages=messages)
         self._session.display.statistics(result)
+        if result.finish_reason == "cancelled" and not result.text:
+            return  # stopped before the answer began
         # What was said stays said, also when it was stopped; the thinking before it does not.
         self._history += [{"role": "user", "content": line}, {"role": "assistant", "content": result.text}]
 
     def _command(self, name: str = "", rest: str = "") -> None:
-        handler = getattr(self, f"_do_{name}", None)
+        handler = getattr(self, f"_do_{name.replace('?', 'help')}", None)
         if handler is None:
             raise OptionError(f"unknown command /{name}: /help lists them")
         handler(rest.strip())
 
     def _do_help(self, _rest: str) -> None:
-        click.echo(_HELP.format(methods=", ".join(METHODS)), err=True)
+        self._session.display.note(_HELP.format(methods=", ".join(METHODS)))
 
     def _do_clear(self, _rest: str) -> None:
         self._history.clear()
@@ -105,28 +113,33 @@ class _Conversation:
         session = self._session
         self._do_method("")
         session.display.note(f"sampling: {_describe(asdict(session.sampling))}")
-        session.display.note(f"generation: {_describe(asdict(session.generation))}")
+        session.display.note(f"length: {_describe(asdict(session.generation))}")
+        session.display.note(f"system message: {session.system or 'none'}")
 
     def _do_set(self, rest: str) -> None:
         name, _, value = rest.replace("=", " ", 1).partition(" ")
         name, value = name.strip().lstrip("-").replace("-", "_"), value.strip()
-        if not value:
-            raise OptionError("use it as in: /set tau 0.4")
         session = self._session
-        for part in ("method", "sampling", "generation"):
-            current = getattr(session, part)
-            if name in {f.name for f in fields(current)}:
-                parsed = parse_value(type(current), name, value)
-                setattr(session, part, replace(current, **{name: parsed}))
-                session.display.note(f"{name} = {parsed}")
-                return
+        parts = {part: getattr(session, part) for part in ("method", "sampling", "generation")}
+        if not name:
+            raise OptionError("use it as in: /set tau 0.4")
+        for part, current in parts.items():
+            if name not in {f.name for f in fields(current)}:
+                continue
+            if value:
+                current = replace(current, **{name: parse_value(type(current), name, value)})
+                setattr(session, part, current)
+            session.display.note(f"{name} = {shown(getattr(current, name))}")
+            return
+        if name in {f.name for f in fields(EngineConfig)}:
+            raise OptionError(f"{name} is fixed when the model is loaded")
         classes = (type(session.method), SamplingConfig, GenerationConfig)
         known = ", ".join(f.name for cls in classes for f in fields(cls))
         raise OptionError(f"no option {name!r} with method {session.method.name} (there are: {known})")
 
 
 def _describe(options: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in options.items()) or "no options"
+    return ", ".join(f"{name} {shown(value)}" for name, value in options.items()) or "no options"
 
 
 def _read_turn() -> str:

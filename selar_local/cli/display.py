@@ -1,26 +1,28 @@
-"""What a person sees: streamed text with its exploration steps, progress, notes, statistics."""
+"""What a person sees: streamed text with its exploration steps, thinking told apart, notes, statistics."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from typing import IO, Any
 
 import click
 
+from selar_local.cli.progress import progress
+from selar_local.cli.streams import is_terminal, one_line, printable
 from selar_local.engine.events import Result, TokenEvent
 
 __all__ = ["Display", "use_color"]
 
 _EXPLORED: dict[str, Any] = {"fg": "bright_magenta", "underline": True}
-_THINKING: dict[str, Any] = {"dim": True}
+_DIM: dict[str, Any] = {"dim": True}
 
 
 def use_color(stream: IO[str], no_color: bool) -> bool:
     """Colours only on a terminal, and never against ``--no-color`` or NO_COLOR."""
-    return not no_color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+    return not no_color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and is_terminal(stream)
 
 
 class Display:
@@ -33,63 +35,79 @@ class Display:
         self._quiet = quiet
         self._thinking_open = False
         self._at_line_start = True
-
-    @property
-    def shows_exploration(self) -> bool:
-        """Whether exploration steps are marked by colour."""
-        return self._color_out
+        self._explored = False  # a step whose text is still held back was one
 
     def note(self, text: str) -> None:
         """A line for the person, on standard error."""
         if not self._quiet:
-            self._err.write(self._paint(text, self._color_err, {"dim": True}) + "\n")
-            self._err.flush()
+            self._say(self._dim(text) + "\n")
 
     def warn(self, text: str) -> None:
         """A line that is shown even with --quiet."""
-        self._err.write(f"warning: {text}\n")
-        self._err.flush()
+        self._say(f"warning: {one_line(text)}\n")
 
-    def legend(self) -> None:
-        """One line that says what the colours mean."""
-        if self._color_out:
-            sample = self._paint("like this", True, _EXPLORED)
-            self.note(f"exploration steps are marked {sample}")
+    def error(self, text: str) -> None:
+        """What went wrong, where the program goes on."""
+        self._say(f"error: {one_line(text)}\n")
+
+    def _say(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # what nobody reads must not end the answer
+            self._err.write(text)
+            self._err.flush()
+
+    def _dim(self, text: str) -> str:
+        return self._paint(text, self._color_err, _DIM)
 
     @staticmethod
     def _paint(text: str, color: bool, style: dict[str, Any]) -> str:
         return click.style(text, **style) if color and text else text
 
+    def legend(self) -> None:
+        """One line that says what the colours mean."""
+        if self._color_out and self._color_err and not self._quiet:
+            sample = self._paint("like this", True, _EXPLORED)
+            self._say(f"{self._dim('exploration steps are marked ')}{sample}\n")
+
     def token(self, event: TokenEvent) -> None:
         """One event: thinking to standard error (dimmed), the answer to standard output."""
+        explored = event.explored or self._explored
+        self._explored = event.explored and not event.text and not event.thinking
         if event.thinking and not self._quiet:
-            self._thinking_open = True
-            style = {**_EXPLORED, **_THINKING} if event.explored else _THINKING
-            self._err.write(self._paint(event.thinking, self._color_err, style))
-            self._err.flush()
+            self._think(event.thinking, explored)
         if event.text:
-            if self._thinking_open:
-                self._err.write("\n\n")
-                self._err.flush()
-                self._thinking_open = False
-            self._out.write(self._paint(event.text, self._color_out and event.explored, _EXPLORED))
+            self._close_thinking("\n...done thinking.\n\n")
+            text = printable(event.text) if is_terminal(self._out) else event.text
+            self._out.write(self._paint(text, self._color_out and explored, _EXPLORED))
             self._out.flush()
             self._at_line_start = event.text.endswith("\n")
 
+    def _think(self, text: str, explored: bool) -> None:
+        if not self._thinking_open:
+            self._thinking_open = True
+            self._say(self._dim("Thinking...") + "\n")
+        text = printable(text) if is_terminal(self._err) else text
+        self._say(self._paint(text, self._color_err, {**_EXPLORED, **_DIM} if explored else _DIM))
+
+    def _close_thinking(self, mark: str) -> None:
+        if self._thinking_open:
+            self._thinking_open = False
+            self._say(self._dim(mark))
+
     def end_text(self) -> None:
         """Bring the cursor to a new line after the answer."""
+        self._explored = False
+        self._close_thinking("\n")
         if not self._at_line_start:
+            self._at_line_start = True
             self._out.write("\n")
             self._out.flush()
-            self._at_line_start = True
-        elif self._thinking_open:
-            self._err.write("\n")
-        self._thinking_open = False
 
     def statistics(self, result: Result) -> None:
         """Speed, share of exploration steps, mean entropy, and why the text ended."""
         usage, timings = result.usage, result.timings
-        parts = [f"{usage.completion_tokens} tokens", f"{timings.tokens_per_second:.1f} tokens/s"]
+        parts = [f"{usage.completion_tokens} token{'' if usage.completion_tokens == 1 else 's'}"]
+        if timings.decode_seconds > 0:
+            parts.append(f"{timings.tokens_per_second:.1f} tokens/s")
         if result.mean_entropy is not None:
             parts.append(f"{100 * usage.explored_share:.1f} % exploration steps")
             parts.append(f"mean entropy {result.mean_entropy:.3f}")
@@ -107,18 +125,6 @@ class Display:
             return f"stop: {result.stop_string!r}"
         return result.finish_reason
 
-    @contextmanager
-    def progress(self, label: str) -> Iterator[Callable[[float], None]]:
+    def progress(self, label: str) -> AbstractContextManager[Callable[[float], None]]:
         """A bar on standard error for what takes longer than half a second; nothing off a terminal."""
-        from tqdm import tqdm
-
-        hidden = self._quiet or not self._err.isatty()
-        layout = "{desc} {percentage:3.0f} %|{bar}| {elapsed}"
-        with tqdm(
-            total=1.0, desc=label, delay=0.5, leave=False, file=self._err, disable=hidden, bar_format=layout
-        ) as bar:
-
-            def report(share: float) -> None:
-                bar.update(share - bar.n)
-
-            yield report
+        return progress(self._err, label, hidden=self._quiet or not is_terminal(self._err))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +12,8 @@ import click
 from selar_local._version import __version__
 from selar_local.catalog import bundled_models, resolve
 from selar_local.cli.display import Display
-from selar_local.cli.options import chosen, config_options
+from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.options import build, config_options
 from selar_local.config import EngineConfig
 
 __all__ = ["doctor"]
@@ -28,18 +28,18 @@ _HOW_TO_OFFLOAD = {
 }
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("model", required=False)
-@config_options(EngineConfig)
-@click.option("--json", "as_json", is_flag=True, help="print one JSON object")
+@config_options(("Model and engine", EngineConfig))
+@option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object")
 def doctor(model: str | None, as_json: bool, **values: Any) -> int:
     """Versions, backends and devices; with MODEL its facts and the injection check, measured now."""
     report = _machine()
     if model is not None:
-        report["model"] = _model(model, EngineConfig(**chosen(EngineConfig, values)))
+        report["model"] = _model(model, build(EngineConfig, values))
         report["injection_max_abs_diff"] = report["model"]["injection_max_abs_diff"]
     if as_json:
-        click.echo(json.dumps(report, ensure_ascii=False))
+        print_json(report)
     else:
         _print(report)
     return 0

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from selar_local._version import __version__
+from selar_local.cli.streams import one_line, repair, silence
 from selar_local.errors import OptionError, SelarError
 
 __all__ = ["cli", "main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _ReaderLeft(Exception):
+    """Nobody reads standard output any more (`| head`)."""
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderLeft from error  # click would make it exit code 1
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="selar-local")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> int | None:
     """Selective latent reasoning (SeLaR) for GGUF models, through llama.cpp."""
+    if context.invoked_subcommand is not None:
+        return None
+    click.echo(context.get_help(), err=True)
+    return 2
 
 
 def _register() -> None:
@@ -32,42 +53,33 @@ def _register() -> None:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line. Exit codes: 0 done, 1 an error, 2 wrong usage, 130 interrupted."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):  # replaced streams may not have it
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    _register()
+    repair()
     sys.exit(_run(argv))
 
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
+        _register()
         code = cli.main(args=None if argv is None else list(argv), prog_name="selar-local", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return 2
-    except (click.ClickException, OptionError) as error:
-        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"error: {_one_line(text)}", err=True)
-        return 2 if isinstance(error, (click.UsageError, OptionError)) else 1
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2 if isinstance(error, click.UsageError) else 1)
     except SelarError as error:
-        click.echo(f"error: {_one_line(str(error))}", err=True)
-        return 1
-    except BrokenPipeError:
-        # The reader went away (`| head`): that is its right. Keep Python from complaining at exit.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail(str(error), 2 if isinstance(error, OptionError) else 1)
+    except _ReaderLeft:
+        silence()  # the reader had enough: that is its right
         return 0
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return 130
     except OSError as error:
-        click.echo(f"error: {_one_line(str(error))}", err=True)
-        return 1
+        silence()
+        where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
+        return _fail(f"{error.strerror or error}{where}")
     except MemoryError:
-        click.echo("error: out of memory", err=True)
-        return 1
+        return _fail("out of memory")
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _fail(text: str, code: int = 1) -> int:
+    click.echo(f"error: {one_line(text)}", err=True)
+    return code

@@ -10,11 +10,16 @@ from typing import Any, TypeVar
 
 import click
 
-from selar_local.methods import METHODS, Method, method_class
+from selar_local.cli.grouped_help import option
+from selar_local.errors import OptionError
+from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
 
-__all__ = ["build_method", "chosen", "config_options", "flag_of", "method_options", "parse_value"]
+__all__ = ["build", "build_method", "config_options", "flag_of", "method_options", "parse_value", "shown"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+_LONG_CHOICE = 32  # characters of choices beside the flag; longer lists go into the help text
 
 
 def _hint(cls: type, field: Field[Any]) -> Any:
@@ -25,34 +30,47 @@ def _hint(cls: type, field: Field[Any]) -> Any:
     return hint
 
 
-def _option(cls: type, field: Field[Any], note: str = "") -> Callable[[F], F]:
+def shown(value: Any) -> str:
+    """A value of an option as a person writes it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ", ".join(map(repr, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _option(cls: type, field: Field[Any], heading: str) -> Callable[[F], F]:
     """One click option for one field. Its default is None: absent options stay with the class's default."""
     hint = _hint(cls, field)
     metadata = field.metadata
     flags = list(metadata["flags"])
-    help_text = metadata["help"] + note
-    default = field.default
-    if default not in (None, (), MISSING) and not (hint is bool and default is False):
-        shown = {True: "on", False: "off"}.get(default, default) if hint is bool else default
-        help_text += f" [default: {shown}]"
-    if hint is bool:
-        return click.option(*flags, field.name, default=None, is_flag=True, help=help_text)
+    help_text = metadata["help"]
+    more: dict[str, Any] = {"heading": heading}
     if "choices" in metadata:
-        kind: Any = click.Choice(list(metadata["choices"]))
-    else:
-        kind = {int: click.INT, float: click.FLOAT}.get(hint, click.STRING)
-    multiple = typing.get_origin(hint) is tuple
-    return click.option(*flags, field.name, default=None, type=kind, multiple=multiple, help=help_text)
+        choices = list(metadata["choices"])
+        more["type"] = click.Choice(choices)
+        if len("|".join(choices)) > _LONG_CHOICE:
+            more["metavar"] = "TYPE"
+            help_text += f": {', '.join(choices)}"
+    elif hint is not bool:
+        more["type"] = {int: click.INT, float: click.FLOAT}.get(hint, click.STRING)
+    if field.default not in (None, (), MISSING) and field.default is not False:
+        help_text += f" [default: {shown(field.default)}]"
+    if hint is bool:
+        more["is_flag"] = True
+    if typing.get_origin(hint) is tuple:
+        more["multiple"] = True
+    return option(*flags, field.name, default=None, help=help_text, **more)
 
 
-def config_options(*classes: type) -> Callable[[F], F]:
-    """A decorator that adds the options of the given configuration classes."""
+def config_options(*groups: tuple[str, type]) -> Callable[[F], F]:
+    """A decorator that adds the options of configuration classes, given as ``(heading, class)``."""
 
     def decorate(function: F) -> F:
-        for cls in reversed(classes):
+        for heading, cls in reversed(groups):
             for field in reversed(fields(cls)):
                 if field.metadata.get("cli", True):
-                    function = _option(cls, field)(function)
+                    function = _option(cls, field, heading)(function)
         return function
 
     return decorate
@@ -66,19 +84,21 @@ def method_options(function: F) -> F:
             owners.setdefault(field.name, []).append(cls)
     for name, classes in reversed(owners.items()):
         field = next(f for f in fields(classes[0]) if f.name == name)
-        function = _option(classes[0], field, f" ({', '.join(c.name for c in classes)})")(function)
-    names = list(METHODS)
-    return click.option(
+        heading = f"Options of {' and '.join(c.name for c in classes)}"
+        function = _option(classes[0], field, heading)(function)
+    return option(
         "-m",
         "--method",
-        type=click.Choice(names),
-        default=names[0],
-        show_default=True,
-        help="decoding method",
+        type=click.Choice(list(METHODS)),
+        default=DEFAULT_METHOD,
+        metavar="NAME",
+        heading="Method",
+        help=f"how to decode [default: {DEFAULT_METHOD}]",
+        below=[(name, cls.summary) for name, cls in METHODS.items()],
     )(function)
 
 
-def chosen(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def _chosen(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The options of `cls` the user gave."""
     names = {f.name for f in fields(cls)}
     return {k: v for k, v in values.items() if k in names and v is not None and v != ()}
@@ -89,19 +109,29 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def build(cls: type[T], values: Mapping[str, Any]) -> T:
+    """A `cls` of the options the user gave. What is wrong with one is told by its flag, as a usage error."""
+    chosen = _chosen(cls, values)
+    try:
+        return cls(**chosen)
+    except OptionError as error:
+        name, space, rest = str(error).partition(" ")
+        raise click.UsageError((flag_of(name) if name in chosen else name) + space + rest) from None
+
+
 def build_method(name: str, values: Mapping[str, Any]) -> Method:
     """The method with the options the user gave. An option of another method is a usage error."""
     cls = method_class(name)
     own = {f.name for f in fields(cls)}
     for other in METHODS.values():
-        for option in chosen(other, values):
-            if option not in own:
-                raise click.UsageError(f"{flag_of(option)} is an option of {other.name}, not of {name}")
-    return cls(**chosen(cls, values))
+        for option_name in _chosen(other, values):
+            if option_name not in own:
+                raise click.UsageError(f"{flag_of(option_name)} is an option of {other.name}, not of {name}")
+    return build(cls, values)
 
 
 def parse_value(cls: type, name: str, text: str) -> Any:
-    """`text` as a value of the field `name` of `cls`, for ``/set``. Raises click.BadParameter."""
+    """`text` as a value of the field `name` of `cls`, for ``/set``. Raises OptionError."""
     field = next(f for f in fields(cls) if f.name == name)
     hint = _hint(cls, field)
     if text.lower() in ("none", "default"):
@@ -109,4 +139,7 @@ def parse_value(cls: type, name: str, text: str) -> Any:
     if typing.get_origin(hint) is tuple:
         return (text,)
     kinds: dict[Any, Any] = {bool: click.BOOL, int: click.INT, float: click.FLOAT}
-    return kinds.get(hint, click.STRING).convert(text, None, None)
+    try:
+        return kinds.get(hint, click.STRING).convert(text, None, None)
+    except click.BadParameter as error:
+        raise OptionError(f"{name}: {error.message}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
@@ -13,48 +12,65 @@ import click
 
 from selar_local.catalog import resolve
 from selar_local.cli.display import Display
-from selar_local.cli.options import build_method, chosen, config_options, method_options
+from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.options import build, build_method, config_options, method_options
+from selar_local.cli.prompt import read_prompt
+from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result
-from selar_local.errors import SelarError
+from selar_local.errors import ModelNotFound, SelarError
 from selar_local.methods import Method
 from selar_local.trace import TraceWriter
 
-__all__ = ["run"]
+__all__ = ["Session", "run"]
+
+_EXAMPLES = """\b
+Examples:
+  selar-local run model.gguf                           a chat
+  selar-local run model.gguf "Why is the sky blue?"
+  selar-local run -p "Why is the sky blue?"            the bundled model
+  selar-local run hf:Qwen/Qwen3-4B-GGUF:Q4_K_M < question.txt > answer.txt
+  selar-local run model.gguf -p "2+3=" --raw -n 8 --trace steps.jsonl --json"""
 
 
-@click.command()
+@click.command(
+    cls=GroupedCommand, epilog=_EXAMPLES, short_help="one answer, or a chat; also: selar-local run --help"
+)
 @click.argument("model", required=False)
 @click.argument("prompt", required=False)
-@click.option("-p", "--prompt", "prompt_option", help="the prompt")
-@click.option(
-    "-f",
-    "--file",
-    "prompt_file",
-    type=click.Path(dir_okay=False),
-    help="read the prompt from a file (-: stdin)",
-)
-@click.option("--system", help="system message")
-@click.option("--raw", is_flag=True, help="continue the prompt as it is, without the chat template")
-@click.option("--thinking/--no-thinking", default=None, help="ask the chat template for thinking, where it knows it")
+@option("-p", "--prompt", "prompt_option", heading="Prompt", help="the prompt")
+@option("-f", "--file", "prompt_file", type=click.Path(dir_okay=False), help="a file with the prompt (-: stdin)")
+@option("--system", help="system message")
+@option("--raw", is_flag=True, help="continue the prompt as it is, without the chat template")
+@option("--thinking/--no-thinking", default=None, help="ask the chat template for thinking, where it knows it")
 @method_options
-@config_options(SamplingConfig, GenerationConfig, EngineConfig)
-@click.option("--trace", "trace_path", type=click.Path(), help="write every step to this file (JSON Lines)")
-@click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of the text")
-@click.option("--no-color", is_flag=True, help="no colours (also: NO_COLOR)")
-@click.option("-q", "--quiet", is_flag=True, help="no notes, progress or statistics")
+@config_options(
+    ("Sampling and length", SamplingConfig), ("Sampling and length", GenerationConfig), ("Model and engine", EngineConfig)
+)
+@option(
+    "--trace", "trace_path", type=click.Path(), heading="Output", help="write every step to this file (JSON Lines)"
+)
+@option("--json", "as_json", is_flag=True, help="print one JSON object instead of the text")
+@option("--no-color", is_flag=True, help="no colours (also: the variable NO_COLOR)")
+@option("-q", "--quiet", is_flag=True, help="the answer alone: no notes, thinking, progress or statistics")
 def run(model: str | None, prompt: str | None, method: str, **values: Any) -> int:
-    """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a bundled name.
+    """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a bundled name (default: the bundled one).
 
-    PROMPT may also come by -p, -f or standard input. Without one, on a terminal, a chat begins.
+    PROMPT may also come by -p, by -f or on standard input. Without one, on a terminal, a chat begins.
     """
     display = Display(no_color=values["no_color"], quiet=values["quiet"])
     chosen_method = build_method(method, values)
-    sampling = SamplingConfig(**chosen(SamplingConfig, values))
-    generation = GenerationConfig(**chosen(GenerationConfig, values))
-    config = EngineConfig(**chosen(EngineConfig, values))
-    text = _prompt(prompt, values)
+    sampling = build(SamplingConfig, values)
+    generation = build(GenerationConfig, values)
+    config = build(EngineConfig, values)
     session = Session(display, chosen_method, sampling, generation, values)
+    text = read_prompt(
+        prompt,
+        values["prompt_option"],
+        values["prompt_file"],
+        needed=session.as_json or session.raw or values["trace_path"] is not None,
+        raw=session.raw,
+    )
     with session.open_trace() as trace, session.open_engine(model, config) as engine:
         if text is None:
             from selar_local.cli.chat import chat
@@ -63,31 +79,28 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
         return session.answer_once(engine, text, trace)
 
 
-def _prompt(argument: str | None, values: dict[str, Any]) -> str | None:
-    """The prompt, or None for a chat. More than one source is a usage error."""
-    sources = {"PROMPT": argument, "-p": values["prompt_option"], "-f": values["prompt_file"]}
-    given = [name for name, value in sources.items() if value is not None]
-    if len(given) > 1:
-        raise click.UsageError(f"the prompt comes from {' and '.join(given)}: give it once")
-    if values["prompt_file"] is not None:
-        return _read(values["prompt_file"])
-    if given:
-        return argument if argument is not None else str(values["prompt_option"])
-    if not sys.stdin.isatty():
-        return _read("-")
-    if values["as_json"] or values["trace_path"] or values["raw"] or not sys.stdout.isatty():
-        raise click.UsageError("no prompt: give one as an argument, by -p, by -f or on standard input")
-    return None
-
-
-def _read(path: str) -> str:
+def _find(model: str | None) -> Path:
+    """The file of MODEL, which may be a question in the wrong place."""
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except OSError as error:
-        raise SelarError(f"cannot read the prompt from {path}: {error.strerror}") from None
-    text = data.decode("utf-8", errors="replace")
-    # The newline that editors and `echo` add is not part of the question.
-    return text.removesuffix("\n").removesuffix("\r")
+        return resolve(model, progress=sys.stderr.isatty())
+    except ModelNotFound as error:
+        if model is None or len(model.split()) < 2 or Path(model).suffix.lower() == ".gguf":
+            raise
+        raise ModelNotFound(f"there is no model {model!r}; if that is the prompt, give it by -p") from error
+
+
+def _keep_inputs(trace: Path, prompt_file: str | None) -> None:
+    """Raises SelarError where the trace would overwrite a model or the prompt."""
+    try:
+        if prompt_file not in (None, "-") and trace.samefile(str(prompt_file)):
+            raise SelarError(f"the trace {trace} would overwrite the prompt")
+        if not trace.is_file():
+            return
+        with trace.open("rb") as file:
+            if file.read(4) == b"GGUF":
+                raise SelarError(f"the trace {trace} would overwrite a model")
+    except OSError:
+        return  # nothing is there, or it cannot be read: opening it for writing tells
 
 
 class Session:
@@ -110,18 +123,23 @@ class Session:
         self.raw: bool = values["raw"]
         self.as_json: bool = values["as_json"]
         self._trace_path: str | None = values["trace_path"]
+        self._prompt_file: str | None = values["prompt_file"]
         if self.raw and self.system is not None:
             raise click.UsageError("--system has no place in a --raw prompt")
 
     def open_trace(self) -> Any:
         """The trace writer, before the model is loaded: a path that cannot be written is told at once."""
-        return TraceWriter(Path(self._trace_path), self.display.warn) if self._trace_path else nullcontext()
+        if self._trace_path is None:
+            return nullcontext()
+        path = Path(self._trace_path)
+        _keep_inputs(path, self._prompt_file)
+        return TraceWriter(path, self.display.warn)
 
     def open_engine(self, model: str | None, config: EngineConfig) -> Any:
         """The engine, with progress while it loads."""
         from selar_local.engine.engine import Engine
 
-        path = resolve(model, progress=sys.stderr.isatty())
+        path = _find(model)
         with self.display.progress(f"loading {path.name}") as report:
             return Engine(path, config, on_progress=report)
 
@@ -144,9 +162,12 @@ class Session:
             self.display.legend()
         result = self.show(engine, trace, prompt=text, raw=raw, system=self.system)
         if self.as_json:
-            click.echo(json.dumps(_as_dict(result, self.method, engine.info.path), ensure_ascii=False))
+            print_json(_as_dict(result, self.method, engine.info.path))
         else:
             self.display.statistics(result)
+        if trace:
+            with self.display.progress("hashing the model for the trace"):
+                trace.close()
         return 130 if result.finish_reason == "cancelled" else 0
 
     def show(self, engine: Any, trace: TraceWriter | None = None, **request: Any) -> Result:
@@ -167,10 +188,10 @@ class Session:
                 pass  # the partial text stays, the result says cancelled
             finally:
                 stream.close()
-                if not self.as_json:
-                    self.display.end_text()
                 if trace:
                     trace.end(stream.result)
+                if not self.as_json:
+                    self.display.end_text()
         result: Result = stream.result
         return result
 

@@ -186,8 +186,8 @@ def _read_tensor(walker: _Walker) -> tuple[str, tuple[int, ...], int, int, int]:
     dimensions = walker.u32()
     if dimensions > 4:
         raise Fault(f"is damaged: tensor {name} has {dimensions} dimensions")
-    shape = tuple(walker.u64() for _ in range(dimensions))
-    kind, offset = walker.u32(), walker.u64()
+    *sizes, kind, offset = struct.unpack_from(f"<{dimensions}QIQ", walker.data, walker.take(8 * dimensions + 12))
+    shape = tuple(sizes)
     traits = type_traits().get(kind)
     if traits is None:
         raise Fault(f"cannot be read: tensor {name} has type {kind}, which this llama.cpp does not know")

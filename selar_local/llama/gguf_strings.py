@@ -8,13 +8,13 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Fault", "find_duplicate", "find_strings"]
+__all__ = ["Fault", "StringTable", "find_strings"]
 
 Offsets = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 _U64 = struct.Struct("<Q").unpack_from
-_WINDOW = 1 << 20  # bytes looked at in one go
+_WINDOW = 1 << 17  # bytes looked at in one go; what fits the cache is fastest
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -57,81 +57,74 @@ def _proved_chain(data: mmap.mmap, position: int, window: int, limit: int) -> tu
     span = min(window, len(data) - position)
     if span < 16:
         return np.zeros(0, np.int64), position
-    words = np.ndarray((span - 7,), "<u8", data, position, (1,))
-    heads = np.flatnonzero(words < 256)
+    zero = np.frombuffer(data, np.uint8, span, position) == 0
+    twos = zero[:-1] & zero[1:]
+    fours = twos[:-2] & twos[2:]
+    heads = np.flatnonzero(fours[1:-3] & fours[4:])  # seven zero bytes after the one here
     if not len(heads) or heads[0] != 0:
         return np.zeros(0, np.int64), position
-    ends = heads + words[heads].astype(np.int64) + 8
+    ends = heads + np.frombuffer(data, np.uint8, span, position)[heads] + 8
     breaks = np.flatnonzero(ends[:-1] != heads[1:])
     proved = min(limit, int(breaks[0]) + 1 if len(breaks) else len(heads))
     return heads[:proved] + position, position + int(ends[proved - 1])
 
 
-def find_duplicate(data: mmap.mmap, offsets: Offsets, end: int) -> bytes | None:
-    """A text that two of the strings at ``offsets`` share, as C reads them (up to a zero byte), or None.
+class StringTable:
+    """Many short strings as C reads them (up to a zero byte): where they lie, how long they are, how they begin."""
 
-    Empty strings do not count: llama.cpp gives each a name of its own.
-    """
-    if len(offsets) < 2:
+    def __init__(self, data: mmap.mmap, offsets: Offsets, end: int) -> None:
+        start = int(offsets[0]) if len(offsets) else end
+        # a copy, so that nothing holds on to the file, with room to load a word from every byte
+        self._region = data[start : end + 8].ljust(end + 8 - start, b"\0")
+        self._words = np.ndarray((end - start + 1,), "<u8", self._region, 0, (1,))
+        self._bodies = offsets - start + 8
+        self._lengths = self._words[offsets - start].astype(np.int64)
+        self._cut_at_zero(end - start)
+        spare = (8 - np.minimum(self._lengths, 8)).view(np.uint64) << np.uint64(3)
+        self._half = spare >> np.uint64(1)  # a shift by 64 is not defined, two by 32 are
+        self._firsts = self._loaded(self._bodies)
+
+    def _cut_at_zero(self, size: int) -> None:
+        """Shortens the strings that hold a zero byte; there are none in any sound file."""
+        zeros = size - np.count_nonzero(np.frombuffer(self._region, np.uint8, size))
+        if zeros == 8 * len(self._lengths) - np.count_nonzero(self._lengths.view(np.uint8)):
+            return
+        for index, begin in enumerate(self._bodies.tolist()):
+            end = self._region.find(b"\0", begin, begin + int(self._lengths[index]))
+            if end >= 0:
+                self._lengths[index] = end - begin
+
+    def _loaded(self, places: Offsets) -> Words:
+        """Eight bytes of each string from ``places`` on; of shorter strings what they have, above zeros."""
+        loaded: Words = (self._words[places] << self._half) << self._half
+        return loaded
+
+    def _texts(self, chosen: Offsets) -> list[bytes]:
+        begins, sizes = self._bodies[chosen].tolist(), self._lengths[chosen].tolist()
+        return [self._region[begin : begin + size] for begin, size in zip(begins, sizes, strict=True)]
+
+    def duplicate(self) -> bytes | None:
+        """A text that stands twice, or None. Empty ones do not count: llama.cpp gives each a name of its own."""
+        rest = np.maximum(self._lengths - 8, 0)
+        # length, begin, middle and end tell nearly all strings apart; the few others are compared
+        marks = (self._lengths.view(np.uint64) ^ self._firsts) * _PRIME
+        marks = (marks ^ (marks >> np.uint64(29)) ^ self._loaded(self._bodies + rest)) * _PRIME
+        marks = (marks ^ (marks >> np.uint64(31)) ^ self._loaded(self._bodies + (rest >> 1))) * _PRIME
+        order = np.sort(marks[self._lengths > 0])
+        twice = order[1:][order[1:] == order[:-1]]
+        if not len(twice):
+            return None
+        seen: set[bytes] = set()
+        for text in self._texts(np.flatnonzero(np.isin(marks, twice))):
+            if text in seen:
+                return text
+            if text:
+                seen.add(text)
         return None
-    start = int(offsets[0])
-    region = data[start : end + 8].ljust(end + 8 - start, b"\0")  # a word may be loaded from every byte
-    words = np.ndarray((end - start + 1,), "<u8", region, 0, (1,))
-    heads = offsets - start
-    lengths = words[heads].astype(np.int64)
-    bodies = heads + 8
-    _cut_at_zero(region, bodies, lengths, end - start)
-    marks = _marks(words, bodies, lengths)
-    order = np.sort(marks[lengths > 0])
-    twice = order[1:][order[1:] == order[:-1]]
-    seen: set[bytes] = set()
-    for index in np.flatnonzero(np.isin(marks, twice)).tolist() if len(twice) else ():
-        text = region[bodies[index] : bodies[index] + lengths[index]]
-        if text in seen:
-            return text
-        if text:
-            seen.add(text)
-    return None
 
-
-def _cut_at_zero(region: bytes, bodies: Offsets, lengths: Offsets, size: int) -> None:
-    """Shortens in place the strings that hold a zero byte; there are none in any sound file."""
-    zeros = size - np.count_nonzero(np.frombuffer(region, np.uint8, size))
-    if zeros == 8 * len(lengths) - np.count_nonzero(lengths.view(np.uint8)):
-        return
-    for index, begin in enumerate(bodies.tolist()):
-        end = region.find(b"\0", begin, begin + int(lengths[index]))
-        if end >= 0:
-            lengths[index] = end - begin
-
-
-def _marks(words: Words, bodies: Offsets, lengths: Offsets) -> Words:
-    """A 64-bit mark per string: equal strings have equal marks, and unequal ones hardly ever do."""
-    marks = lengths.astype(np.uint64)
-    live, at, rest = np.arange(len(lengths)), bodies, lengths
-    while len(live):
-        spare = (8 - np.minimum(rest, 8)).astype(np.uint64) << np.uint64(3)
-        # a shift by 64 is not defined, hence the two steps of it for an empty string
-        word = (words[at] << (spare >> np.uint64(1))) << (spare - (spare >> np.uint64(1)))
-        mixed = ((marks if len(live) == len(marks) else marks[live]) ^ word) * _PRIME
-        mixed ^= mixed >> np.uint64(29)
-        if len(live) == len(marks):
-            marks = mixed
-        else:
-            marks[live] = mixed
-        longer = np.flatnonzero(rest > 8)
-        live, at, rest = live[longer], at[longer] + 8, rest[longer] - 8
-    return marks
-
-
-def short_strings(data: mmap.mmap, offsets: Offsets, end: int, *, longest: int) -> set[bytes]:
-    """The strings of 1 to ``longest`` bytes among those at ``offsets``."""
-    if not len(offsets):
-        return set()
-    start = int(offsets[0])
-    region = data[start:end]
-    words = np.ndarray((max(end - start - 7, 1),), "<u8", region.ljust(8, b"\0"), 0, (1,))
-    lengths = words[offsets - start]
-    chosen = np.flatnonzero((lengths > 0) & (lengths <= longest))
-    begins = (offsets[chosen] - start + 8).tolist()
-    return {region[at : at + size] for at, size in zip(begins, lengths[chosen].tolist(), strict=True)}
+    def short(self, prefix: bytes, longest: int) -> set[bytes]:
+        """The strings of one or two bytes, and those of up to ``longest`` (at most 8) that begin with ``prefix``."""
+        spare = np.uint64(64 - 8 * len(prefix))
+        wanted = np.frombuffer(prefix.ljust(8, b"\0"), "<u8")[0] << spare
+        fit = (self._lengths <= 2) | ((self._lengths <= longest) & (self._words[self._bodies] << spare == wanted))
+        return set(self._texts(np.flatnonzero(fit & (self._lengths > 0))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 
 from selar_local.llama.gguf_reader import Header
-from selar_local.llama.gguf_strings import Fault, find_duplicate, short_strings
+from selar_local.llama.gguf_strings import Fault, StringTable
 
 __all__ = ["check_tokens"]
 
@@ -24,16 +24,17 @@ def check_tokens(data: mmap.mmap, header: Header) -> None:
     tokens = header.strings.get("tokenizer.ggml.tokens")
     if tokens is None:
         return  # a later part of a split model, or refused by llama.cpp
-    twice = find_duplicate(data, *tokens)
+    table = StringTable(data, *tokens)
+    twice = table.duplicate()
     if twice is not None:
         raise Fault(f"is damaged: the token {twice.decode(errors='replace')!r} stands in its vocabulary twice")
     _check_ends(header, str(model), len(tokens[0]))
     if model in _BYTE_FALLBACK:
-        texts = short_strings(data, *tokens, longest=6)
+        texts = table.short(b"<0x", 6)
         known = {text[0] for text in texts if len(text) == 1}
         known |= {byte for byte in range(256) if b"<0x%02X>" % byte in texts}
     elif model == "rwkv":
-        known = {_unescaped(text) for text in short_strings(data, *tokens, longest=4)}
+        known = {_unescaped(text) for text in table.short(b"\\x", 4)}
     else:
         return
     missing = _UTF8_BYTES - known

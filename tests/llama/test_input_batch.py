@@ -65,6 +65,10 @@ def test_rows_of_mrope_carry_four_positions_section_major(n):
     positions = [10, 11, 12][:n]
     c = batch.of_rows(n, positions, [0] * n, [True] * n)
     assert list(c.pos[: 4 * n]) == positions * 3 + [0] * n
+    filled(batch, 3)
+    batch.of_rows(3, [7, 8, 9], [0] * 3, [True] * 3)  # a larger one before leaves nothing behind
+    again = batch.of_rows(n, positions, [0] * n, [True] * n)
+    assert list(again.pos[: 4 * n]) == positions * 3 + [0] * n
     assert list(batch.of_tokens([1] * n, positions, [0] * n, [True] * n).pos[:n]) == positions
 
 

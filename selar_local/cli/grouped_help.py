@@ -1,0 +1,48 @@
+"""A help page with the options under headings, on plain click."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["GroupedCommand", "option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_COLUMN = 34  # flags longer than this have their text on the next line
+
+
+class _Option(click.Option):
+    """An option that knows its heading, and the lines that follow it on the help page."""
+
+    def __init__(self, *args: Any, heading: str = "", below: Sequence[tuple[str, str]] = (), **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.heading = heading
+        self.below = [(f"  {name}", text) for name, text in below]
+
+
+class GroupedCommand(click.Command):
+    """Options under the headings they were given, in the order of declaration; the rest under the last one."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options (click's hook)."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        heading = "Options"
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            below: list[tuple[str, str]] = []
+            if isinstance(parameter, _Option):
+                heading, below = parameter.heading or heading, parameter.below
+            groups.setdefault(heading, []).extend([record, *below])
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records, col_max=_COLUMN)
+
+
+def option(*declarations: str, **attributes: Any) -> Callable[[F], F]:
+    """`click.option` with a ``heading`` and, where given, the lines ``below`` it."""
+    return click.option(*declarations, cls=_Option, **attributes)

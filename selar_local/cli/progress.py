@@ -1,0 +1,48 @@
+"""A bar for what takes a while, whose clock ticks also while nothing is reported."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+__all__ = ["progress"]
+
+_DELAY = 0.5  # seconds after which a bar is worth it
+_TICK = 0.2
+_WITHOUT_SHARE = "{desc} {elapsed}"
+_WITH_SHARE = "{desc} {percentage:3.0f} %|{bar:30}| {elapsed}"
+
+
+@contextmanager
+def progress(stream: IO[str], label: str, *, hidden: bool) -> Iterator[Callable[[float], None]]:
+    """Yields what takes the done share, 0 to 1. The bar appears after half a second and goes in the end."""
+    if hidden:
+        yield lambda share: None
+        return
+    from tqdm import tqdm
+
+    done = threading.Event()
+    bar = tqdm(total=1.0, desc=label, delay=_DELAY, leave=False, file=stream, bar_format=_WITHOUT_SHARE)
+
+    def tick() -> None:
+        # One long step (a big model's first chunk) reports nothing meanwhile: it must not look like a hang.
+        wait = _DELAY
+        while not done.wait(wait):
+            bar.refresh()
+            wait = _TICK
+        if wait == _TICK:
+            bar.clear()
+
+    def report(share: float) -> None:
+        bar.bar_format, bar.n = _WITH_SHARE, share
+
+    ticker = threading.Thread(target=tick, name="selar-local progress", daemon=True)
+    ticker.start()
+    try:
+        yield report
+    finally:
+        done.set()
+        ticker.join()
+        bar.close()
