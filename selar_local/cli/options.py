@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from selar_local.cli.grouped_help import option
+from selar_local.cli.grouped_help import NO_BREAK, option
 from selar_local.errors import OptionError
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
 
@@ -55,7 +55,7 @@ def _option(cls: type, field: Field[Any], heading: str) -> Callable[[F], F]:
     elif hint is not bool:
         more["type"] = {int: click.INT, float: click.FLOAT}.get(hint, click.STRING)
     if field.default not in (None, (), MISSING) and field.default is not False:
-        help_text += f" [default: {shown(field.default)}]"
+        help_text += f" [default:{NO_BREAK}{shown(field.default)}]"
     if hint is bool:
         more["is_flag"] = True
     if typing.get_origin(hint) is tuple:
@@ -93,7 +93,7 @@ def method_options(function: F) -> F:
         default=DEFAULT_METHOD,
         metavar="NAME",
         heading="Method",
-        help=f"how to decode [default: {DEFAULT_METHOD}]",
+        help=f"how to decode [default:{NO_BREAK}{DEFAULT_METHOD}]",
         below=[(name, cls.summary) for name, cls in METHODS.items()],
     )(function)
 

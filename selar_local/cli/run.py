@@ -24,6 +24,7 @@ from selar_local.trace import TraceWriter
 
 __all__ = ["Session", "run"]
 
+_SAMPLING = "Sampling and length"
 _EXAMPLES = """\b
 Examples:
   selar-local run model.gguf                           a chat
@@ -33,9 +34,7 @@ Examples:
   selar-local run model.gguf -p "2+3=" --raw -n 8 --trace steps.jsonl --json"""
 
 
-@click.command(
-    cls=GroupedCommand, epilog=_EXAMPLES, short_help="one answer, or a chat; also: selar-local run --help"
-)
+@click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="One answer, or a chat.")
 @click.argument("model", required=False)
 @click.argument("prompt", required=False)
 @option("-p", "--prompt", "prompt_option", heading="Prompt", help="the prompt")
@@ -44,12 +43,8 @@ Examples:
 @option("--raw", is_flag=True, help="continue the prompt as it is, without the chat template")
 @option("--thinking/--no-thinking", default=None, help="ask the chat template for thinking, where it knows it")
 @method_options
-@config_options(
-    ("Sampling and length", SamplingConfig), ("Sampling and length", GenerationConfig), ("Model and engine", EngineConfig)
-)
-@option(
-    "--trace", "trace_path", type=click.Path(), heading="Output", help="write every step to this file (JSON Lines)"
-)
+@config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig), ("Model and engine", EngineConfig))
+@option("--trace", "trace_path", type=click.Path(), heading="Output", help="write every step to this file (JSON Lines)")
 @option("--json", "as_json", is_flag=True, help="print one JSON object instead of the text")
 @option("--no-color", is_flag=True, help="no colours (also: the variable NO_COLOR)")
 @option("-q", "--quiet", is_flag=True, help="the answer alone: no notes, thinking, progress or statistics")

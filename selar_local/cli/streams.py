@@ -23,7 +23,7 @@ def repair() -> None:
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
         with contextlib.suppress(AttributeError, ValueError):  # replaced streams may not have it
             getattr(sys, name).reconfigure(errors="replace")
 

@@ -171,6 +171,8 @@ class Sequence:
         if error is not None:
             self.failed = True
             self.messages.put(error)
+        # What was held back (half a character, the beginning of a stop string) was said all the same.
+        self._record(*self._split(self._text.flush(), last=True), None, False)
         now = time.perf_counter()
         first = self._first_logits or now
         count = len(self._tokens)

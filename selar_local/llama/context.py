@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from selar_local.config import CACHE_TYPES, EngineConfig
-from selar_local.errors import DecodeError, UnsupportedModel
-from selar_local.llama.library import C, recent_errors
+from selar_local.errors import DecodeError, OptionError, UnsupportedModel
+from selar_local.llama.ggml import type_traits
+from selar_local.llama.library import C, can_offload, recent_errors
 from selar_local.llama.model import LlamaModel
 
 __all__ = ["Aborted", "ContextFull", "LlamaContext"]
@@ -41,7 +43,9 @@ class LlamaContext:
         self._abort_callback = C.ggml_abort_callback(lambda _data: self._cancelled())
         self._no_callback = C.ggml_abort_callback()
         self._views: dict[int, npt.NDArray[np.float32]] = {}
-        self._pointer: Any = C.llama_init_from_model(model.pointer, self._params(config))
+        self._pointer: Any = None
+        self._require_memory(config)
+        self._pointer = C.llama_init_from_model(model.pointer, self._params(config))
         if not self._pointer:
             said = recent_errors()
             raise UnsupportedModel(f"llama.cpp could not create a context{': ' + said if said else ''}")
@@ -52,6 +56,25 @@ class LlamaContext:
         # llama.cpp rounds the size up; what was asked for is what counts.
         self.n_ctx_seq = min(int(C.llama_n_ctx_seq(self._pointer)), config.ctx_size or model.n_ctx_train)
         self.n_batch = int(C.llama_n_batch(self._pointer))
+
+    def _require_memory(self, config: EngineConfig) -> None:
+        """Refuse a KV cache beyond the machine's memory: llama.cpp would take it and be killed for it.
+
+        An estimate from the first layer's heads; on a GPU the driver says no by itself.
+        """
+        model, n_head = self.model.pointer, int(C.llama_model_n_head(self.model.pointer))
+        if not n_head or can_offload() or not hasattr(os, "sysconf"):
+            return
+        row = int(C.llama_model_n_head_kv(model)) * (self.model.n_embd // n_head)
+        tokens = (config.ctx_size or self.model.n_ctx_train) * config.parallel
+        traits = [type_traits()[CACHE_TYPES[name]] for name in (config.cache_type_k, config.cache_type_v)]
+        needed = tokens * int(C.llama_model_n_layer(model)) * sum(row * t.block_bytes / t.block for t in traits)
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > there:
+            raise OptionError(
+                f"a context of {tokens} tokens needs about {needed / 1e9:.0f} GB, this machine has "
+                f"{there / 1e9:.0f} GB: lower the context size (-c)"
+            )
 
     def _params(self, config: EngineConfig) -> C.llama_context_params:
         params = C.llama_context_default_params()

@@ -112,8 +112,8 @@ def _few(values: list[float], sampling: SamplingConfig) -> list[float]:
 
 def _many(values: npt.NDArray[np.float32], sampling: SamplingConfig) -> Floats:
     """Probabilities of what the filters leave of sorted logits, up to the whole vocabulary."""
-    scaled = values.astype(np.float64) / (sampling.temperature or 1.0)
-    weights: Floats = np.exp(scaled - scaled[0])
+    relative = values.astype(np.float64) - float(values[0])
+    weights: Floats = np.exp(relative / (sampling.temperature or 1.0))
     if sampling.top_p < 1:
         cumulative = np.cumsum(weights)
         cut = int(np.searchsorted(cumulative, sampling.top_p * cumulative[-1], side="right"))

@@ -70,8 +70,8 @@ class Selar(Method):
     def _unfiltered(self, view: StepView) -> list[float]:
         """The k most probable of ``softmax(logits / temperature)`` without the filters, renormalised."""
         _, values = top_k(view.logits, self.k)
-        scaled = values.astype(np.float64) / view.temperature
-        return renormalise(np.exp(scaled - scaled[0]), self.k)
+        relative = values.astype(np.float64) - float(values[0])
+        return renormalise(np.exp(relative / view.temperature), self.k)
 
 
 def contrastive_weights(distribution: Distribution, q: Sequence[float], strength: float) -> Mixture:
