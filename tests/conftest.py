@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# Before NumPy is loaded: threads of its matrix products and those of llama.cpp would wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

@@ -75,11 +75,14 @@ class Display:
         if event.thinking and not self._quiet:
             self._think(event.thinking, explored)
         if event.text:
-            self._close_thinking("\n...done thinking.\n\n")
-            text = printable(event.text) if is_terminal(self._out) else event.text
-            self._out.write(self._paint(text, self._color_out and explored, _EXPLORED))
-            self._out.flush()
-            self._at_line_start = event.text.endswith("\n")
+            self._answer(event.text, explored)
+
+    def _answer(self, text: str, explored: bool) -> None:
+        self._close_thinking("\n...done thinking.\n\n")
+        shown = printable(text) if is_terminal(self._out) else text
+        self._out.write(self._paint(shown, self._color_out and explored, _EXPLORED))
+        self._out.flush()
+        self._at_line_start = text.endswith("\n")
 
     def _think(self, text: str, explored: bool) -> None:
         if not self._thinking_open:
@@ -93,8 +96,10 @@ class Display:
             self._thinking_open = False
             self._say(self._dim(mark))
 
-    def end_text(self) -> None:
-        """Bring the cursor to a new line after the answer."""
+    def end_text(self, rest: str = "") -> None:
+        """Bring the cursor to a new line after the answer. rest: text that was held back when it was stopped."""
+        if rest:
+            self._answer(rest, self._explored)
         self._explored = False
         self._close_thinking("\n")
         if not self._at_line_start:

@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from selar_local._version import __version__
-from selar_local.catalog import bundled_models, resolve
+from selar_local.catalog import bundled_models
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.opening import find, open_engine, require_llama
 from selar_local.cli.options import build, config_options
-from selar_local.cli.streams import is_terminal, print_json
+from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig
 
 __all__ = ["doctor"]
@@ -47,6 +48,7 @@ def doctor(model: str | None, as_json: bool, **values: Any) -> int:
 
 
 def _machine() -> dict[str, Any]:
+    require_llama()
     from selar_local.llama import library
 
     library.start()
@@ -78,13 +80,7 @@ def _version(package: str) -> str | None:
 
 
 def _model(model: str, config: EngineConfig) -> dict[str, Any]:
-    from selar_local.engine.engine import Engine
-
-    path = resolve(model, progress=is_terminal(sys.stderr))
-    with (
-        Display().progress(f"loading {path.name}") as report,
-        Engine(path, config, on_progress=report, check_again=True) as engine,
-    ):
+    with open_engine(find(model), config, Display(), check_again=True) as engine:
         return engine.info.as_dict()
 
 

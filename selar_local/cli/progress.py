@@ -12,7 +12,7 @@ __all__ = ["progress"]
 _DELAY = 0.5  # seconds after which a bar is worth it
 _TICK = 0.2
 _WITHOUT_SHARE = "{desc} {elapsed}"
-_WITH_SHARE = "{desc} {percentage:3.0f} %|{bar:30}| {elapsed}"
+_WITH_SHARE = "{desc} {percentage:3.0f} %|{bar:20}| {elapsed}"
 
 
 @contextmanager
@@ -44,5 +44,7 @@ def progress(stream: IO[str], label: str, *, hidden: bool) -> Iterator[Callable[
         yield report
     finally:
         done.set()
-        ticker.join()
-        bar.close()
+        try:
+            ticker.join()
+        finally:  # also where a second Ctrl-C comes: a bar left open would push later ones down a line
+            bar.close()

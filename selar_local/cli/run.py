@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -10,15 +9,15 @@ from typing import Any
 
 import click
 
-from selar_local.catalog import resolve
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import build, build_method, config_options, method_options
 from selar_local.cli.prompt import read_prompt
 from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result
-from selar_local.errors import ModelNotFound, SelarError
+from selar_local.errors import SelarError
 from selar_local.methods import Method
 from selar_local.trace import TraceWriter
 
@@ -56,9 +55,11 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
     display = Display(no_color=values["no_color"], quiet=values["quiet"])
     chosen_method = build_method(method, values)
     sampling = build(SamplingConfig, values)
+    chosen_method.check_sampling(sampling)
     generation = build(GenerationConfig, values)
     config = build(EngineConfig, values)
     session = Session(display, chosen_method, sampling, generation, values)
+    path = find(model)
     text = read_prompt(
         prompt,
         values["prompt_option"],
@@ -66,22 +67,12 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
         needed=session.as_json or session.raw or values["trace_path"] is not None,
         raw=session.raw,
     )
-    with session.open_trace() as trace, session.open_engine(model, config) as engine:
+    with session.open_trace() as trace, open_engine(path, config, display) as engine:
         if text is None:
             from selar_local.cli.chat import chat
 
             return chat(engine, session)
         return session.answer_once(engine, text, trace)
-
-
-def _find(model: str | None) -> Path:
-    """The file of MODEL, which may be a question in the wrong place."""
-    try:
-        return resolve(model, progress=sys.stderr.isatty())
-    except ModelNotFound as error:
-        if model is None or len(model.split()) < 2 or Path(model).suffix.lower() == ".gguf":
-            raise
-        raise ModelNotFound(f"there is no model {model!r}; if that is the prompt, give it by -p") from error
 
 
 def _keep_inputs(trace: Path, prompt_file: str | None) -> None:
@@ -130,14 +121,6 @@ class Session:
         _keep_inputs(path, self._prompt_file)
         return TraceWriter(path, self.display.warn)
 
-    def open_engine(self, model: str | None, config: EngineConfig) -> Any:
-        """The engine, with progress while it loads."""
-        from selar_local.engine.engine import Engine
-
-        path = _find(model)
-        with self.display.progress(f"loading {path.name}") as report:
-            return Engine(path, config, on_progress=report)
-
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of `Engine.stream` that every turn shares."""
         sampling, generation = self.sampling, self.generation
@@ -172,6 +155,7 @@ class Session:
             stream = engine.stream(**self.arguments(), **request, on_prefill=lambda done, total: report(done / total))
             if trace:
                 trace.begin(engine.info.as_dict(), self.method, self.sampling, stream.seed, stream.prompt)
+            shown = 0
             try:
                 for event in stream:
                     prefill.close()
@@ -179,6 +163,7 @@ class Session:
                         trace.step(event)
                     if not self.as_json:
                         self.display.token(event)
+                        shown += len(event.text)
             except KeyboardInterrupt:
                 pass  # the partial text stays, the result says cancelled
             finally:
@@ -186,7 +171,7 @@ class Session:
                 if trace:
                     trace.end(stream.result)
                 if not self.as_json:
-                    self.display.end_text()
+                    self.display.end_text(stream.result.text[shown:])
         result: Result = stream.result
         return result
 

@@ -224,10 +224,7 @@ class Engine:
                 raise OptionError(f"unknown option {name!r} (known: {', '.join(sorted(known))})")
         generation = from_mapping(GenerationConfig, {k: v for k, v in options.items() if k in names})
         sampling = from_mapping(SamplingConfig, {k: v for k, v in options.items() if k not in names})
-        require(
-            sampling.temperature > 0 or not method.feeds_vectors,
-            f"temperature 0 leaves {method.name} nothing to mix: use greedy, which keeps the temperature for the gate",
-        )
+        method.check_sampling(sampling)
         return sampling, generation
 
     def _prompt_text(

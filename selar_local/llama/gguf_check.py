@@ -158,7 +158,7 @@ def _check_rope(keys: _Keys) -> None:
     architecture, metadata = keys.gguf.architecture, keys.gguf.metadata
     scaling = metadata.get(f"{architecture}.rope.scaling.type", "none")
     if isinstance(scaling, str) and scaling not in _ROPE_SCALINGS:
-        raise keys.wrong("rope.scaling.type", repr(scaling), f"one of {', '.join(_ROPE_SCALINGS)}")
+        raise keys.wrong("rope.scaling.type", repr(scaling[:40]), f"one of {', '.join(_ROPE_SCALINGS)}")
     heads = keys.per_layer("attention.head_count")[:1]
     if not heads or not heads[0]:
         return

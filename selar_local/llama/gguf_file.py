@@ -58,7 +58,7 @@ def open_gguf(path: Path) -> GgufFile:
         if _split_number(first, path) != 0:
             raise ModelFileError(f"{path.name} is not the first part of the split model, whatever its name says")
     architecture = first.metadata.get("general.architecture")
-    if not isinstance(architecture, str) or not architecture:
+    if not isinstance(architecture, str) or not architecture.isprintable() or not 0 < len(architecture) <= 64:
         raise ModelFileError(f"{path.name} does not say which architecture it has (general.architecture)")
     parts = _parts(first, path)
     headers = [first, *(_read(part) for part in parts[1:])]
@@ -113,7 +113,7 @@ def _size(path: Path) -> int:
     except (OSError, ValueError):
         raise ModelNotFound(f"there is no model at {path}") from None
     if stat.S_ISDIR(status.st_mode):
-        raise ModelFileError(f"{path.name} is a directory; name the .gguf file in it")
+        raise ModelFileError(f"{path.name or path} is a directory; name the .gguf file in it")
     if not stat.S_ISREG(status.st_mode):
         raise ModelFileError(f"{path.name} is not a regular file")
     if status.st_size == 0:
@@ -140,12 +140,7 @@ def _likeness(start: bytes) -> str:
         if start.startswith(magic):
             return text
     if start.startswith(b"PK\x03\x04"):
-        pytorch = b"data.pkl" in start
-        return (
-            "it looks like a PyTorch checkpoint; get or convert the model as GGUF"
-            if pytorch
-            else ("it is a zip archive; unpack it first")
-        )
+        return _MAGIC[b"\x80\x02"] if b"data.pkl" in start else "it is a zip archive; unpack it first"
     if start[8:9] == b"{" and len(start) > 16 and int.from_bytes(start[:8], "little") < 1 << 32:
         return "it looks like safetensors; get or convert the model as GGUF"
     if start.lstrip()[:1] == b"<":

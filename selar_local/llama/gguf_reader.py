@@ -113,8 +113,8 @@ class _Walker:
             name = raw.decode()
         except UnicodeDecodeError:
             raise Fault(f"is damaged: {what} is not text") from None
-        if not name or "\0" in name:
-            raise Fault(f"is damaged: {what} is empty or holds a zero byte")
+        if not name or not name.isprintable():
+            raise Fault(f"is damaged: {what} is empty or holds control characters")
         return name
 
 

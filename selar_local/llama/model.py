@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class LlamaModel:
                 return False
 
         params.progress_callback = C.llama_progress_callback(progress)
-        pointer = C.llama_model_load_from_file(str(self.path).encode(), params)
+        pointer = C.llama_model_load_from_file(os.fsencode(self.path), params)
         if interrupts:
             if pointer:
                 C.llama_model_free(pointer)

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from selar_local.config import SamplingConfig, require
 from selar_local.methods.distribution import Distribution
 
 __all__ = [
@@ -98,6 +99,13 @@ class Method(ABC):
     def n_candidates(self) -> int:
         """How many candidates the method looks at (and a trace lists)."""
         return 3
+
+    def check_sampling(self, sampling: SamplingConfig) -> None:
+        """Raises OptionError for a sampling this method cannot work with."""
+        require(
+            sampling.temperature > 0 or not self.feeds_vectors,
+            f"temperature 0 leaves {self.name} nothing to mix: use greedy, which keeps the temperature for the gate",
+        )
 
     @abstractmethod
     def start(self, vocabulary: Vocabulary) -> Stepper:

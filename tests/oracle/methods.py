@@ -160,6 +160,4 @@ def cot(
     """Decode with the drawn token as every next input; `k` is only what the entropy is measured over."""
     # No normalised entropy reaches 2, so the gate never opens.
     never = Selar(k=k, tau=2.0)
-    return selar(
-        transformer, prompt, n_steps, end_ids=end_ids, filters=filters, settings=never, uniforms=uniforms
-    )
+    return selar(transformer, prompt, n_steps, end_ids=end_ids, filters=filters, settings=never, uniforms=uniforms)

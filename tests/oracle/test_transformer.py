@@ -191,9 +191,7 @@ def test_equal_logits_keep_the_lower_ids() -> None:
     assert (kept.tolist(), shares.tolist()) == ([1, 2], [0.5, 0.5])
 
 
-@pytest.mark.parametrize(
-    ("uniform", "token"), [(None, 1), (0.0, 1), (0.39, 1), (0.41, 3), (0.89, 0), (0.95, 2)]
-)
+@pytest.mark.parametrize(("uniform", "token"), [(None, 1), (0.0, 1), (0.39, 1), (0.41, 3), (0.89, 0), (0.95, 2)])
 def test_draw_takes_the_first_token_whose_sum_exceeds_the_number(uniform: float | None, token: int) -> None:
     assert draw(*filtered_distribution(LOGITS, Filters(1.0, 0, 1.0, 0.0)), uniform) == token
 
@@ -243,9 +241,7 @@ def test_selar_feeds_vectors_and_cot_feeds_tokens(small: Transformer) -> None:
 
     plain = list(cot(small, PROMPT, 12))
     texts = [list(PROMPT) + [step.token for step in plain[:count]] for count in range(12)]
-    assert [step.token for step in plain] == [
-        int(small.forward(text, small.new_cache()).argmax()) for text in texts
-    ]
+    assert [step.token for step in plain] == [int(small.forward(text, small.new_cache()).argmax()) for text in texts]
     assert not any(step.explored for step in plain)
     never = list(selar(small, PROMPT, 12, settings=Selar(tau=1.1)))
     assert [step.token for step in never] == [step.token for step in plain]

@@ -52,8 +52,7 @@ class Weights:
         reader = QuickReader(path)
         metadata = {name: field_value(field) for name, field in reader.fields.items()}
         tensors = {
-            tensor.name: dequantize(tensor.data, tensor.tensor_type).astype(np.float64)
-            for tensor in reader.tensors
+            tensor.name: dequantize(tensor.data, tensor.tensor_type).astype(np.float64) for tensor in reader.tensors
         }
         return cls(_hyper_parameters(metadata), tensors)
 

@@ -149,9 +149,7 @@ def _attention_tensors(draw: _RandomTensors, shape: _Shape, block: str) -> Itera
     yield f"{block}.attn_output.weight", draw.matrix(shape.n_embd, q_size, gain)
 
 
-def _decoder_tensors(
-    draw: _RandomTensors, shape: _Shape, types: list[int]
-) -> Iterator[tuple[str, FloatArray]]:
+def _decoder_tensors(draw: _RandomTensors, shape: _Shape, types: list[int]) -> Iterator[tuple[str, FloatArray]]:
     n_embd, is_gemma = shape.n_embd, shape.architecture == "gemma3"
     yield "token_embd.weight", _token_rows(draw, shape, types)
     for layer in range(shape.n_layer):
@@ -170,9 +168,7 @@ def _decoder_tensors(
         yield "output.weight", _token_rows(draw, shape, types)
 
 
-def _encoder_tensors(
-    draw: _RandomTensors, shape: _Shape, types: list[int]
-) -> Iterator[tuple[str, FloatArray]]:
+def _encoder_tensors(draw: _RandomTensors, shape: _Shape, types: list[int]) -> Iterator[tuple[str, FloatArray]]:
     n_embd = shape.n_embd
     yield "token_embd.weight", _token_rows(draw, shape, types)
     yield "token_types.weight", draw.matrix(2, n_embd)
@@ -329,9 +325,7 @@ class QuickReader(GGUFReader):
     An array field has its decoded elements in `parts[-1]`: a list of bytes for strings, else an ndarray.
     """
 
-    def _get_field_parts(
-        self, orig_offs: int, raw_type: int
-    ) -> tuple[int, list[Any], list[int], list[GGUFValueType]]:
+    def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list[Any], list[int], list[GGUFValueType]]:
         if raw_type != GGUFValueType.ARRAY:
             return super()._get_field_parts(orig_offs, raw_type)
         item_type = GGUFValueType(int(self._get(orig_offs, np.uint32)[0]))

@@ -1,0 +1,45 @@
+"""From the MODEL argument to the open engine, with progress and with errors that help."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selar_local.catalog import resolve
+from selar_local.cli.display import Display
+from selar_local.cli.streams import is_terminal
+from selar_local.config import EngineConfig
+from selar_local.errors import ModelNotFound, SelarError
+
+if TYPE_CHECKING:
+    from selar_local.engine.engine import Engine
+
+__all__ = ["find", "open_engine", "require_llama"]
+
+
+def find(model: str | None) -> Path:
+    """The file of MODEL, which may be a question in the wrong place. Raises ModelNotFound, MissingExtra."""
+    try:
+        return resolve(model, progress=is_terminal(sys.stderr))
+    except ModelNotFound as error:
+        if model is None or len(model.split()) < 2 or Path(model).suffix.lower() == ".gguf":
+            raise
+        raise ModelNotFound(f"there is no model {model!r}; if that is the prompt, give it by -p") from error
+
+
+def require_llama() -> None:
+    """Raises SelarError where llama-cpp-python is missing or its library does not load."""
+    try:
+        import selar_local.llama.library  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:
+        raise SelarError(f"llama-cpp-python does not work here: {error}") from error
+
+
+def open_engine(path: Path, config: EngineConfig, display: Display, *, check_again: bool = False) -> Engine:
+    """The engine on this file, with a bar on the terminal while it loads."""
+    with display.progress(f"loading {path.name}") as report:
+        require_llama()
+        from selar_local.engine.engine import Engine
+
+        return Engine(path, config, on_progress=report, check_again=check_again)

@@ -1,0 +1,46 @@
+"""`selar-local doctor`: the machine, a model's facts, the injection check."""
+
+from __future__ import annotations
+
+import json
+
+import llama_cpp
+import pytest
+
+from selar_local import __version__
+
+
+def test_the_machine_alone(cli):
+    report = json.loads(cli("doctor", "--json").out)
+    assert report["selar_local"] == __version__
+    assert report["llama_cpp_python"] == llama_cpp.__version__
+    assert any(device["type"] == "cpu" for device in report["devices"])
+    assert report["gpu_offload"] == ("gpu_hint" not in report)
+    assert "smollm2-135m" in report["bundled_models"] and "model" not in report
+
+
+def test_a_model_and_its_injection_check(tiny, cli):
+    path = tiny(architecture="qwen2", weight_type="Q8_0")
+    done = cli("doctor", path, "--json", "-t", "1", "-c", "512")
+    report = json.loads(done.out)
+    model = report["model"]
+    assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
+    assert report["injection_max_abs_diff"] == model["injection_max_abs_diff"] == 0
+    assert (model["architecture"], model["embedding_type"], model["input_scale"]) == ("qwen2", "q8_0", 1.0)
+    assert (model["size"], model["threads"], model["ctx_size"]) == (path.stat().st_size, 1, 512)
+
+
+def test_the_input_scale_of_gemma(tiny, cli):
+    report = json.loads(cli("doctor", tiny(architecture="gemma3"), "--json", "-t", "1").out)
+    assert report["model"]["input_scale"] == pytest.approx(8.0)  # the root of its width, 64
+
+
+def test_a_page_that_a_person_reads(model, cli):
+    done = cli("doctor", model, "-t", "1")
+    facts = dict(line.split(":", 1) for line in done.out.splitlines() if ":" in line)
+    assert done.code == 0 and done.err == ""
+    assert facts["selar-local"].strip() == __version__
+    assert facts["architecture"].strip() == "llama"
+    assert facts["size"].strip() == f"{model.stat().st_size:,} bytes"
+    assert facts["chat_template"].strip() == "no"
+    assert facts["injection check"].startswith(" exact")
