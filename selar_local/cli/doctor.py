@@ -13,10 +13,11 @@ from selar_local._version import __version__
 from selar_local.catalog import bundled_models
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
-from selar_local.cli.opening import find, open_engine, require_llama
+from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import build, config_options
 from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig
+from selar_local.llama.present import require_llama_cpp
 
 __all__ = ["doctor"]
 
@@ -48,7 +49,7 @@ def doctor(model: str | None, as_json: bool, **values: Any) -> int:
 
 
 def _machine() -> dict[str, Any]:
-    require_llama()
+    require_llama_cpp()
     from selar_local.llama import library
 
     library.start()

@@ -10,12 +10,13 @@ from selar_local.catalog import resolve
 from selar_local.cli.display import Display
 from selar_local.cli.streams import is_terminal
 from selar_local.config import EngineConfig
-from selar_local.errors import ModelNotFound, SelarError
+from selar_local.errors import ModelNotFound
+from selar_local.llama.present import require_llama_cpp
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
 
-__all__ = ["find", "open_engine", "require_llama"]
+__all__ = ["find", "open_engine"]
 
 
 def find(model: str | None) -> Path:
@@ -28,18 +29,10 @@ def find(model: str | None) -> Path:
         raise ModelNotFound(f"there is no model {model!r}; if that is the prompt, give it by -p") from error
 
 
-def require_llama() -> None:
-    """Raises SelarError where llama-cpp-python is missing or its library does not load."""
-    try:
-        import selar_local.llama.library  # noqa: F401
-    except (ImportError, OSError, RuntimeError) as error:
-        raise SelarError(f"llama-cpp-python does not work here: {error}") from error
-
-
 def open_engine(path: Path, config: EngineConfig, display: Display, *, check_again: bool = False) -> Engine:
     """The engine on this file, with a bar on the terminal while it loads."""
     with display.progress(f"loading {path.name}") as report:
-        require_llama()
+        require_llama_cpp()
         from selar_local.engine.engine import Engine
 
         return Engine(path, config, on_progress=report, check_again=check_again)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
 import select
 import signal
+import struct
+import termios
 import time
 from collections.abc import Mapping, Sequence
 
@@ -21,6 +24,7 @@ class Terminal:
         self._pid, self._fd = pty.fork()
         if self._pid == 0:
             os.execvpe(command[0], list(command), dict(environment))
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self._read = b""
         self._seen = 0
         self._code: int | None = None
@@ -48,6 +52,12 @@ class Terminal:
         """Type `text`, control characters included."""
         os.write(self._fd, text.encode())
         return self
+
+    def press_ctrl_c_at_the_prompt(self) -> Terminal:
+        """Wait for the prompt and for readline behind it: a signal between the two waits for the next key."""
+        self.expect(">>> ")
+        time.sleep(0.2)
+        return self.type("\x03")
 
     def chat(self, line: str) -> Terminal:
         """Wait for the prompt of the chat, then type a line."""

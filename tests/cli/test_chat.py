@@ -77,9 +77,8 @@ def test_options_and_methods_may_change(typed):
 
 
 def test_mistakes_are_told_and_the_chat_goes_on(typed):
-    done, asked = typed(
-        "/nonsense", "/", "/set", "/method magic", "/set tau many", "", "  ", "x " * 300, "hi", "/bye", "no"
-    )
+    lines = ["/nonsense", "/", "/set", "/method magic", "/set tau many", "", "  ", "x " * 300, "hi", "/bye", "never"]
+    done, asked = typed(*lines, options=(*OPTIONS, "-n", "6", "-c", "256"))
     errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
     for error, words in zip(errors, ["/nonsense", "/help", "as in", "magic", "many", "/clear"], strict=True):
         assert words in error
@@ -120,8 +119,8 @@ def test_on_a_terminal(chat_model, terminal):
     """A whole visit: greeting, an answer with colours, Ctrl-C in the answer, twice at the prompt, Ctrl-D."""
     visit = terminal("run", chat_model, *OPTIONS, "-c", "60000")
     visit.chat("Hello").expect("\n").expect("\n").type("\x03").expect("cancelled")
-    visit.expect(">>> ").type("half a line\x03").expect("leaves")
-    visit.expect(">>> ").type("\x03").expect("leaves")
+    visit.expect(">>> ").type("half a line").expect("half a line").type("\x03").expect("leaves")
+    visit.press_ctrl_c_at_the_prompt().expect("leaves")
     visit.chat("/set max_tokens 4").expect("max_tokens = 4")
     visit.chat("x" * 3000).expect("4 tokens")
     visit.expect(">>> ").type("\x04")

@@ -25,8 +25,8 @@ FIELDS = [
 
 def page(command: click.Command, width: int = 100) -> str:
     """The help page."""
-    context = click.Context(command, info_name=f"selar-local {command.name}", terminal_width=width)
-    return command.get_help(context)
+    names = {"help_option_names": ["-h", "--help"], "info_name": f"selar-local {command.name}"}
+    return command.get_help(click.Context(command, terminal_width=width, **names))
 
 
 def entry(text: str, flag: str) -> str:
@@ -64,7 +64,7 @@ def test_the_contract_names_its_flags():
 def test_absent_options_leave_the_defaults_to_the_classes():
     own = {field.name for _, field in FIELDS}
     for command in (run, doctor):
-        given = command.make_context(command.name, []).params
+        given = command.make_context(command.name, [], help_option_names=["-h", "--help"]).params
         assert all(value in (None, ()) for name, value in given.items() if name in own)
     assert build_method("selar", {"k": None, "tau": None, "stop": ()}) == Selar()
     assert build_method("selar", {"k": 5, "symbol_guard": False}) == Selar(k=5, symbol_guard=False)

@@ -182,7 +182,7 @@ def test_ctrl_c_while_the_model_loads(model, cli, monkeypatch):
 @pytest.mark.gguf
 def test_a_real_model_says_the_same_again(smollm2, tmp_path, cli):
     path = tmp_path / "t.jsonl"
-    options = ("run", smollm2, "-p", "Why is the sky blue?", "-n", "16", "--seed", "1")
+    options = ("run", smollm2, "-p", "Why is the sky blue?", "-n", "16", "--seed", "1", "-t", "1")
     runs = [json.loads(cli(*options, "--trace", path, "--json").out) for _ in range(2)]
     streamed = cli(*options)
     assert runs[0]["text"] == runs[1]["text"] and runs[0]["tokens"] == 16
