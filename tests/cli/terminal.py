@@ -53,11 +53,19 @@ class Terminal:
         os.write(self._fd, text.encode())
         return self
 
-    def press_ctrl_c_at_the_prompt(self) -> Terminal:
-        """Wait for the prompt and for readline behind it: a signal between the two waits for the next key."""
-        self.expect(">>> ")
-        time.sleep(0.2)
-        return self.type("\x03")
+    def ctrl_c_until(self, text: str) -> Terminal:
+        """Press Ctrl-C until `text` appears. (One that falls between readline's prompt and its wait for keys is
+        obeyed by Python with the next key only: a second press, as a person would.)
+        """
+        end = time.monotonic() + SECONDS
+        while (at := self._read.find(text.encode(), self._seen)) < 0:
+            assert time.monotonic() < end, f"Ctrl-C does not help; the screen: {self._read!r}"
+            self.type("\x03")
+            pause = time.monotonic() + 1
+            while time.monotonic() < pause and text.encode() not in self._read[self._seen :]:
+                assert self._more(), f"it ended; the screen: {self._read!r}"
+        self._seen = at + len(text)
+        return self
 
     def chat(self, line: str) -> Terminal:
         """Wait for the prompt of the chat, then type a line."""

@@ -119,8 +119,8 @@ def test_on_a_terminal(chat_model, terminal):
     """A whole visit: greeting, an answer with colours, Ctrl-C in the answer, twice at the prompt, Ctrl-D."""
     visit = terminal("run", chat_model, *OPTIONS, "-c", "60000")
     visit.chat("Hello").expect("\n").expect("\n").type("\x03").expect("cancelled")
-    visit.expect(">>> ").type("half a line").expect("half a line").type("\x03").expect("leaves")
-    visit.press_ctrl_c_at_the_prompt().expect("leaves")
+    visit.expect(">>> ").type("half a line").expect("half a line").ctrl_c_until("leaves")
+    visit.expect(">>> ").ctrl_c_until("leaves")
     visit.chat("/set max_tokens 4").expect("max_tokens = 4")
     visit.chat("x" * 3000).expect("4 tokens")
     visit.expect(">>> ").type("\x04")

@@ -43,8 +43,8 @@ STEPS = 12
 EXACT = {"cache_type_k": "f32", "cache_type_v": "f32", "flash_attn": "off"}
 PROMPT = "the answer is so the number of the user — and we 12+7=\n\nin the system: "
 FREE_MARGIN = 1e-3
-# From the same state only the arithmetic of one step differs (float32 against float64): 4e-6 was seen.
-MARGIN = 2e-5
+# From the same state only the arithmetic of one step differs (float32 against float64): 1e-5 was seen.
+MARGIN = 1e-4
 # ggml's GELU is a table of half-precision numbers: whatever lies on the edge of a rounding moves logits by up to 4e-3.
 GEMMA_MARGIN = 2e-3
 # Soft steps after which a difference of that size may have grown beyond FREE_MARGIN: tenfold a step was seen in the
@@ -186,6 +186,8 @@ def engine_runs(engine: Engine, runs: Sequence[Run]) -> list[Events]:
 class Tally:
     """What was compared, the largest differences, and where something lay on the edge of a decision."""
 
+    runs: int = 0
+    same_text: int = 0  # runs whose tokens are all the same
     steps: int = 0
     agreed: int = 0
     explored: int = 0
@@ -197,7 +199,8 @@ class Tally:
     def __str__(self) -> str:
         return (
             f"{self.agreed} of {self.steps} steps agree ({self.explored} explored) within {self.probability:.2g} in "
-            f"probability, {self.entropy:.2g} in entropy; edges: {self.edges}; parted at {sorted(self.parted)}"
+            f"probability, {self.entropy:.2g} in entropy; {self.same_text} of {self.runs} texts are the same; edges: "
+            f"{self.edges}; parted at {sorted(self.parted)}"
         )
 
 
@@ -253,6 +256,8 @@ def compare(
     """
     uniforms = run.uniforms or [None] * STEPS
     assert len(events) == STEPS or events[-1].token in run.ends, run
+    tally.runs += 1
+    tally.same_text += [event.token for event in events] == [step.token for step in steps[: len(events)]]
     tally.steps += len(events)
     soft = 0
     for event, step, uniform in zip(events, steps, uniforms, strict=False):
@@ -336,7 +341,7 @@ def test_tiny_models_decode_as_the_oracle(flavour: str, tiny: Callable[..., Path
         limits = (GEMMA_MARGIN, GEMMA_SOFT_BEFORE_PARTING) if gemma else (MARGIN, SOFT_BEFORE_PARTING)
         same, free = both_ways(engine, path, [*GRID, *PLAIN, *FILTERED], *limits)
     assert 0.3 < same.explored / same.agreed < 0.9
-    assert free.agreed >= (0.5 if gemma else 0.7) * free.steps, free
+    assert free.agreed >= (0.5 if gemma else 0.7) * free.steps and free.same_text > free.runs / 2, free
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
@@ -494,7 +499,6 @@ def test_models_with_quantised_rows_decode_as_the_oracle(
 
 # -- a real model -----------------------------------------------------------------------------
 
-REAL_MARGIN = 1e-4
 REAL_PROMPTS = {
     "arithmetic": "Question: A farmer has 17 sheep and buys 5 more. How many sheep has she now?\nAnswer:",
     "code": 'def is_prime(n):\n    """Return True if n is prime."""\n    if n < 2:\n        return',
@@ -527,9 +531,9 @@ def test_smollm2_decodes_as_the_oracle(smollm2_f32: Path) -> None:
     # take many times as long on a busy machine.
     with opened(smollm2_f32, parallel=8) as engine:
         assert engine.info.injection_max_abs_diff == 0.0
-        same, free = both_ways(engine, smollm2_f32, runs, REAL_MARGIN)
+        same, free = both_ways(engine, smollm2_f32, runs)
     assert same.explored > 300
-    assert free.agreed >= 0.95 * free.steps, free
+    assert free.agreed >= 0.9 * free.steps and free.same_text >= 0.9 * free.runs, free
 
 
 @pytest.mark.gguf
