@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from selar_local.config import number, opt, require, whole
+from selar_local.config import number, opt, require, switch, whole
 from selar_local.methods.base import Decision, Method, Mixture, Stepper, StepView, Token, Vocabulary
 from selar_local.methods.distribution import Distribution, top_k
 from selar_local.methods.entropy import renormalise, truncated_entropy
@@ -47,6 +47,8 @@ class Selar(Method):
         whole("k", self.k, 2, 1000)
         number("tau", self.tau, 0)
         number("contrast", self.contrast, 0)
+        switch("symbol_guard", self.symbol_guard)
+        switch("strict_gate", self.strict_gate)
         require(self.gate_on in GATES, f"gate_on must be one of {', '.join(GATES)}, not {self.gate_on!r}")
         require(self.scope in SCOPES, f"scope must be one of {', '.join(SCOPES)}, not {self.scope!r}")
 

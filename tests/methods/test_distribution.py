@@ -243,6 +243,11 @@ def test_draws_follow_the_probabilities() -> None:
     assert [drawn.count(token) / 4000 for token in (7, 3, 9)] == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
 
 
+@pytest.mark.parametrize(("u", "token"), [(0.5 - 2**-53, 7), (0.5, 3), (0.75 - 2**-53, 3), (0.75, 9), (0.0, 7)])
+def test_a_sum_of_exactly_u_is_passed_by(u: float, token: int) -> None:
+    assert draw(Distribution(np.array([7, 3, 9]), np.array([0.5, 0.25, 0.25])), u) == token
+
+
 def test_a_sum_below_one_never_draws_what_was_filtered_out() -> None:
     found = Distribution(np.array([4, 5, 6]), np.array([0.6, 0.4 - 1e-12, 0.0]))
     assert draw(found, 1 - 2**-53) == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -236,3 +237,9 @@ def test_the_paper_s_defaults() -> None:
     assert method.feeds_vectors and not method.greedy
     sampling = SamplingConfig()
     assert (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p) == (0.6, 20, 0.95, 0.0)
+
+
+@pytest.mark.parametrize("options", [{"symbol_guard": "no"}, {"strict_gate": 7}])
+def test_a_switch_is_on_or_off(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        sl.Selar(**options)

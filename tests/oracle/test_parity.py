@@ -2,8 +2,8 @@
 
 Each decoding is compared twice. *From the same state*: the oracle is fed, step by step, what the engine says it
 chose; the two then agree closely at every step. *Free*: each side goes its own way from the prompt on. A soft step
-carries the difference of the arithmetic on and makes it grow, so that free runs part in time (the tiny random models
-here are much more sensitive than trained ones): only where several soft steps lie before it may a run part.
+carries the difference of the arithmetic on and makes it grow, tenfold a step where it is worst, in trained models as in
+the tiny random ones here: a free run may part, but only after soft steps, and the others must agree to the end.
 """
 
 from __future__ import annotations
