@@ -17,7 +17,7 @@ from selar_local._version import __version__
 from selar_local.config import EngineConfig, from_mapping
 from selar_local.engine.events import Result, TokenEvent
 from selar_local.errors import SelarError
-from selar_local.methods import CoT, CoTGreedy, Method, Selar
+from selar_local.methods import Coconut, CoT, CoTGreedy, Method, Selar, SoftThinking, SwiReasoning
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 __all__ = [
     "CoT",
     "CoTGreedy",
+    "Coconut",
     "Engine",
     "Method",
     "Result",
     "Selar",
     "SelarError",
+    "SoftThinking",
     "Stream",
+    "SwiReasoning",
     "TokenEvent",
     "__version__",
     "errors",

@@ -53,6 +53,11 @@ def switch(name: str, value: Any) -> None:
     require(isinstance(value, bool), f"{name} must be True or False, not {value!r}")
 
 
+def choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Require one of a few strings."""
+    require(isinstance(value, str) and value in choices, f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
 def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
     """Build the dataclass `cls` from `values`; an unknown key is an `OptionError` that lists the known ones."""
     known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
@@ -64,7 +69,10 @@ def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
 
 
 def opt(default: Any, help_text: str, *flags: str, **more: Any) -> Any:
-    """A dataclass field with its help text and command-line flags."""
+    """A dataclass field with its help text and command-line flags.
+
+    more: ``choices``, ``cli`` (False: no flag), ``source`` (of the option, where it is not its class's).
+    """
     return field(default=default, metadata={"help": help_text, "flags": flags, **more})
 
 

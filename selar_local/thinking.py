@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["TAGS", "ThinkingSplitter", "split_thinking"]
+__all__ = ["TAGS", "ThinkingSplitter", "closes_thinking", "split_thinking"]
 
 #: Pairs in use: by DeepSeek-R1, Qwen 3 and most others; Magistral; Seed-OSS; EXAONE Deep; Reka Flash.
 TAGS: tuple[tuple[str, str], ...] = (
@@ -95,6 +95,11 @@ class ThinkingSplitter:
             self._held = self._held[len(text) :]
         if text:
             pieces.append((text, True))
+
+
+def closes_thinking(prompt_tail: str) -> bool:
+    """Whether a prompt that ends like this has closed the thinking already, as templates do that switch it off."""
+    return prompt_tail.rstrip().endswith(tuple(closing for _, closing in TAGS))
 
 
 def split_thinking(text: str, prompt_tail: str = "") -> tuple[str, str]:

@@ -67,6 +67,7 @@ class TraceWriter:
             },
             "method": method.name,
             "options": asdict(method),
+            **({} if method.entropy_unit == "normalised" else {"entropy_unit": method.entropy_unit}),
             "sampling": {**asdict(sampling), "seed": seed},
             "prompt_tokens": list(prompt_tokens),
         }
@@ -90,6 +91,8 @@ class TraceWriter:
             "explored": event.explored,
             "top": event.top,
         }
+        if event.mode is not None:
+            record["mode"] = event.mode
         self._write(_dumps(record))
 
     def end(self, result: Result) -> None:
@@ -99,6 +102,7 @@ class TraceWriter:
             "finish_reason": result.finish_reason,
             "tokens": result.usage.completion_tokens,
             "explored_steps": result.usage.explored_steps,
+            **({"latent_steps": result.usage.latent_steps} if result.usage.latent_steps else {}),
             "prefill_seconds": round(result.timings.prefill_seconds, 6),
             "decode_seconds": round(result.timings.decode_seconds, 6),
         }

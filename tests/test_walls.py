@@ -27,7 +27,7 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Rooms with a narrower door.
 ONLY = {
-    "methods": {"methods", "config", "errors"},
+    "methods": {"methods", "config", "errors", "thinking"},
     "llama": {"llama", "methods", "config", "errors", "cache"},
 }
 

@@ -81,7 +81,7 @@ class _Conversation:
         if self._session.system is not None:
             messages.insert(0, {"role": "system", "content": self._session.system})
         result = self._session.show(self._engine, messages=messages)
-        self._session.display.statistics(result)
+        self._session.display.statistics(result, self._session.method.entropy_unit)
         if result.finish_reason == "cancelled" and not result.text:
             return  # stopped before the answer began
         # What was said stays said, also when it was stopped; the thinking before it does not.
@@ -106,7 +106,9 @@ class _Conversation:
 
     def _do_method(self, rest: str) -> None:
         if rest:
-            self._session.method = method_class(rest)()
+            method = method_class(rest)()
+            method.sampling(self._session.given)
+            self._session.method = method
         self._session.display.note(f"method {self._session.method.name}: {_describe(asdict(self._session.method))}")
 
     def _do_show(self, _rest: str) -> None:
@@ -126,7 +128,9 @@ class _Conversation:
         for part, current in parts.items():
             if name not in {f.name for f in fields(current)}:
                 continue
-            if value:
+            if value and part == "sampling":
+                self._set_sampling(name, value)
+            elif value:
                 setattr(session, part, replace(current, **{name: parse_value(type(current), name, value)}))
             session.display.note(f"{name} = {shown(getattr(getattr(session, part), name))}")
             return
@@ -135,6 +139,13 @@ class _Conversation:
         classes = (type(session.method), SamplingConfig, GenerationConfig)
         known = ", ".join(f.name for cls in classes for f in fields(cls))
         raise OptionError(f"no option {name!r} with method {session.method.name} (there are: {known})")
+
+    def _set_sampling(self, name: str, text: str) -> None:
+        given = {key: value for key, value in self._session.given.items() if key != name}
+        if text.lower() not in ("none", "default"):
+            given[name] = parse_value(SamplingConfig, name, text)
+        self._session.method.sampling(given)
+        self._session.given = given
 
 
 def _describe(options: dict[str, Any]) -> str:

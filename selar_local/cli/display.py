@@ -107,7 +107,7 @@ class Display:
             self._out.write("\n")
             self._out.flush()
 
-    def statistics(self, result: Result) -> None:
+    def statistics(self, result: Result, entropy_unit: str = "normalised") -> None:
         """Speed, share of exploration steps, mean entropy, and why the text ended."""
         usage, timings = result.usage, result.timings
         parts = [f"{usage.completion_tokens} token{'' if usage.completion_tokens == 1 else 's'}"]
@@ -115,7 +115,10 @@ class Display:
             parts.append(f"{timings.tokens_per_second:.1f} tokens/s")
         if result.mean_entropy is not None:
             parts.append(f"{100 * usage.explored_share:.1f} % exploration steps")
-            parts.append(f"mean entropy {result.mean_entropy:.3f}")
+            unit = "" if entropy_unit == "normalised" else f" {entropy_unit}"
+            parts.append(f"mean entropy {result.mean_entropy:.3f}{unit}")
+        if usage.latent_steps:
+            parts.append(f"{usage.latent_steps} latent steps")
         parts.append(f"prompt {usage.prompt_tokens} tokens in {timings.prefill_seconds:.2f} s")
         parts.append(f"seed {result.seed}")
         parts.append(self.ending(result))

@@ -11,10 +11,20 @@ from typing import Any, TypeVar
 import click
 
 from selar_local.cli.grouped_help import NO_BREAK, option
+from selar_local.config import SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
 
-__all__ = ["build", "build_method", "config_options", "flag_of", "method_options", "parse_value", "shown"]
+__all__ = [
+    "build",
+    "build_method",
+    "build_sampling",
+    "config_options",
+    "flag_of",
+    "method_options",
+    "parse_value",
+    "shown",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -22,12 +32,35 @@ T = TypeVar("T")
 _LONG_CHOICE = 32  # characters of choices beside the flag; longer lists go into the help text
 
 
-def _hint(cls: type, field: Field[Any]) -> Any:
-    """The field's type, without ``| None``."""
+class _NumberOrText(click.ParamType):  # type: ignore[type-arg]
+    """A number where it can be read as one, else text: `0.4` or `auto`, `151668` or `</think>`."""
+
+    name = "number|text"
+
+    def __init__(self, number: type) -> None:
+        self._number = number
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._number(value)
+        except ValueError:
+            return value
+
+
+def _hints(cls: type, field: Field[Any]) -> list[Any]:
+    """The field's types, without None."""
     hint = typing.get_type_hints(cls)[field.name]
-    if isinstance(hint, types.UnionType):
-        hint = next(t for t in typing.get_args(hint) if t is not type(None))
-    return hint
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return [kind for kind in kinds if kind is not type(None)]
+
+
+def _parameter(cls: type, field: Field[Any]) -> Any:
+    """The click type of one value of the field."""
+    hints = _hints(cls, field)
+    if len(hints) > 1:
+        return _NumberOrText(next(hint for hint in hints if hint is not str))
+    kinds: dict[Any, Any] = {bool: click.BOOL, int: click.INT, float: click.FLOAT}
+    return kinds.get(hints[0], click.STRING)
 
 
 def shown(value: Any) -> str:
@@ -41,7 +74,7 @@ def shown(value: Any) -> str:
 
 def _option(cls: type, field: Field[Any], heading: str) -> Callable[[F], F]:
     """One click option for one field. Its default is None: absent options stay with the class's default."""
-    hint = _hint(cls, field)
+    hint = _hints(cls, field)[0]
     metadata = field.metadata
     flags = list(metadata["flags"])
     help_text = metadata["help"]
@@ -53,9 +86,13 @@ def _option(cls: type, field: Field[Any], heading: str) -> Callable[[F], F]:
             more["metavar"] = "TYPE"
             help_text += f": {', '.join(choices)}"
     elif hint is not bool:
-        more["type"] = {int: click.INT, float: click.FLOAT}.get(hint, click.STRING)
+        more["type"] = _parameter(cls, field)
     if field.default not in (None, (), MISSING) and field.default is not False:
         help_text += f" [default:{NO_BREAK}{shown(field.default)}]"
+    if cls is SamplingConfig:
+        for method in METHODS.values():
+            if field.name in method.sampling_defaults:
+                help_text += f" [{method.name}:{NO_BREAK}{shown(method.sampling_defaults[field.name])}]"
     if hint is bool:
         more["is_flag"] = True
     if typing.get_origin(hint) is tuple:
@@ -84,6 +121,8 @@ def method_options(function: F) -> F:
             owners.setdefault(field.name, []).append(cls)
     for name, classes in reversed(owners.items()):
         field = next(f for f in fields(classes[0]) if f.name == name)
+        if not field.metadata.get("cli", True):
+            continue
         heading = f"Options of {' and '.join(c.name for c in classes)}"
         function = _option(classes[0], field, heading)(function)
     return option(
@@ -111,9 +150,18 @@ def flag_of(name: str) -> str:
 
 def build(cls: type[T], values: Mapping[str, Any]) -> T:
     """A `cls` of the options the user gave. What is wrong with one is told by its flag, as a usage error."""
-    chosen = _chosen(cls, values)
+    return _made(lambda chosen: cls(**chosen), _chosen(cls, values))
+
+
+def build_sampling(method: Method, values: Mapping[str, Any]) -> tuple[SamplingConfig, dict[str, Any]]:
+    """The sampling for `method`, and what of it the user gave."""
+    chosen = _chosen(SamplingConfig, values)
+    return _made(method.sampling, chosen), chosen
+
+
+def _made(make: Callable[[dict[str, Any]], T], chosen: dict[str, Any]) -> T:
     try:
-        return cls(**chosen)
+        return make(chosen)
     except OptionError as error:
         name, space, rest = str(error).partition(" ")
         raise click.UsageError((flag_of(name) if name in chosen else name) + space + rest) from None
@@ -133,13 +181,11 @@ def build_method(name: str, values: Mapping[str, Any]) -> Method:
 def parse_value(cls: type, name: str, text: str) -> Any:
     """`text` as a value of the field `name` of `cls`, for ``/set``. Raises OptionError."""
     field = next(f for f in fields(cls) if f.name == name)
-    hint = _hint(cls, field)
     if text.lower() in ("none", "default"):
         return field.default
-    if typing.get_origin(hint) is tuple:
+    if typing.get_origin(_hints(cls, field)[0]) is tuple:
         return (text,)
-    kinds: dict[Any, Any] = {bool: click.BOOL, int: click.INT, float: click.FLOAT}
     try:
-        return kinds.get(hint, click.STRING).convert(text, None, None)
+        return _parameter(cls, field).convert(text, None, None)
     except click.BadParameter as error:
         raise OptionError(f"{name}: {error.message}") from None

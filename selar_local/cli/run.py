@@ -12,7 +12,7 @@ import click
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.opening import find, open_engine
-from selar_local.cli.options import build, build_method, config_options, method_options
+from selar_local.cli.options import build, build_method, build_sampling, config_options, method_options
 from selar_local.cli.prompt import read_prompt
 from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
@@ -54,8 +54,7 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
     """
     display = Display(no_color=values["no_color"], quiet=values["quiet"])
     chosen_method = build_method(method, values)
-    sampling = build(SamplingConfig, values)
-    chosen_method.check_sampling(sampling)
+    _, sampling = build_sampling(chosen_method, values)
     generation = build(GenerationConfig, values)
     config = build(EngineConfig, values)
     session = Session(display, chosen_method, sampling, generation, values)
@@ -96,14 +95,16 @@ class Session:
         self,
         display: Display,
         method: Method,
-        sampling: SamplingConfig,
+        given: dict[str, Any],
         generation: GenerationConfig,
         values: dict[str, Any],
     ) -> None:
+        """given: the sampling options that were given; the rest are the method's defaults."""
         self.display = display
         self.method = method
-        self.sampling = sampling
+        self.given = given
         self.generation = generation
+        self.used: Method | None = None  # the method of the last answer, a calibrated tau filled in
         self.system: str | None = values["system"]
         self.thinking: bool | None = values["thinking"]
         self.raw: bool = values["raw"]
@@ -112,6 +113,11 @@ class Session:
         self._prompt_file: str | None = values["prompt_file"]
         if self.raw and self.system is not None:
             raise click.UsageError("--system has no place in a --raw prompt")
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """The sampling in force: it changes with the method where that has defaults of its own."""
+        return self.method.sampling(self.given)
 
     def open_trace(self) -> Any:
         """The trace writer, before the model is loaded: a path that cannot be written is told at once."""
@@ -123,10 +129,9 @@ class Session:
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of `Engine.stream` that every turn shares."""
-        sampling, generation = self.sampling, self.generation
+        generation = self.generation
         return {
-            "method": self.method, "thinking": self.thinking,
-            **{name: getattr(sampling, name) for name in sampling.__dataclass_fields__},
+            "method": self.method, "thinking": self.thinking, **self.given,
             "max_tokens": generation.max_tokens, "stop": generation.stop,
         }  # fmt: skip
 
@@ -140,9 +145,9 @@ class Session:
             self.display.legend()
         result = self.show(engine, trace, prompt=text, raw=raw, system=self.system)
         if self.as_json:
-            print_json(_as_dict(result, self.method, engine.info.path))
+            print_json(_as_dict(result, self.used or self.method, engine.info.path))
         else:
-            self.display.statistics(result)
+            self.display.statistics(result, self.method.entropy_unit)
         if trace:
             with self.display.progress("hashing the model for the trace"):
                 trace.close()
@@ -153,8 +158,9 @@ class Session:
         with ExitStack() as prefill:
             report = prefill.enter_context(self.display.progress("reading the prompt"))
             stream = engine.stream(**self.arguments(), **request, on_prefill=lambda done, total: report(done / total))
+            self.used = stream.method
             if trace:
-                trace.begin(engine.info.as_dict(), self.method, self.sampling, stream.seed, stream.prompt)
+                trace.begin(engine.info.as_dict(), stream.method, self.sampling, stream.seed, stream.prompt)
             shown = 0
             try:
                 for event in stream:
@@ -191,6 +197,7 @@ def _as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens,
         "tokens": usage.completion_tokens,
         "explored_steps": usage.explored_steps,
+        "latent_steps": usage.latent_steps,
         "mean_entropy": result.mean_entropy,
         "prefill_seconds": timings.prefill_seconds,
         "decode_seconds": timings.decode_seconds,

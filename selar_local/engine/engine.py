@@ -185,17 +185,20 @@ class Engine:
     ) -> Request:
         chosen = self._method(method)
         sampling, generation = self._options(chosen, options)
-        text = self._prompt_text(prompt, messages, system, raw, thinking)
+        chosen = chosen.fitted(lambda k, gate_on: self._calibrated_tau(k, gate_on, sampling))
+        text = chosen.prompt_text(self._prompt_text(prompt, messages, system, raw, thinking))
         if not raw and self._chat_template is None:
             # ChatML was assumed: a base model mostly has no such token, it spells the text out.
             generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
+        tokens = self._tokens(text)
         return Request(
-            prompt=self._tokens(text),
+            prompt=tokens,
             method=chosen,
             sampling=sampling,
             generation=generation,
-            prompt_tail="" if raw else text[-64:],
+            prompt_tail=text[-64:],
             split_thinking=not raw,
+            room=self._runtime.capacity - len(tokens) + 1,  # the last token needs no place in the cache
         )
 
     def _submit(self, request: Request, on_prefill: Callable[[int, int], None] | None) -> Stream:
@@ -223,9 +226,19 @@ class Engine:
             if name not in known:
                 raise OptionError(f"unknown option {name!r} (known: {', '.join(sorted(known))})")
         generation = from_mapping(GenerationConfig, {k: v for k, v in options.items() if k in names})
-        sampling = from_mapping(SamplingConfig, {k: v for k, v in options.items() if k not in names})
-        method.check_sampling(sampling)
-        return sampling, generation
+        return method.sampling({k: v for k, v in options.items() if k not in names}), generation
+
+    def _calibrated_tau(self, k: int, gate_on: str, sampling: SamplingConfig) -> float:
+        """What ``selar-local calibrate`` found for this file. Raises OptionError where there is nothing."""
+        from selar_local import calibration
+
+        found = calibration.find(Path(self.info.path), k=k, gate_on=gate_on, sampling=sampling)
+        require(found is not None, "tau auto: this model is not calibrated for this k, gate and sampling; run "
+                "selar-local calibrate with them first")  # fmt: skip
+        if found is None or found.tau is None:
+            raise OptionError("tau auto: the entropies of this model show no valley; choose a number for tau")
+        tau: float = found.tau
+        return tau
 
     def _prompt_text(
         self,

@@ -14,9 +14,10 @@ class TokenEvent:
     """One generated token, the ending one included.
 
     text: what this step adds to the answer (``""`` while half a character or a possible stop string is
-    held back). thinking: the same for the thinking before the answer. entropy: normalised to [0, 1] as
-    the method uses it, None where it uses none. explored: the next input is not a plain token.
-    top: the candidates ``(id, probability)`` in the filtered distribution, zeros included.
+    held back). thinking: the same for the thinking before the answer. entropy: as the method uses it, in its
+    `entropy_unit` (SeLaR: normalised to [0, 1]; others: nats), None where it uses none. explored: the next
+    input is not a plain token. top: the candidates ``(id, probability)`` in the filtered distribution, zeros
+    included. mode: the method's state, such as "soft" or "normal", for those that have several.
     """
 
     index: int
@@ -26,15 +27,20 @@ class TokenEvent:
     entropy: float | None
     explored: bool
     top: tuple[tuple[int, float], ...]
+    mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Counts of tokens (the ending token included) and of exploration steps."""
+    """Counts of tokens (the ending token included) and of exploration steps.
+
+    latent_steps: positions without a token of their own, between prompt and text (Coconut).
+    """
 
     prompt_tokens: int
     completion_tokens: int
     explored_steps: int
+    latent_steps: int = 0
 
     @property
     def explored_share(self) -> float:

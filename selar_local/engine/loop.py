@@ -28,12 +28,21 @@ class Runtime(Protocol):
     batch_size: int
 
     def prefill(
-        self, sequence: int, position: int, ids: Many[int], last: bool, cancelled: Callable[[], bool]
+        self,
+        sequence: int,
+        position: int,
+        ids: Many[int],
+        last: bool,
+        cancelled: Callable[[], bool],
+        hidden: bool = False,
     ) -> npt.NDArray[np.float32] | None:
-        """Decode a chunk of a prompt; logits after the last one."""
+        """Decode a chunk of a prompt; logits after the last one. hidden: keep its hidden state too."""
 
-    def step(self, feeds: Many[Feed], prefer_rows: bool) -> list[npt.NDArray[np.float32]]:
-        """Decode one input per sequence; their logits."""
+    def step(self, feeds: Many[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
+        """Decode one input per sequence; their logits. hidden: keep their hidden states too."""
+
+    def hidden_state(self, row: int) -> npt.NDArray[np.float32]:
+        """The hidden state of a row of the last call, which was asked to keep it."""
 
     def forget(self, sequence: int) -> None:
         """Free the sequence's KV cache."""
@@ -64,9 +73,10 @@ class DecodeLoop:
         self._drop_cancelled()
         self._admit()
         for sequence in self.running:
-            if sequence.next_input is None:
+            if sequence.prefilling:
                 self._prefill(sequence)
                 break  # one chunk a turn: running answers never wait for more
+        self._settle()
         ready = [s for s in self.running if s.next_input is not None and not s.finished]
         if ready:
             self._advance(ready)
@@ -98,10 +108,12 @@ class DecodeLoop:
                 chunk,
                 last,
                 lambda: sequence.cancelled.is_set() or self._closing(),
+                last and sequence.wants_hidden,
             )
             sequence.prefilled(len(chunk))
             if logits is not None:
-                sequence.take(logits, self._runtime.capacity)
+                hidden = self._runtime.hidden_state(0) if sequence.wants_hidden else None
+                sequence.take(logits, self._runtime.capacity, hidden)
         except Aborted:
             if sequence.cancelled.is_set():  # else the engine closes, and says so to all
                 sequence.finish("cancelled")
@@ -110,10 +122,19 @@ class DecodeLoop:
         except Exception as error:
             sequence.finish("error", _fit(error))
 
+    def _settle(self) -> None:
+        """Steps of coupled sequences wait for each other: if one explores, all do (the ablation of SeLaR's gate)."""
+        waiting = [s for s in self.running if s.pending is not None and not s.finished]
+        together = any(s.explores for s in waiting)
+        for sequence in waiting:
+            sequence.settle(together, self._runtime.capacity)
+
     def _advance(self, ready: list[Sequence]) -> None:
         feeds = [Feed(s.slot, s.position, s.next_input) for s in ready if s.next_input is not None]
         try:
-            all_logits = self._runtime.step(feeds, any(s.prefer_rows for s in ready))
+            all_logits = self._runtime.step(
+                feeds, any(s.prefer_rows for s in ready), any(s.wants_hidden for s in ready)
+            )
         except ContextFull:
             # A cache shared by several sequences can be full before each reaches its own limit: the longest yields.
             max(ready, key=lambda s: s.position).finish("length", context_full=True)
@@ -125,10 +146,11 @@ class DecodeLoop:
                 for sequence in ready:
                     self._advance([sequence])
             return
-        for sequence, logits in zip(ready, all_logits, strict=True):
+        for row, (sequence, logits) in enumerate(zip(ready, all_logits, strict=True)):
             sequence.position += 1
             try:
-                sequence.take(logits, self._runtime.capacity)
+                hidden = self._runtime.hidden_state(row) if sequence.wants_hidden else None
+                sequence.take(logits, self._runtime.capacity, hidden)
             except Exception as error:
                 sequence.finish("error", _fit(error))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
 import threading
 import time
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,9 @@ from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result, Timings, TokenEvent, Usage
 from selar_local.engine.text_stream import TextStream
 from selar_local.errors import SelarError
-from selar_local.methods.base import Method, NextInput, StepView, Vocabulary
-from selar_local.methods.distribution import draw, filtered_distribution
-from selar_local.thinking import ThinkingSplitter
+from selar_local.methods.base import Decision, Method, NextInput, Setting, StepView, Vocabulary
+from selar_local.methods.distribution import Distribution, draw, filtered_distribution
+from selar_local.thinking import ThinkingSplitter, closes_thinking
 
 __all__ = ["Message", "ModelVocabulary", "Prefilled", "Request", "Sequence"]
 
@@ -29,9 +30,6 @@ class ModelVocabulary(Vocabulary, Protocol):
 
     def piece(self, token: int) -> bytes:
         """The token's bytes; control tokens are empty."""
-
-    def is_end(self, token: int) -> bool:
-        """Whether the token ends the generation."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,8 @@ class Request:
     """Everything one generation needs.
 
     split_thinking: tell thinking and answer apart (chat). events: report every step, not the result alone
-    (waking the caller for each token costs a fast model one or two per cent).
+    (waking the caller for each token costs a fast model one or two per cent). room: tokens for which the
+    context has room after the prompt.
     """
 
     prompt: tuple[int, ...]
@@ -60,6 +59,15 @@ class Request:
     prompt_tail: str = ""
     split_thinking: bool = True
     events: bool = True
+    room: int = 2**31 - 1
+
+
+class _Step(NamedTuple):
+    """A step that was decided: the drawn token, where it was drawn from, and the method's decision."""
+
+    token: int
+    distribution: Distribution
+    decision: Decision
 
 
 class Sequence:
@@ -75,6 +83,8 @@ class Sequence:
         self.finished = False
         self.failed = False
         self.prefer_rows = request.method.feeds_vectors
+        self.wants_hidden = request.method.needs_hidden
+        self.pending: _Step | None = None
         self._vocabulary = vocabulary
         greedy = request.sampling.greedy or request.method.greedy
         self._sampling = replace(request.sampling, greedy=greedy or request.sampling.temperature == 0)
@@ -86,10 +96,25 @@ class Sequence:
         self._answer: list[str] = []
         self._thought: list[str] = []
         self._explored = 0
+        self._latent = 0
         self._entropies: list[float] = []
         self._started = time.perf_counter()
         self._first_logits: float | None = None
-        self._stepper = request.method.start(vocabulary)
+        limit = request.generation.max_tokens
+        self._stepper = request.method.start(
+            Setting(
+                vocabulary=vocabulary,
+                sampling=self._sampling,
+                max_tokens=request.room if limit is None else limit,
+                seed=self.seed,
+                thinking_over=closes_thinking(request.prompt_tail),
+            )
+        )
+
+    @property
+    def prefilling(self) -> bool:
+        """Whether prompt tokens are missing in the KV cache."""
+        return self.position < len(self.request.prompt)
 
     @property
     def pending_prompt(self) -> Many[int]:
@@ -105,37 +130,80 @@ class Sequence:
         self.position += count
         self.messages.put(Prefilled(self.position, len(self.request.prompt)))
 
-    def take(self, logits: npt.NDArray[np.float32], capacity: int) -> None:
-        """One step: logits -> distribution -> token -> method -> next input, and its event."""
+    def take(
+        self, logits: npt.NDArray[np.float32], capacity: int, hidden: npt.NDArray[np.float32] | None = None
+    ) -> None:
+        """One step: logits -> distribution -> token -> method -> next input, and its event.
+
+        hidden: the state behind these logits, for methods that want it. With a `coupled` method the step is left
+        pending until `settle`.
+        """
         if self._first_logits is None:
             self._first_logits = time.perf_counter()
             if self.request.generation.max_tokens == 0:
                 self.finish("length")
                 return
-        request = self.request
-        n_candidates = request.method.n_candidates
-        distribution = filtered_distribution(logits, self._sampling, n_candidates)
-        token = int(distribution.ids[0]) if self._sampling.greedy else draw(distribution, self._random.random())
+        sampling = self._stepper.sampling or self._sampling
+        distribution = filtered_distribution(logits, sampling, self.request.method.n_candidates)
+        # One number is drawn at every step, used or not: methods that replace tokens leave the others' draws alone.
+        token = int(distribution.ids[0]) if sampling.greedy else draw(distribution, self._random.random())
+        thinking = self._splitter.in_thinking
+        view = StepView(logits, distribution, token, sampling.temperature, thinking, self._thinking_after, hidden)
+        step = _Step(token, distribution, self._stepper(view))
+        if self.request.method.coupled:
+            self.pending, self.next_input = step, None
+        else:
+            self._apply(step, capacity)
+
+    @property
+    def explores(self) -> bool:
+        """Whether the pending step feeds something else than a token."""
+        step = self.pending
+        return step is not None and step.decision.explored and not self._vocabulary.is_end(step.token)
+
+    def settle(self, together: bool, capacity: int) -> None:
+        """Apply the pending step; `together`: another sequence of the batch explores, so this one does as well."""
+        if self.pending is None:
+            return
+        step, self.pending = self.pending, None
+        if together and step.decision.alternative is not None:
+            step = step._replace(decision=step.decision._replace(next_input=step.decision.alternative))
+        self._apply(step, capacity)
+
+    def _apply(self, step: _Step, capacity: int) -> None:
+        decision = step.decision
+        self.next_input, self.wants_hidden = decision.next_input, decision.needs_hidden
+        if decision.silent:
+            self._latent += decision.explored
+            if self.position >= capacity:
+                self.finish("length", context_full=True)
+            return
+        token = step.token if decision.token is None else decision.token
         ending = self._vocabulary.is_end(token)
         answer, thought = ("", "") if ending else self._split(self._text.feed(self._vocabulary.piece(token)))
-        decision = self._stepper(
-            StepView(logits, distribution, token, self._sampling.temperature, self._splitter.in_thinking)
-        )
-        self.next_input = decision.next_input
         self._tokens.append(token)
-        reason = self._end(ending, capacity)
+        reason = self._end(ending, capacity) or ("length" if decision.last else None)
         if reason:
             rest, rest_thought = self._split(self._text.flush(), last=True)
             answer, thought = answer + rest, thought + rest_thought
         explored = decision.explored and not ending
         self._record(answer, thought, decision.entropy, explored)
-        if request.events:
-            top_ids, top_probs = distribution.ids[:n_candidates].tolist(), distribution.probs[:n_candidates].tolist()
-            top = tuple(zip(top_ids, top_probs, strict=True))
-            index = len(self._tokens) - 1
-            self.messages.put(TokenEvent(index, token, answer, thought, decision.entropy, explored, top))
+        if self.request.events:
+            n, found = self.request.method.n_candidates, step.distribution
+            top = tuple(zip(found.ids[:n].tolist(), found.probs[:n].tolist(), strict=True))
+            self.messages.put(
+                TokenEvent(
+                    len(self._tokens) - 1, token, answer, thought, decision.entropy, explored, top, decision.mode
+                )
+            )
         if reason:
             self.finish(reason, context_full=self.position >= capacity and reason == "length")
+
+    def _thinking_after(self, token: int) -> bool:
+        """Whether the thinking would be open after this token."""
+        splitter = copy.copy(self._splitter)
+        splitter.feed(self._text.peek(self._vocabulary.piece(token)))
+        return splitter.in_thinking
 
     def _end(self, ending: bool, capacity: int) -> str | None:
         if ending or self._text.stopped:
@@ -181,7 +249,7 @@ class Sequence:
                 text="".join(self._answer),
                 thinking="".join(self._thought),
                 finish_reason=reason,
-                usage=Usage(len(self.request.prompt), count, self._explored),
+                usage=Usage(len(self.request.prompt), count, self._explored, self._latent),
                 timings=Timings(first - self._started, now - first, count),
                 mean_entropy=sum(self._entropies) / len(self._entropies) if self._entropies else None,
                 context_full=context_full,

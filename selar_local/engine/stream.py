@@ -9,6 +9,7 @@ from types import TracebackType
 from selar_local.engine.events import Result, TokenEvent
 from selar_local.engine.sequence import Prefilled, Sequence
 from selar_local.errors import EngineClosed, SelarError
+from selar_local.methods.base import Method
 
 __all__ = ["Stream"]
 
@@ -45,6 +46,11 @@ class Stream(Iterator[TokenEvent]):
     def seed(self) -> int:
         """The seed of this generation's draws: give it again for the same run."""
         return self._sequence.seed
+
+    @property
+    def method(self) -> Method:
+        """The method at work, with what depends on the model filled in (a calibrated tau)."""
+        return self._sequence.request.method
 
     @property
     def prompt(self) -> tuple[int, ...]:

@@ -27,7 +27,8 @@ class TextStream:
             raise OptionError("a stop string is empty")
         self._firsts = frozenset(text[0] for text in self._stop)
         self._longest = max(map(len, self._stop), default=0)
-        self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._decode = self._decoder.decode
         self._held = ""
         self.stopped = False
         self.stop_reason: str | None = None
@@ -37,6 +38,15 @@ class TextStream:
         if not self._stop:
             return self._decode(piece)
         return "" if self.stopped else self._release(self._decode(piece))
+
+    def peek(self, piece: bytes) -> str:
+        """What `feed` would give, without taking the bytes in."""
+        kept = self._decoder.getstate(), self._held, self.stopped, self.stop_reason
+        try:
+            return self.feed(piece)
+        finally:
+            state, self._held, self.stopped, self.stop_reason = kept
+            self._decoder.setstate(state)
 
     def flush(self) -> str:
         """The end: what was held back, half a character as U+FFFD."""

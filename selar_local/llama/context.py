@@ -90,6 +90,9 @@ class LlamaContext:
         params.flash_attn_type = _FLASH[config.flash_attn]
         params.type_k = CACHE_TYPES[config.cache_type_k]
         params.type_v = CACHE_TYPES[config.cache_type_v]
+        if f"{self.model.gguf.architecture}.pooling_type" in self.model.gguf.metadata:
+            # Hidden states are those of single positions, also where the file names a pooling for embeddings.
+            params.pooling_type = C.LLAMA_POOLING_TYPE_NONE
         params.no_perf = True
         return params
 
@@ -126,6 +129,23 @@ class LlamaContext:
             buffer = (ctypes.c_float * self.model.n_vocab).from_address(address)
             view = self._views[address] = np.ctypeslib.as_array(buffer)
         return view
+
+    @contextmanager
+    def giving_hidden_states(self) -> Iterator[None]:
+        """Within: every token decoded is an output, and its hidden state is there beside its logits."""
+        C.llama_set_embeddings(self._pointer, True)
+        try:
+            yield
+        finally:
+            C.llama_set_embeddings(self._pointer, False)
+
+    def hidden_state(self, row: int) -> npt.NDArray[np.float32]:
+        """The last layer's state of batch row `row` after the final norm: a copy, (n_embd,) float32."""
+        pointer = C.llama_get_embeddings_ith(self._pointer, row)
+        if not pointer:
+            raise DecodeError(f"row {row} of the batch has no hidden state")
+        state: npt.NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self.model.n_embd,)).copy()
+        return state
 
     def forget(self, sequence: int) -> None:
         """Free everything the sequence holds in the KV cache."""

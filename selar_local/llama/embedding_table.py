@@ -17,6 +17,7 @@ __all__ = ["EmbeddingTable", "input_scale"]
 
 _F32 = 0
 _RECENT_BYTES = 4 << 20  # of dequantised rows kept
+_FEW = 32  # rows of a mixture that are worth keeping
 #: Architectures that scale token inputs by sqrt(n_embd), and inputs fed as vectors not at all.
 _SCALED_BY_ROOT = frozenset({"gemma3", "gemma4", "gemma-embedding"})
 
@@ -65,10 +66,24 @@ class EmbeddingTable:
         if n > self._scratch.shape[0]:
             self._scratch = np.zeros((n, self.n_embd), np.float32)
         out = self._scratch[:n]
+        if n > _FEW and self._to_float is not None:
+            self._read_many(ids, out)
+            return out
         for i, token in enumerate(ids.tolist()):
             recent = self._recent.get(token)
             out[i] = self._read(token) if recent is None else recent
         return out
+
+    def _read_many(self, ids: npt.NDArray[np.int64], out: npt.NDArray[np.float32]) -> None:
+        """Dequantise straight into `out`: so many rows at once would only push the others out of memory."""
+        if ids.min() < 0 or ids.max() >= self.n_vocab:
+            raise IndexError(f"a token id lies outside the vocabulary of {self.n_vocab}")
+        to_float, width, target = self._to_float, self.n_embd, out.ctypes.data
+        if to_float is None:
+            return
+        for address in (self._address + ids * self._row_bytes).tolist():
+            to_float(address, target, width)
+            target += 4 * width
 
     def _read(self, token: int) -> npt.NDArray[np.float32]:
         """One dequantised row, remembered: candidates come back, and a first touch of the map is a page fault."""

@@ -101,6 +101,13 @@ class LlamaModel:
         """Token ids of plain text: no special tokens parsed or added."""
         return self.tokenize(text, special=False)
 
+    def token_of(self, text: str) -> int | None:
+        """The single token, special ones included, that spells `text`; None where there is none."""
+        tokens = self.tokenize(text, special=True)
+        if len(tokens) == 1 and self.render(tokens[0], special=True) == text.encode("utf-8", "replace"):
+            return tokens[0]
+        return None
+
     def prompt_tokens(self, text: str) -> list[int]:
         """Tokens of a whole prompt: special tokens parsed, BOS added where the file asks and it is not there."""
         tokens = self.tokenize(text, special=True)

@@ -21,6 +21,8 @@ from selar_local.methods.base import Mixture, NextInput, Token
 
 __all__ = ["Feed", "LlamaRuntime"]
 
+_NOTHING = np.zeros(0, np.float32)
+
 
 class Feed(NamedTuple):
     """One sequence's next input at its next position."""
@@ -60,6 +62,7 @@ class LlamaRuntime:
         except BaseException:
             self.close()
             raise
+        self._hidden: list[npt.NDArray[np.float32]] = []
         self.capacity = self._context.n_ctx_seq
         self.batch_size = self._context.n_batch
         # Where a row is its token to the bit, certain steps may be fed as rows as well: the graph is then reused.
@@ -73,45 +76,73 @@ class LlamaRuntime:
         return self._context
 
     def prefill(
-        self, sequence: int, position: int, ids: Sequence[int], last: bool, cancelled: Callable[[], bool]
+        self,
+        sequence: int,
+        position: int,
+        ids: Sequence[int],
+        last: bool,
+        cancelled: Callable[[], bool],
+        hidden: bool = False,
     ) -> npt.NDArray[np.float32] | None:
         """Decode a chunk of a prompt from `position` on; the logits after it when it is the `last` one.
 
         ids: at most ``batch_size`` of them. `cancelled` is asked while llama.cpp computes and may be
-        called from its threads. Raises ContextFull, Aborted, DecodeError.
+        called from its threads. hidden: keep the last position's hidden state (see `hidden_state`).
+        Raises ContextFull, Aborted, DecodeError.
         """
         n = len(ids)
+        if hidden:
+            # llama.cpp makes every token of a batch an output while it gives hidden states: the last one goes alone.
+            if n > 1:
+                self.prefill(sequence, position, ids[:-1], False, cancelled)
+            return self.step([Feed(sequence, position + n - 1, Token(ids[-1]))], False, hidden=True)[0]
         outputs = [False] * (n - 1) + [last]
         batch = self.batch.of_tokens(ids, range(position, position + n), [sequence] * n, outputs)
         with self.context.abortable(cancelled):
             self.context.decode(batch)
         return self.context.logits(n - 1) if last else None
 
-    def step(self, feeds: Sequence[Feed], prefer_rows: bool) -> list[npt.NDArray[np.float32]]:
+    def step(self, feeds: Sequence[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
         """Decode one input of each sequence; their logits in the same order (views, valid until the next call).
 
-        Plain tokens go in as ids, or as rows when `prefer_rows` or another sequence needs a row: all
-        inputs of a batch are of one kind, and a kind that stays the same lets llama.cpp reuse its graph.
+        hidden: keep the hidden states too (see `hidden_state`). Plain tokens go in as ids, or as rows when
+        `prefer_rows` or another sequence needs a row: all inputs of a batch are of one kind, and a kind that stays
+        the same lets llama.cpp reuse its graph.
         """
+        if hidden:
+            with self.context.giving_hidden_states():
+                return self._step(feeds, prefer_rows, hidden)
+        return self._step(feeds, prefer_rows, hidden)
+
+    def hidden_state(self, row: int) -> npt.NDArray[np.float32]:
+        """The (n_embd,) float32 state, after the final norm, of a feed of the last call that was to keep them."""
+        return self._hidden[row]
+
+    def _step(self, feeds: Sequence[Feed], prefer_rows: bool, hidden: bool) -> list[npt.NDArray[np.float32]]:
         plain = all(isinstance(feed.next_input, Token) for feed in feeds)
         if plain and not (prefer_rows and self.rows_are_exact):
             self.context.decode(self._token_batch(feeds))
         elif plain or self.rows_are_exact or not any(isinstance(f.next_input, Token) for f in feeds):
             self.context.decode(self._row_batch(feeds))
         else:
-            return self._step_in_two(feeds)
+            return self._step_in_two(feeds, hidden)
+        if hidden:
+            self._hidden = [self.context.hidden_state(i) for i in range(len(feeds))]
         return [self.context.logits(i) for i in range(len(feeds))]
 
-    def _step_in_two(self, feeds: Sequence[Feed]) -> list[npt.NDArray[np.float32]]:
+    def _step_in_two(self, feeds: Sequence[Feed], hidden: bool) -> list[npt.NDArray[np.float32]]:
         """Tokens as ids and mixtures as rows in two decodes: for devices where a row is not its token to the bit."""
-        logits: list[npt.NDArray[np.float32] | None] = [None] * len(feeds)
+        logits: list[npt.NDArray[np.float32]] = [_NOTHING] * len(feeds)
+        states = list(logits)
         # The rows first: should one be refused, nothing has been decoded yet.
         for make, wanted in ((self._row_batch, False), (self._token_batch, True)):
             chosen = [i for i, feed in enumerate(feeds) if isinstance(feed.next_input, Token) is wanted]
             self.context.decode(make([feeds[i] for i in chosen]))
             for row, i in enumerate(chosen):
                 logits[i] = self.context.logits(row).copy()
-        return [row for row in logits if row is not None]
+                states[i] = self.context.hidden_state(row) if hidden else _NOTHING
+        self._hidden = states
+        return logits
 
     def _token_batch(self, feeds: Sequence[Feed]) -> object:
         ids = [feed.next_input.id for feed in feeds if isinstance(feed.next_input, Token)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.config import SamplingConfig, require
+from selar_local.config import SamplingConfig, from_mapping, require
 from selar_local.methods.distribution import Distribution
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Method",
     "Mixture",
     "NextInput",
+    "Setting",
     "StepView",
     "Stepper",
     "Token",
@@ -51,20 +53,43 @@ NextInput = Token | Mixture | Vector
 
 
 class StepView(NamedTuple):
-    """What a method sees of a step: the raw logits, the filtered distribution, and the drawn token."""
+    """What a method sees of a step: the raw logits, the filtered distribution, and the token drawn from it.
+
+    thinking: whether the thinking is open before this step's token; `thinking_after` tells whether it would be
+    after a token (None: as before). hidden: (n_embd,) float32, the last layer's state after the final norm at the
+    position these logits belong to, where the method asked for it; valid during the step only.
+    """
 
     logits: npt.NDArray[np.float32]
     distribution: Distribution
     token: int
     temperature: float
     thinking: bool
+    thinking_after: Callable[[int], bool] | None = None
+    hidden: npt.NDArray[np.float32] | None = None
+
+    def keeps_thinking(self) -> bool:
+        """Whether the thinking is open before the drawn token and still after it."""
+        return self.thinking and (self.thinking_after is None or self.thinking_after(self.token))
 
 
 class Decision(NamedTuple):
-    """A method's choice for a step. `entropy` is normalised as the method uses it, None where it uses none."""
+    """A method's choice for a step.
+
+    entropy: in the method's `entropy_unit`, None where it uses none. token: shown and recorded in place of the drawn
+    one. mode: the name of the method's state, for those that have several. silent: a latent position, no token is
+    shown or counted. last: the text ends after this step's token. needs_hidden: the next step's view must carry the
+    hidden state. alternative: fed instead when another sequence of the batch explores (methods that are `coupled`).
+    """
 
     next_input: NextInput
-    entropy: float | None
+    entropy: float | None = None
+    token: int | None = None
+    mode: str | None = None
+    silent: bool = False
+    last: bool = False
+    needs_hidden: bool = False
+    alternative: Mixture | None = None
 
     @property
     def explored(self) -> bool:
@@ -75,30 +100,87 @@ class Decision(NamedTuple):
 class Vocabulary(Protocol):
     """What a method may ask of a model's vocabulary."""
 
+    @property
+    def n_vocab(self) -> int:
+        """Number of tokens."""
+
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text: no special tokens parsed or added."""
 
+    def token_of(self, text: str) -> int | None:
+        """The single token, special ones included, that spells `text`; None where there is none."""
 
-class Stepper(Protocol):
-    """A method at work on one sequence; it may keep state from step to step."""
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends the generation."""
 
-    def __call__(self, view: StepView) -> Decision: ...
+
+class Setting(NamedTuple):
+    """What a method is told of a sequence before its first step.
+
+    max_tokens: the most tokens the sequence can have. seed: that of its draws. thinking_over: the prompt itself has
+    closed the thinking already.
+    """
+
+    vocabulary: Vocabulary
+    sampling: SamplingConfig
+    max_tokens: int
+    seed: int = 0
+    thinking_over: bool = False
+
+    def noise(self) -> np.random.Generator:
+        """Random numbers of the method's own: what it draws does not move the sequence's draws."""
+        return np.random.Generator(np.random.PCG64([self.seed, 1]))
+
+
+class Stepper(ABC):
+    """A method at work on one sequence; it may keep state from step to step.
+
+    sampling: how the coming step's distribution is filtered; None: as the request says.
+    """
+
+    sampling: SamplingConfig | None = None
+
+    @abstractmethod
+    def __call__(self, view: StepView) -> Decision:
+        """The decision of one step. The views come in order, one for every position decoded."""
 
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """A decoding method with its options. Frozen: one instance serves any number of sequences."""
+    """A decoding method with its options. Frozen: one instance serves any number of sequences.
+
+    greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. needs_hidden: the
+    first step's view must carry the hidden state. entropy_unit: of the entropies it reports, "normalised" (0 to 1)
+    or "nats". sampling_defaults: fields of `SamplingConfig` whose default is another with this method.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
     greedy: ClassVar[bool] = False
     feeds_vectors: ClassVar[bool] = False
+    needs_hidden: ClassVar[bool] = False
+    entropy_unit: ClassVar[str] = "normalised"
+    sampling_defaults: ClassVar[Mapping[str, Any]] = {}
 
     @property
     def n_candidates(self) -> int:
         """How many candidates the method looks at (and a trace lists)."""
         return 3
+
+    @property
+    def coupled(self) -> bool:
+        """Whether a step waits for those of the other sequences in the batch (an ablation)."""
+        return False
+
+    def sampling(self, given: Mapping[str, Any]) -> SamplingConfig:
+        """The sampling of a request: what was `given`, else the method's own default, else the general one.
+
+        Raises OptionError for a sampling this method cannot work with.
+        """
+        sampling = from_mapping(SamplingConfig, {**self.sampling_defaults, **given})
+        self.check_sampling(sampling)
+        return sampling
 
     def check_sampling(self, sampling: SamplingConfig) -> None:
         """Raises OptionError for a sampling this method cannot work with."""
@@ -107,6 +189,17 @@ class Method(ABC):
             f"temperature 0 leaves {self.name} nothing to mix: use greedy, which keeps the temperature for the gate",
         )
 
+    def prompt_text(self, text: str) -> str:
+        """The prompt as the method wants it, made of the rendered one."""
+        return text
+
+    def fitted(self, calibrated: Callable[[int, str], float]) -> Method:
+        """The method with what depends on the model filled in.
+
+        calibrated: tau for (k, gate_on) from the model's calibration; raises OptionError where there is none.
+        """
+        return self
+
     @abstractmethod
-    def start(self, vocabulary: Vocabulary) -> Stepper:
-        """A stepper for one new sequence."""
+    def start(self, setting: Setting) -> Stepper:
+        """A stepper for one new sequence. Raises OptionError for options that do not fit the model."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from selar_local.methods.base import Decision, Method, Stepper, StepView, Token, Vocabulary
+from selar_local.methods.base import Decision, Method, Setting, Stepper, StepView, Token
 
 __all__ = ["CoT", "CoTGreedy"]
 
@@ -18,8 +18,8 @@ class CoT(Method):
     summary: ClassVar[str] = "ordinary sampling"
     source: ClassVar[str] = "arXiv 2201.11903"
 
-    def start(self, vocabulary: Vocabulary) -> Stepper:
-        return _plain_step
+    def start(self, setting: Setting) -> Stepper:
+        return _PlainStep()
 
 
 @dataclass(frozen=True)
@@ -31,5 +31,6 @@ class CoTGreedy(CoT):
     greedy: ClassVar[bool] = True
 
 
-def _plain_step(view: StepView) -> Decision:
-    return Decision(Token(view.token), None)
+class _PlainStep(Stepper):
+    def __call__(self, view: StepView) -> Decision:
+        return Decision(Token(view.token))

@@ -41,9 +41,10 @@ def top_k(logits: npt.NDArray[np.float32], k: int) -> tuple[Ids, npt.NDArray[np.
     n = logits.shape[0]
     width = n // _ROWS
     k = min(k, n) if k > 0 else n
-    if width < 4 * k:  # a small vocabulary, or nearly all of it asked for
+    if width < 4 * k:  # a small vocabulary, or much of it asked for
         _check(logits)
-        order = np.argsort(-logits, kind="stable")[:k]
+        ids = (logits >= np.partition(logits, n - k)[n - k]).nonzero()[0]
+        order = ids[np.argsort(-logits[ids], kind="stable")[:k]]
         return order, logits[order]
     body = logits[: _ROWS * width].reshape(_ROWS, width)
     tail = logits[_ROWS * width :]

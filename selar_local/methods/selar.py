@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from selar_local.config import number, opt, require, switch, whole
-from selar_local.methods.base import Decision, Method, Mixture, Stepper, StepView, Token, Vocabulary
-from selar_local.methods.distribution import Distribution, top_k
+from selar_local.config import choice, number, opt, require, switch, whole
+from selar_local.methods.base import Decision, Method, Mixture, Setting, Stepper, StepView, Token
+from selar_local.methods.distribution import top_k
 from selar_local.methods.entropy import renormalise, truncated_entropy
 from selar_local.methods.symbols import symbol_ids
 
-__all__ = ["Selar", "contrastive_weights"]
+__all__ = ["AUTO", "Selar", "anchored", "contrastive_weights"]
 
 GATES = ("filtered", "full")
 SCOPES = ("all", "thinking")
+SHOWN = ("drawn", "heaviest")
+AUTO = "auto"
+
+_PROGRAM = "the authors' program"
+_OURS = "ours"
 
 
 @dataclass(frozen=True)
 class Selar(Method):
     """Selective latent reasoning. At an exploration step (normalised truncated entropy ``h >= tau``) the
     next input is ``e + w h (e - E[v*])`` with ``e = sum q_i E[v_i]``; else it is the drawn token.
+
+    tau "auto" is the valley of the model's own entropy histogram, found by ``selar-local calibrate``.
     """
 
     name: ClassVar[str] = "selar"
@@ -32,52 +40,140 @@ class Selar(Method):
     feeds_vectors: ClassVar[bool] = True
 
     k: int = opt(3, "candidates of the truncated entropy and the mixture", "--k")
-    tau: float = opt(0.5, "explore where the normalised entropy reaches this (0: always; above 1: never)", "--tau")
+    tau: float | str = opt(
+        0.5,
+        "explore where the normalised entropy reaches this (0: always; above 1: never; auto: as calibrated)",
+        "--tau",
+    )
     contrast: float = opt(1.0, "strength w of the push away from the dominant token", "--contrast")
     symbol_guard: bool = opt(
-        True, "never explore on digits, letters and mathematical symbols", "--symbol-guard/--no-symbol-guard"
+        True,
+        "never explore on digits, letters and mathematical symbols",
+        "--symbol-guard/--no-symbol-guard",
+        source=_PROGRAM,
     )
     gate_on: str = opt(
         "filtered", "distribution the gate looks at: after or before the filters", "--gate-on", choices=GATES
     )
-    scope: str = opt("all", "explore everywhere, or only while the model thinks", "--scope", choices=SCOPES)
+    scope: str = opt(
+        "all", "explore everywhere, or only while the model thinks", "--scope", choices=SCOPES, source=_OURS
+    )
     strict_gate: bool = opt(False, "explore where h > tau (the paper's text) instead of h >= tau", "--strict-gate")
+    invert_gate: bool = opt(
+        False, "ablation, the opposite gate: explore where the model is sure", "--invert-gate", source=_OURS
+    )
+    repel: int = opt(1, "push away from the m most probable candidates instead of the first", "--repel", source=_OURS)
+    anchor: float = opt(
+        1.0,
+        "share of the mixture in what is fed, the rest is the drawn token (0: that token alone)",
+        "--anchor",
+        source=_OURS,
+    )
+    show: str = opt(
+        "drawn",
+        "token shown where it explores: the drawn one, or the one of the largest weight",
+        "--show",
+        choices=SHOWN,
+        source=_OURS,
+    )
+    batch_gate: bool = opt(
+        False,
+        "ablation: where one sequence of a batch explores, all do (a defect of the authors' batched program)",
+        cli=False,
+        source=_PROGRAM,
+    )
 
     def __post_init__(self) -> None:
         whole("k", self.k, 2, 1000)
-        number("tau", self.tau, 0)
+        if self.tau != AUTO:
+            require(not isinstance(self.tau, str), f"tau must be a number or {AUTO}, not {self.tau!r}")
+            number("tau", self.tau, 0)
         number("contrast", self.contrast, 0)
-        switch("symbol_guard", self.symbol_guard)
-        switch("strict_gate", self.strict_gate)
-        require(self.gate_on in GATES, f"gate_on must be one of {', '.join(GATES)}, not {self.gate_on!r}")
-        require(self.scope in SCOPES, f"scope must be one of {', '.join(SCOPES)}, not {self.scope!r}")
+        for name in ("symbol_guard", "strict_gate", "invert_gate", "batch_gate"):
+            switch(name, getattr(self, name))
+        choice("gate_on", self.gate_on, GATES)
+        choice("scope", self.scope, SCOPES)
+        whole("repel", self.repel, 1)
+        require(self.repel < self.k, f"repel must be below k ({self.k}): pushed away from all, nothing moves")
+        number("anchor", self.anchor, 0, 1)
+        choice("show", self.show, SHOWN)
 
     @property
     def n_candidates(self) -> int:
         return self.k
 
-    def start(self, vocabulary: Vocabulary) -> Stepper:
-        guarded = symbol_ids(vocabulary) if self.symbol_guard else frozenset()
-        return lambda view: self._step(view, guarded)
+    @property
+    def coupled(self) -> bool:
+        return self.batch_gate
 
-    def _step(self, view: StepView, guarded: frozenset[int]) -> Decision:
-        q = renormalise(view.distribution.probs, self.k)
-        h = truncated_entropy(q if self.gate_on == "filtered" else self._unfiltered(view), self.k)
-        open_gate = h > self.tau if self.strict_gate else h >= self.tau
-        out_of_scope = self.scope == "thinking" and not view.thinking
-        if not open_gate or out_of_scope or view.token in guarded:
+    def fitted(self, calibrated: Callable[[int, str], float]) -> Selar:
+        return replace(self, tau=calibrated(self.k, self.gate_on)) if self.tau == AUTO else self
+
+    def start(self, setting: Setting) -> Stepper:
+        require(self.tau != AUTO, "tau auto needs a calibrated model: run selar-local calibrate")
+        return _Gate(self, setting)
+
+
+class _Gate(Stepper):
+    """SeLaR at work on one sequence. It keeps nothing from step to step."""
+
+    def __init__(self, method: Selar, setting: Setting) -> None:
+        self._method = method
+        self._tau = float(method.tau)
+        self._is_end = setting.vocabulary.is_end
+        self._guarded = symbol_ids(setting.vocabulary) if method.symbol_guard else frozenset()
+
+    def __call__(self, view: StepView) -> Decision:
+        method = self._method
+        q = renormalise(view.distribution.probs, method.k)
+        h = truncated_entropy(q if method.gate_on == "filtered" else _unfiltered(view, method.k), method.k)
+        soft = self._opens(h) and view.token not in self._guarded
+        if soft and method.scope == "thinking":
+            soft = view.keeps_thinking()
+        if not soft and not method.batch_gate:
             return Decision(Token(view.token), h)
-        return Decision(contrastive_weights(view.distribution, q, self.contrast * h), h)
+        mixture = anchored(
+            contrastive_weights(view.distribution.ids, q, method.contrast * h, method.repel), view.token, method.anchor
+        )
+        if not soft:
+            return Decision(Token(view.token), h, alternative=mixture)
+        shown = None
+        if method.show == "heaviest" and not self._is_end(view.token):
+            shown = int(mixture.ids[mixture.weights.argmax()])
+        return Decision(mixture, h, shown)
 
-    def _unfiltered(self, view: StepView) -> list[float]:
-        """The k most probable of ``softmax(logits / temperature)`` without the filters, renormalised."""
-        _, values = top_k(view.logits, self.k)
-        relative = values.astype(np.float64) - float(values[0])
-        return renormalise(np.exp(relative / view.temperature), self.k)
+    def _opens(self, h: float) -> bool:
+        opens = h > self._tau if self._method.strict_gate else h >= self._tau
+        return opens != self._method.invert_gate
 
 
-def contrastive_weights(distribution: Distribution, q: Sequence[float], strength: float) -> Mixture:
-    """``(1 + s) q_i``, less ``s`` on the most probable token: the row weights of ``e + s (e - E[v*])``."""
+def _unfiltered(view: StepView, k: int) -> list[float]:
+    """The k most probable of ``softmax(logits / temperature)`` without the filters, renormalised."""
+    _, values = top_k(view.logits, k)
+    relative = values.astype(np.float64) - float(values[0])
+    return renormalise(np.exp(relative / view.temperature), k)
+
+
+def contrastive_weights(ids: npt.NDArray[np.int64], q: Sequence[float], strength: float, repel: int = 1) -> Mixture:
+    """Row weights of ``e + s (e - C)``: e the mixture of `q`, C that of its `repel` largest alone, renormalised.
+
+    ids: (>= k,) of the candidates by falling probability. With repel 1 C is the dominant token's row and the push
+    is the paper's.
+    """
     weights = [(1.0 + strength) * share for share in q]
-    weights[0] -= strength
-    return Mixture(distribution.ids[: len(weights)], np.array(weights))
+    mass = sum(q[:repel])
+    for i in range(repel):
+        weights[i] -= strength * (q[i] / mass)
+    return Mixture(ids[: len(weights)], np.array(weights))
+
+
+def anchored(mixture: Mixture, token: int, share: float) -> Mixture:
+    """``share`` of the mixture and ``1 - share`` of `token`, so that what is heard agrees with what is shown."""
+    if share == 1.0:
+        return mixture
+    ids, weights = mixture.ids, share * mixture.weights
+    at = (ids == token).nonzero()[0]
+    if at.size:
+        weights[at[0]] += 1.0 - share
+        return Mixture(ids, weights)
+    return Mixture(np.append(ids, token), np.append(weights, 1.0 - share))

@@ -17,7 +17,7 @@ import selar_local as sl
 from selar_local.engine.events import Result
 from selar_local.errors import EngineClosed
 from selar_local.methods import CoTGreedy
-from selar_local.methods.base import Decision, StepView, Token, Vocabulary
+from selar_local.methods.base import Decision, Setting, Stepper, StepView, Token
 
 SOON = 5.0  # seconds; what is tested takes milliseconds, whole generations of the long model more than ten
 LONG = "ab cd " * 4000
@@ -80,9 +80,9 @@ def held_back(engine: sl.Engine, monkeypatch: pytest.MonkeyPatch) -> tuple[threa
         assert go.wait(SOON)
         return prefill(*arguments)
 
-    def counting(feeds: Sequence[Any], prefer_rows: bool) -> Any:
+    def counting(feeds: Sequence[Any], *how: bool) -> Any:
         sizes.append(len(feeds))
-        return step(feeds, prefer_rows)
+        return step(feeds, *how)
 
     monkeypatch.setattr(runtime, "prefill", waiting)
     monkeypatch.setattr(runtime, "step", counting)
@@ -137,13 +137,20 @@ class Gated(CoTGreedy):
 
     gate: Gate
 
-    def start(self, vocabulary: Vocabulary) -> Callable[[StepView], Decision]:
-        def step(view: StepView) -> Decision:
-            self.gate.steps += 1
-            assert self.gate.permits.acquire(timeout=SOON)
-            return Decision(Token(view.token), None)
+    def start(self, setting: Setting) -> Stepper:
+        return Held(self.gate)
 
-        return step
+
+class Held(Stepper):
+    """Every step waits for a permit."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+
+    def __call__(self, view: StepView) -> Decision:
+        self.gate.steps += 1
+        assert self.gate.permits.acquire(timeout=SOON)
+        return Decision(Token(view.token))
 
 
 @pytest.mark.parametrize("stop", ["cancel", "close", "drop"])

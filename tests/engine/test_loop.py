@@ -14,7 +14,7 @@ from selar_local.engine.loop import DecodeLoop
 from selar_local.errors import DecodeError, EngineClosed
 from selar_local.llama.context import Aborted
 from selar_local.methods import CoTGreedy, Selar
-from selar_local.methods.base import Decision, StepView, Vocabulary
+from selar_local.methods.base import Decision, Setting, Stepper, StepView
 
 ABC = {10: b"a", 11: b"b", 12: b"c"}
 
@@ -264,11 +264,13 @@ def test_a_slot_that_may_hold_nan_is_wiped_before_it_serves_again():
 class Faulty(CoTGreedy):
     """A user's own method with a mistake in it."""
 
-    def start(self, vocabulary: Vocabulary) -> Callable[[StepView], Decision]:
-        def step(view: StepView) -> Decision:
-            raise ZeroDivisionError("a mistake")
+    def start(self, setting: Setting) -> Stepper:
+        return Mistaken()
 
-        return step
+
+class Mistaken(Stepper):
+    def __call__(self, view: StepView) -> Decision:
+        raise ZeroDivisionError("a mistake")
 
 
 def test_a_method_that_fails_ends_its_own_sequence_only(caplog):

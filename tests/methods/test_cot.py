@@ -6,24 +6,35 @@ import numpy as np
 import pytest
 
 import selar_local as sl
+from selar_local.config import SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.methods import DEFAULT_METHOD, METHODS, method_class
-from selar_local.methods.base import StepView, Token
+from selar_local.methods.base import Setting, StepView, Token
 from selar_local.methods.distribution import Distribution
 
 
 class Unasked:
     """A vocabulary that nobody may ask."""
 
+    n_vocab = 4
+
     def encode(self, text: str) -> list[int]:
         raise AssertionError("plain decoding has no use for the vocabulary")
+
+    def token_of(self, text: str) -> int | None:
+        raise AssertionError("plain decoding has no use for the vocabulary")
+
+    def is_end(self, token: int) -> bool:
+        raise AssertionError("the engine asks that")
 
 
 @pytest.mark.parametrize("method", [sl.CoT(), sl.CoTGreedy()])
 @pytest.mark.parametrize("token", [0, 3])
 def test_the_drawn_token_is_fed(method: sl.Method, token: int) -> None:
     distribution = Distribution(np.arange(4), np.full(4, 0.25))
-    decision = method.start(Unasked())(StepView(np.zeros(4, np.float32), distribution, token, 1.0, True))
+    decision = method.start(Setting(Unasked(), SamplingConfig(), 10))(
+        StepView(np.zeros(4, np.float32), distribution, token, 1.0, True)
+    )
     assert decision.next_input == Token(token)
     assert decision.entropy is None and not decision.explored
     assert not method.feeds_vectors and method.n_candidates == 3

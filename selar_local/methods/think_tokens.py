@@ -1,0 +1,34 @@
+"""Tokens that a method's options name: by id, by text, or the model's own pair around its thinking."""
+
+from __future__ import annotations
+
+from selar_local.config import require
+from selar_local.methods.base import Vocabulary
+from selar_local.thinking import TAGS
+
+__all__ = ["check_name", "named_token", "own_think_tokens"]
+
+
+def own_think_tokens(vocabulary: Vocabulary) -> tuple[int, int] | None:
+    """The tokens that open and close the model's thinking; None where no known pair is a single token each."""
+    for opening, closing in TAGS:
+        start, end = vocabulary.token_of(opening), vocabulary.token_of(closing)
+        if start is not None and end is not None:
+            return start, end
+    return None
+
+
+def named_token(vocabulary: Vocabulary, option: str, token: int | str) -> int:
+    """The id that `token`, an id or a text, means in this vocabulary. Raises OptionError where there is none."""
+    if isinstance(token, int):
+        require(token < vocabulary.n_vocab, f"{option} {token} lies outside the vocabulary of {vocabulary.n_vocab}")
+        return token
+    known = vocabulary.token_of(token)
+    require(known is not None, f"{option} {token!r} is not one token of this model's vocabulary")
+    return int(known or 0)
+
+
+def check_name(option: str, token: int | str | None) -> None:
+    """Raises OptionError unless `token` can be the name of a token: an id, a text, or None for the default."""
+    sound = token is None or (isinstance(token, str) and token != "") or (type(token) is int and token >= 0)
+    require(sound, f"{option} must be the text or the id of a token, not {token!r}")
