@@ -57,7 +57,8 @@ class TraceWriter:
     ) -> None:
         """Write the ``run`` line. model: the facts of `ModelInfo`, path included."""
         self._model_path = Path(model["path"])
-        record = {
+        unit = method.entropy_unit
+        record: dict[str, Any] = {
             "type": "run",
             "version": __version__,
             "model": {
@@ -67,7 +68,7 @@ class TraceWriter:
             },
             "method": method.name,
             "options": asdict(method),
-            **({} if method.entropy_unit == "normalised" else {"entropy_unit": method.entropy_unit}),
+            **({} if unit == "normalised" else {"entropy_unit": unit}),
             "sampling": {**asdict(sampling), "seed": seed},
             "prompt_tokens": list(prompt_tokens),
         }
@@ -82,7 +83,7 @@ class TraceWriter:
         if self._hasher is None:
             self._hasher = threading.Thread(target=self._compute_hash, name="selar-local hash", daemon=True)
             self._hasher.start()
-        record = {
+        record: dict[str, Any] = {
             "type": "step",
             "i": event.index,
             "token": event.token,
@@ -97,12 +98,13 @@ class TraceWriter:
 
     def end(self, result: Result) -> None:
         """Write the ``end`` line."""
-        record = {
+        latent = result.usage.latent_steps
+        record: dict[str, Any] = {
             "type": "end",
             "finish_reason": result.finish_reason,
             "tokens": result.usage.completion_tokens,
             "explored_steps": result.usage.explored_steps,
-            **({"latent_steps": result.usage.latent_steps} if result.usage.latent_steps else {}),
+            **({"latent_steps": latent} if latent else {}),
             "prefill_seconds": round(result.timings.prefill_seconds, 6),
             "decode_seconds": round(result.timings.decode_seconds, 6),
         }

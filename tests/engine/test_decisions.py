@@ -1,0 +1,246 @@
+"""What a method's decision can ask of the loop: replaced tokens, latent positions, an end, its own sampling, coupling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from scripted_runtime import END, ScriptedRuntime, drive, outcome, request
+
+from selar_local.config import SamplingConfig
+from selar_local.engine.loop import DecodeLoop
+from selar_local.methods import Coconut, Method, Selar
+from selar_local.methods.base import Decision, Mixture, Setting, Stepper, StepView, Token, Vector
+
+Decide = Callable[[StepView, int], Decision]
+
+
+class Deciding(Stepper):
+    """Decides by a function of the view and the number of the step."""
+
+    def __init__(self, decide: Decide) -> None:
+        self.decide, self.steps = decide, 0
+
+    def __call__(self, view: StepView) -> Decision:
+        self.steps += 1
+        return self.decide(view, self.steps - 1)
+
+
+@dataclass(frozen=True)
+class Scripted(Method):
+    name: ClassVar[str] = "scripted"
+    summary: ClassVar[str] = "for tests"
+    source: ClassVar[str] = "tests"
+    decide: Decide
+    greedy: ClassVar[bool] = True
+
+    def start(self, setting: Setting) -> Stepper:
+        return Deciding(self.decide)
+
+
+@dataclass(frozen=True)
+class WithHidden(Scripted):
+    needs_hidden: ClassVar[bool] = True
+
+
+def run(decide: Decide, script: Sequence[int], cls: type[Scripted] = Scripted, capacity: int = 100, **options: object):
+    runtime = ScriptedRuntime({5: script}, capacity=capacity)
+    runtime.strict = False
+    sequence = request([5, 5, 5], cls(decide), **options)
+    drive(DecodeLoop(runtime, 1), sequence)
+    assert runtime.held == {}
+    return outcome(sequence), [chosen for _, chosen in runtime.fed]
+
+
+def soft(*ids: int) -> Mixture:
+    return Mixture(np.array(ids), np.full(len(ids), 1 / len(ids)))
+
+
+# -- tokens in place of the drawn one ---------------------------------------------------------
+
+
+def test_a_replaced_token_is_shown_recorded_and_does_not_change_what_is_fed():
+    got, fed = run(lambda view, i: Decision(Token(view.token), token=40 + i), [10, 11], max_tokens=2)
+    assert got.result.tokens == (40, 41)
+    assert got.result.text == "<40><41>"
+    assert fed == [Token(10)]
+
+
+def test_a_replaced_token_that_ends_ends_the_text():
+    got, _ = run(lambda view, i: Decision(Token(view.token), token=END if i == 1 else None), [10, 11, 12])
+    assert got.result.tokens == (10, END)
+    assert got.result.finish_reason == "stop"
+
+
+def test_an_ending_token_that_was_replaced_does_not_end_the_text():
+    got, _ = run(lambda view, i: Decision(Token(20), token=20 if view.token == END else None), [10], max_tokens=4)
+    assert got.result.tokens == (10, 20, 20, 20)
+    assert got.result.finish_reason == "length"
+
+
+def test_a_method_can_end_the_text():
+    got, _ = run(lambda view, i: Decision(Token(view.token), last=i == 1), [10, 11, 12, 13])
+    assert got.result.tokens == (10, 11)
+    assert (got.result.finish_reason, got.result.context_full) == ("length", False)
+
+
+def test_modes_and_exploration_are_reported():
+    got, _ = run(
+        lambda view, i: Decision(soft(10, 11) if i else Token(10), 0.5, 10, "soft" if i else None),
+        [10, 10, 10],
+        max_tokens=3,
+    )
+    assert [(event.mode, event.explored) for event in got.events] == [(None, False), ("soft", True), ("soft", True)]
+    assert got.result.usage.explored_steps == 2
+
+
+# -- latent positions -------------------------------------------------------------------------
+
+
+def latent(n: int) -> Decide:
+    def decide(view: StepView, i: int) -> Decision:
+        if i >= n:
+            assert view.hidden is None
+            return Decision(Token(view.token))
+        assert view.hidden is not None
+        return Decision(Vector(view.hidden.copy()), silent=True, needs_hidden=i < n - 1)
+
+    return decide
+
+
+def test_latent_positions_are_fed_and_not_shown():
+    got, fed = run(latent(3), [10, 11, 12, 13, 14], WithHidden)
+    assert got.result.tokens == (13, 14, END)  # the three positions before them had logits nobody asked for
+    assert got.result.usage.latent_steps == 3
+    assert got.result.usage.completion_tokens == 3
+    assert got.result.usage.explored_steps == 0
+    # The hidden state of the position before: after 3, 4 and 5 inputs.
+    assert [chosen.values.tolist() for chosen in fed[:3]] == [[3, 3], [4, 4], [5, 5]]
+    assert fed[3:] == [Token(13), Token(14)]
+
+
+def test_latent_positions_take_no_tokens_of_the_limit():
+    got, _ = run(latent(3), [10] * 9, WithHidden, max_tokens=2)
+    assert got.result.tokens == (10, 10)
+    assert got.result.finish_reason == "length" and not got.result.context_full
+    none, _ = run(latent(3), [10] * 9, WithHidden, max_tokens=0)
+    assert none.events == [] and none.result.usage.latent_steps == 0
+
+
+def test_the_context_can_fill_up_at_a_latent_position():
+    got, _ = run(latent(8), [10] * 20, WithHidden, capacity=5)
+    assert got.events == []
+    assert (got.result.finish_reason, got.result.context_full) == ("length", True)
+
+
+def test_coconut_on_the_loop():
+    runtime = ScriptedRuntime({5: [10, 11, 12, 13]}, batch_size=2)
+    runtime.strict = False
+    sequence = request([5, 6, 7], Coconut(latent_steps=1, latent_start=20, latent_end=21))
+    drive(DecodeLoop(runtime, 1), sequence)
+    got = outcome(sequence)
+    first, state, last = (chosen for _, chosen in runtime.fed[:3])
+    assert (first, last) == (Token(20), Token(21))
+    assert state.values.tolist() == [4, 4]  # the start marker's own state
+    assert got.result.tokens == (13, END)
+    assert got.result.usage.latent_steps == 1
+
+
+# -- the method's own sampling ----------------------------------------------------------------
+
+
+def test_a_stepper_s_sampling_filters_the_coming_steps():
+    class Narrowing(Deciding):
+        def __call__(self, view: StepView) -> Decision:
+            self.sampling = SamplingConfig(top_k=1, greedy=True)
+            return super().__call__(view)
+
+    @dataclass(frozen=True)
+    class Narrow(Scripted):
+        def start(self, setting: Setting) -> Stepper:
+            return Narrowing(self.decide)
+
+    seen = []
+
+    def decide(view: StepView, i: int) -> Decision:
+        seen.append(int((view.distribution.probs > 0).sum()))
+        return Decision(Token(view.token))
+
+    run(decide, [(10, 11, 12), (10, 11, 12)], Narrow, max_tokens=2)
+    assert seen == [3, 1]
+
+
+def test_what_a_token_would_do_to_the_thinking():
+    pieces = {7: b"<think>", 8: b"</think>", 9: b"hm"}
+    seen = []
+
+    def decide(view: StepView, i: int) -> Decision:
+        seen.append((view.thinking, view.thinking_after(8), view.thinking_after(9), view.keeps_thinking()))
+        return Decision(Token(view.token))
+
+    got, _ = run(decide, [7, 9, 8, 9], pieces=pieces, max_tokens=4)
+    assert seen[0] == (False, False, False, False)
+    assert seen[1] == (True, False, True, True)
+    assert seen[2] == (True, False, True, False)
+    assert seen[3] == (False, False, False, False)
+    assert (got.result.thinking, got.result.text) == ("hm", "hm")  # asking changed nothing
+
+
+# -- coupled sequences (the authors' batch) ---------------------------------------------------
+
+TORN = (10, 11, 12)
+COUPLED = Selar(batch_gate=True, symbol_guard=False)
+
+
+def together(scripts: dict[int, Sequence[object]], method: Method = COUPLED):
+    runtime = ScriptedRuntime(scripts)
+    runtime.strict = False
+    sequences = [request([key], method) for key in scripts]
+    loop = DecodeLoop(runtime, len(scripts))
+    drive(loop, *sequences)
+    return [outcome(sequence) for sequence in sequences], runtime.fed
+
+
+def test_one_that_explores_makes_all_explore():
+    (sure, torn), fed = together({2: [20] * 3, 3: [10, TORN, 10]})
+    assert [event.explored for event in torn.events] == [False, True, False, False]
+    assert [event.explored for event in sure.events] == [False, True, False, False]
+    assert sure.result.tokens == (20, 20, 20, END)
+    (mixture,) = [chosen for key, chosen in fed if key == 2 and isinstance(chosen, Mixture)]
+    assert mixture.ids[0] == 20 and mixture.weights[0] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_without_the_ablation_each_goes_its_own_way():
+    (sure, torn), _ = together({2: [20] * 3, 3: [10, TORN, 10]}, Selar(symbol_guard=False))
+    assert [event.explored for event in torn.events] == [False, True, False, False]
+    assert not any(event.explored for event in sure.events)
+
+
+def test_an_ending_sequence_makes_nobody_explore():
+    (sure, torn), _ = together({2: [20] * 3, 3: [10, (END, 11, 12)]})
+    assert torn.result.tokens == (10, END)
+    assert not any(event.explored for event in sure.events)
+
+
+def test_a_coupled_sequence_alone_is_plain_selar():
+    script = [10, TORN, 10, (11, 12)]
+    (alone,), _ = together({2: script})
+    (plain,), _ = together({2: script}, Selar(symbol_guard=False))
+    assert [event.explored for event in alone.events] == [event.explored for event in plain.events]
+    assert alone.result.tokens == plain.result.tokens
+
+
+def test_a_pending_step_ends_with_its_sequence():
+    runtime = ScriptedRuntime({2: [20] * 9, 3: [10] * 9})
+    one, other = request([2], COUPLED), request([3], COUPLED)
+    loop = DecodeLoop(runtime, 2)
+    loop.waiting.extend([one, other])
+    for _ in range(4):
+        loop.step()
+    one.cancelled.set()
+    drive(loop)
+    assert outcome(one).result.finish_reason == "cancelled"
+    assert outcome(other).result.tokens == (10,) * 9 + (END,)
