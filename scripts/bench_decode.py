@@ -3,8 +3,8 @@
     python scripts/bench_decode.py MODEL [--json out.json]
 
 (a) a bare ``llama_decode`` loop with argmax, (b) llama-cpp-python's ``Llama.generate`` with temperature, top-k and
-top-p, (c) our ``cot``, (d) our ``selar`` at tau 0 (every step explores) and tau 0.5; each of ours by ``generate``
-and as a stream. All see the same prompt, the same
+top-p, (c) our ``cot``, (d) our ``selar`` at tau 0 (every step explores) and tau 0.5, both also as a stream, (e) the other
+methods; coconut's latent positions count as time, not as steps. All see the same prompt, the same
 number of steps, the same threads and the same kernels, and none stops at an end-of-generation token. The rounds take
 turns, the figures are medians, and a ratio is the median of the rounds' own ratios to (a).
 """
@@ -158,6 +158,10 @@ def bench_decode(path: str, threads: int, ctx_size: int, steps: int, rounds: int
             "cot": ours(engine, sl.CoT()),
             "selar, tau 0": ours(engine, sl.Selar(tau=0.0, symbol_guard=False)),
             "selar, tau 0.5": ours(engine, sl.Selar(tau=0.5)),
+            "soft-thinking, every step soft": ours(engine, sl.SoftThinking()),
+            "swir": ours(engine, sl.SwiReasoning()),
+            "swir, window 0: many soft steps": ours(engine, sl.SwiReasoning(window_size=0, symbol_guard=False)),
+            "coconut, 6 latent steps": ours(engine, sl.Coconut()),
             "cot, streamed": ours(engine, sl.CoT(), streamed=True),
             "selar, tau 0, streamed": ours(engine, sl.Selar(tau=0.0, symbol_guard=False), streamed=True),
             "selar, tau 0.5, streamed": ours(engine, sl.Selar(tau=0.5), streamed=True),
@@ -279,7 +283,7 @@ def main(
         figures = (
             f"{row['ms_per_step']:9.2f} ms {row['tokens_per_second']:9.1f} tok/s {row['ratio_to_bare']:7.3f} x bare"
         )
-        click.echo(f"  {name:28}{figures}")
+        click.echo(f"  {name:34}{figures}")
     for name, row in report["load"].items():
         click.echo(f"  load: {name:34}{row['seconds']:8.3f} s {row['ratio_to_bare']:7.3f} x bare")
     memory = report["memory_mb"]
