@@ -8,6 +8,7 @@ __all__ = [
     "MissingExtra",
     "ModelFileError",
     "ModelNotFound",
+    "NotCalibrated",
     "OptionError",
     "PromptTooLong",
     "SelarError",
@@ -34,6 +35,10 @@ class UnsupportedModel(SelarError):
 
 class OptionError(SelarError, ValueError):
     """An option is unknown, out of range, or belongs to another method."""
+
+
+class NotCalibrated(SelarError):
+    """``tau="auto"`` has nothing to go by: the model was not calibrated, or its entropies show no valley."""
 
 
 class PromptTooLong(SelarError):

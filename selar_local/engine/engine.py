@@ -7,9 +7,8 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping
-from collections.abc import Sequence as Many
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -17,22 +16,22 @@ from types import TracebackType
 from typing import Any
 
 from selar_local.chat import ChatTemplate
-from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig, from_mapping, require
+from selar_local.config import EngineConfig
 from selar_local.engine.events import Result
 from selar_local.engine.loop import DecodeLoop
 from selar_local.engine.model_info import ModelInfo, describe
+from selar_local.engine.requests import Messages, RequestMaker
 from selar_local.engine.sequence import Request, Sequence
 from selar_local.engine.stream import Stream
-from selar_local.errors import EngineClosed, OptionError, PromptTooLong
+from selar_local.errors import EngineClosed
 from selar_local.llama.runtime import LlamaRuntime
-from selar_local.methods import DEFAULT_METHOD, Method, method_class
+from selar_local.methods import Method
 from selar_local.thinking import TAGS
 
 __all__ = ["Engine", "ModelInfo"]
 
 logger = logging.getLogger("selar_local.engine")
 
-Messages = Many[Mapping[str, Any]]
 _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
@@ -69,6 +68,7 @@ class Engine:
         model = self._runtime.model
         self._chat_template = model.chat_template()
         self._special_texts = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
+        self._requests = RequestMaker(self.info, self._chat_template is not None, self.render, self.tokenize)
         _open_engines.add(self)
 
     def _await_opening(
@@ -124,9 +124,10 @@ class Engine:
         options: the fields of `SamplingConfig` and `GenerationConfig` (temperature, top_k, top_p, min_p,
         greedy, seed, max_tokens, stop).
 
-        Raises OptionError, PromptTooLong, TemplateError, EngineClosed here; DecodeError from the iteration.
+        Raises OptionError, NotCalibrated, PromptTooLong, TemplateError, EngineClosed here; DecodeError from the
+        iteration.
         """
-        request = self._request(prompt, messages, system, raw, thinking, method, options)
+        request = self._requests.make(prompt, messages, system, raw, thinking, method, options)
         return self._submit(request, on_prefill)
 
     def generate(
@@ -142,7 +143,7 @@ class Engine:
         **options: Any,
     ) -> Result:
         """Generate to the end and return the `Result`. Same arguments and errors as `stream`, without its events."""
-        request = self._request(prompt, messages, system, raw, thinking, method, options)
+        request = self._requests.make(prompt, messages, system, raw, thinking, method, options)
         with self._submit(replace(request, events=False), on_prefill) as stream:
             for _ in stream:
                 pass
@@ -173,34 +174,6 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _request(
-        self,
-        prompt: str | None,
-        messages: Messages | None,
-        system: str | None,
-        raw: bool,
-        thinking: bool | None,
-        method: Method | str | None,
-        options: Mapping[str, Any],
-    ) -> Request:
-        chosen = self._method(method)
-        sampling, generation = self._options(chosen, options)
-        chosen = chosen.fitted(lambda k, gate_on: self._calibrated_tau(k, gate_on, sampling))
-        text = chosen.prompt_text(self._prompt_text(prompt, messages, system, raw, thinking))
-        if not raw and self._chat_template is None:
-            # ChatML was assumed: a base model mostly has no such token, it spells the text out.
-            generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
-        tokens = self._tokens(text)
-        return Request(
-            prompt=tokens,
-            method=chosen,
-            sampling=sampling,
-            generation=generation,
-            prompt_tail=text[-64:],
-            split_thinking=not raw,
-            room=self._runtime.capacity - len(tokens) + 1,  # the last token needs no place in the cache
-        )
-
     def _submit(self, request: Request, on_prefill: Callable[[int, int], None] | None) -> Stream:
         with self._vocabulary_lock:
             self._check_open()
@@ -211,63 +184,6 @@ class Engine:
     def _check_open(self) -> None:
         if self._closed.is_set():
             raise EngineClosed("the engine is closed")
-
-    @staticmethod
-    def _method(method: Method | str | None) -> Method:
-        if isinstance(method, Method):
-            return method
-        return method_class(method or DEFAULT_METHOD)()
-
-    @staticmethod
-    def _options(method: Method, options: Mapping[str, Any]) -> tuple[SamplingConfig, GenerationConfig]:
-        names = {f.name for f in fields(GenerationConfig)}
-        known = names | {f.name for f in fields(SamplingConfig)}
-        for name in options:
-            if name not in known:
-                raise OptionError(f"unknown option {name!r} (known: {', '.join(sorted(known))})")
-        generation = from_mapping(GenerationConfig, {k: v for k, v in options.items() if k in names})
-        return method.sampling({k: v for k, v in options.items() if k not in names}), generation
-
-    def _calibrated_tau(self, k: int, gate_on: str, sampling: SamplingConfig) -> float:
-        """What ``selar-local calibrate`` found for this file. Raises OptionError where there is nothing."""
-        from selar_local import calibration
-
-        found = calibration.find(Path(self.info.path), k=k, gate_on=gate_on, sampling=sampling)
-        require(found is not None, "tau auto: this model is not calibrated for this k, gate and sampling; run "
-                "selar-local calibrate with them first")  # fmt: skip
-        if found is None or found.tau is None:
-            raise OptionError("tau auto: the entropies of this model show no valley; choose a number for tau")
-        tau: float = found.tau
-        return tau
-
-    def _prompt_text(
-        self,
-        prompt: str | None,
-        messages: Messages | None,
-        system: str | None,
-        raw: bool,
-        thinking: bool | None,
-    ) -> str:
-        require((prompt is None) != (messages is None), "give either a prompt or messages")
-        if raw:
-            require(prompt is not None and system is None, "raw takes a prompt, without messages or system")
-            return prompt or ""
-        turns: list[Mapping[str, Any]] = list(messages or [])
-        if system is not None:
-            turns.insert(0, {"role": "system", "content": system})
-        if prompt is not None:
-            turns.append({"role": "user", "content": prompt})
-        return self.render(turns, thinking=thinking)
-
-    def _tokens(self, text: str) -> tuple[int, ...]:
-        tokens = self.tokenize(text)
-        require(len(tokens) > 0, "the prompt is empty")
-        if len(tokens) > self._runtime.capacity:
-            raise PromptTooLong(
-                f"the prompt has {len(tokens)} tokens, the context holds {self._runtime.capacity}: "
-                f"shorten it or raise the context size (trained for {self.info.n_ctx_train})"
-            )
-        return tokens
 
     # -- the worker's side --------------------------------------------------------------------
 
