@@ -101,6 +101,10 @@ class EngineConfig:
         "--repack/--no-repack",
     )
     check_tensors: bool = opt(False, "scan the weights for invalid numbers while loading", "--check-tensors")
+    prompt_cache: bool = opt(
+        True, "keep what prompts begin with, for those that begin alike", "--prompt-cache/--no-prompt-cache"
+    )
+    queue_size: int = opt(256, "requests that may wait for a place; beyond it: busy", "--queue-size", cli=False)
     parallel: int = opt(1, "sequences decoded together", "-np", "--parallel", cli=False)
 
     def __post_init__(self) -> None:
@@ -114,7 +118,8 @@ class EngineConfig:
             require(known, f"{name} must be one of {', '.join(CACHE_TYPES)}, not {value!r}")
         require(self.flash_attn in FLASH_ATTN, f"flash_attn must be on, off or auto, not {self.flash_attn!r}")
         whole("batch_size", self.batch_size, 1, 1 << 16)
-        for name in ("mmap", "mlock", "check_tensors"):
+        whole("queue_size", self.queue_size, 0)
+        for name in ("mmap", "mlock", "check_tensors", "prompt_cache"):
             switch(name, getattr(self, name))
         if self.repack is not None:
             switch("repack", self.repack)

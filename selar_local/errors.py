@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "DecodeError",
+    "EngineBusy",
     "EngineClosed",
     "MissingExtra",
     "ModelFileError",
@@ -51,6 +52,10 @@ class TemplateError(SelarError):
 
 class DecodeError(SelarError):
     """llama.cpp failed during a decode, or the model produced logits that are not numbers."""
+
+
+class EngineBusy(SelarError):
+    """As many requests run and wait as the engine was opened for: try again later."""
 
 
 class EngineClosed(SelarError):

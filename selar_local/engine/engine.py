@@ -23,7 +23,7 @@ from selar_local.engine.model_info import ModelInfo, describe
 from selar_local.engine.requests import Messages, RequestMaker
 from selar_local.engine.sequence import Request, Sequence
 from selar_local.engine.stream import Stream
-from selar_local.errors import EngineClosed
+from selar_local.errors import EngineBusy, EngineClosed
 from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods import Method
 from selar_local.thinking import TAGS
@@ -54,6 +54,8 @@ class Engine:
         """
         self.config = config or EngineConfig()
         self._vocabulary_lock = threading.Lock()
+        self._count_lock = threading.Lock()
+        self._unfinished = 0
         self._closed = threading.Event()
         self._inbox: SimpleQueue[Sequence | Callable[[], None] | None] = SimpleQueue()
         opening: SimpleQueue[float | LlamaRuntime | BaseException] = SimpleQueue()
@@ -124,8 +126,8 @@ class Engine:
         options: the fields of `SamplingConfig` and `GenerationConfig` (temperature, top_k, top_p, min_p,
         greedy, seed, max_tokens, stop).
 
-        Raises OptionError, NotCalibrated, PromptTooLong, TemplateError, EngineClosed here; DecodeError from the
-        iteration.
+        Raises OptionError, NotCalibrated, PromptTooLong, TemplateError, EngineBusy, EngineClosed here; DecodeError
+        from the iteration.
         """
         request = self._requests.make(prompt, messages, system, raw, thinking, method, options)
         return self._submit(request, on_prefill)
@@ -177,9 +179,22 @@ class Engine:
     def _submit(self, request: Request, on_prefill: Callable[[int, int], None] | None) -> Stream:
         with self._vocabulary_lock:
             self._check_open()
-            sequence = Sequence(request, self._runtime.model)
+            self._require_room()
+            sequence = Sequence(request, self._runtime.model, self._one_less)
+            with self._count_lock:
+                self._unfinished += 1
             self._inbox.put(sequence)
         return Stream(sequence, self._worker.is_alive, on_prefill)
+
+    def _require_room(self) -> None:
+        """Raises EngineBusy while as many requests run and wait as may."""
+        if self._unfinished >= self.config.parallel + self.config.queue_size:
+            raise EngineBusy(f"the engine is busy: {self._unfinished} requests run or wait already")
+
+    def _one_less(self) -> None:
+        """A sequence has finished; any thread may say so."""
+        with self._count_lock:
+            self._unfinished -= 1
 
     def _check_open(self) -> None:
         if self._closed.is_set():
@@ -199,7 +214,7 @@ class Engine:
             opening.put(error)
             return
         runtime.model.show_as_text([tag for pair in TAGS for tag in pair])
-        loop = DecodeLoop(runtime, self.config.parallel, self._closed.is_set)
+        loop = DecodeLoop(runtime, self.config.parallel, self._closed.is_set, prompt_cache=self.config.prompt_cache)
         opening.put(runtime)
         try:
             while not self._closed.is_set():

@@ -34,13 +34,15 @@ class TokenEvent:
 class Usage:
     """Counts of tokens (the ending token included) and of exploration steps.
 
-    latent_steps: positions without a token of their own, between prompt and text (Coconut).
+    latent_steps: positions without a token of their own, between prompt and text (Coconut). cached_tokens: prompt
+    tokens that an earlier prompt had left in the KV cache.
     """
 
     prompt_tokens: int
     completion_tokens: int
     explored_steps: int
     latent_steps: int = 0
+    cached_tokens: int = 0
 
     @property
     def explored_share(self) -> float:

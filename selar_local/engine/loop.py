@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selar_local.engine.sequence import Sequence
+from selar_local.engine.slots import Slots
 from selar_local.errors import DecodeError, SelarError
 from selar_local.llama.context import Aborted, ContextFull
 from selar_local.llama.runtime import Feed
@@ -44,8 +45,14 @@ class Runtime(Protocol):
     def hidden_state(self, row: int) -> npt.NDArray[np.float32]:
         """The hidden state of a row of the last call, which was asked to keep it."""
 
-    def forget(self, sequence: int) -> None:
-        """Free the sequence's KV cache."""
+    def forget(self, slot: int) -> None:
+        """Free the slot's KV cache."""
+
+    def truncate(self, slot: int, length: int) -> bool:
+        """Free the slot's KV cache from position `length` on; False where the model's memory cannot."""
+
+    def copy(self, source: int, target: int) -> None:
+        """Make an empty slot hold what another one holds."""
 
     def clear(self) -> None:
         """Free the KV cache of all sequences and wipe what was in it."""
@@ -54,12 +61,13 @@ class Runtime(Protocol):
 class DecodeLoop:
     """Admits waiting sequences to free slots and advances the running ones. Owned by one thread."""
 
-    def __init__(self, runtime: Runtime, slots: int, closing: Callable[[], bool] = bool) -> None:
+    def __init__(
+        self, runtime: Runtime, slots: int, closing: Callable[[], bool] = bool, *, prompt_cache: bool = False
+    ) -> None:
         """closing: asked while a prompt is decoded; once true, the decode is given up."""
         self._runtime = runtime
         self._closing = closing
-        self._free = deque(range(slots))
-        self._spoilt: list[int] = []  # slots that may hold NaN: without flash attention it outlives `forget`
+        self._slots = Slots(runtime, slots, runtime.batch_size if prompt_cache else 0)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
@@ -92,11 +100,11 @@ class DecodeLoop:
         self._retire()
 
     def _admit(self) -> None:
-        while self.waiting and self._free:
+        while self.waiting and self._slots.available:
             sequence = self.waiting.popleft()
-            sequence.slot = self._free.popleft()
+            sequence.slot, held = self._slots.take(sequence.request.prompt)
             self.running.append(sequence)
-            sequence.begin()
+            sequence.begin(held)
 
     def _prefill(self, sequence: Sequence) -> None:
         chunk = sequence.pending_prompt[: self._runtime.batch_size]
@@ -111,6 +119,8 @@ class DecodeLoop:
                 last and sequence.wants_hidden,
             )
             sequence.prefilled(len(chunk))
+            if logits is None or not sequence.wants_hidden:  # with it the last token was decoded alone
+                self._slots.decoded(sequence.slot, sequence.position)
             if logits is not None:
                 hidden = self._runtime.hidden_state(0) if sequence.wants_hidden else None
                 sequence.take(logits, self._runtime.capacity, hidden)
@@ -157,12 +167,10 @@ class DecodeLoop:
     def _retire(self) -> None:
         for sequence in [s for s in self.running if s.finished]:
             self.running.remove(sequence)
-            self._runtime.forget(sequence.slot)
-            (self._spoilt if sequence.failed else self._free).append(sequence.slot)
-        if self._spoilt and not self.running:
+            (self._slots.spoil if sequence.failed else self._slots.release)(sequence.slot)
+        if self._slots.spoilt and not self.running:
             self._runtime.clear()
-            self._free.extend(self._spoilt)
-            self._spoilt.clear()
+            self._slots.wiped()
 
     def abandon(self, error: BaseException) -> None:
         """End every sequence with `error`: the engine is closing or something unforeseen happened."""

@@ -6,6 +6,7 @@ import copy
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
@@ -73,8 +74,12 @@ class _Step(NamedTuple):
 class Sequence:
     """The state of one request from its admission to its result."""
 
-    def __init__(self, request: Request, vocabulary: ModelVocabulary) -> None:
+    def __init__(
+        self, request: Request, vocabulary: ModelVocabulary, on_finish: Callable[[], None] = lambda: None
+    ) -> None:
+        """on_finish: called once, by whatever thread ends the sequence."""
         self.request = request
+        self._on_finish = on_finish
         self.messages: SimpleQueue[Message] = SimpleQueue()
         self.cancelled = threading.Event()
         self.slot = -1
@@ -97,6 +102,7 @@ class Sequence:
         self._thought: list[str] = []
         self._explored = 0
         self._latent = 0
+        self._cached = 0
         self._entropies: list[float] = []
         self._started = time.perf_counter()
         self._first_logits: float | None = None
@@ -121,9 +127,10 @@ class Sequence:
         """Prompt tokens that are not in the KV cache yet."""
         return self.request.prompt[self.position :]
 
-    def begin(self) -> None:
-        """The sequence was admitted: its clock starts."""
+    def begin(self, cached: int = 0) -> None:
+        """The sequence was admitted: its clock starts. cached: prompt tokens that are in the KV cache already."""
         self._started = time.perf_counter()
+        self.position = self._cached = cached
 
     def prefilled(self, count: int) -> None:
         """`count` more prompt tokens are in the KV cache."""
@@ -236,6 +243,7 @@ class Sequence:
         if self.finished:
             return
         self.finished = True
+        self._on_finish()
         if error is not None:
             self.failed = True
             self.messages.put(error)
@@ -249,7 +257,7 @@ class Sequence:
                 text="".join(self._answer),
                 thinking="".join(self._thought),
                 finish_reason=reason,
-                usage=Usage(len(self.request.prompt), count, self._explored, self._latent),
+                usage=Usage(len(self.request.prompt), count, self._explored, self._latent, self._cached),
                 timings=Timings(first - self._started, now - first, count),
                 mean_entropy=sum(self._entropies) / len(self._entropies) if self._entropies else None,
                 context_full=context_full,

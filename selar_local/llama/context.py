@@ -53,6 +53,8 @@ class LlamaContext:
         if not self._memory:
             self.close()
             raise UnsupportedModel(f"{model.name}: the model keeps no KV cache, it cannot generate text")
+        pointer = model.pointer
+        self._running_state = bool(C.llama_model_is_recurrent(pointer) or C.llama_model_is_hybrid(pointer))
         # llama.cpp rounds the size up; what was asked for is what counts.
         self.n_ctx_seq = min(int(C.llama_n_ctx_seq(self._pointer)), config.ctx_size or model.n_ctx_train)
         self.n_batch = int(C.llama_n_batch(self._pointer))
@@ -151,6 +153,19 @@ class LlamaContext:
         """Free everything the sequence holds in the KV cache."""
         if not C.llama_memory_seq_rm(self._memory, sequence, -1, -1):
             raise DecodeError(f"llama.cpp could not free sequence {sequence}")
+
+    def truncate(self, sequence: int, length: int) -> bool:
+        """Free what the sequence holds from position `length` on; False, and no change, on recurrent and hybrid models.
+
+        (There llama.cpp may say yes and leave a wrong state.)
+        """
+        if self._running_state:
+            return False
+        return bool(C.llama_memory_seq_rm(self._memory, sequence, length, -1))
+
+    def copy(self, source: int, target: int) -> None:
+        """Make the empty sequence `target` hold what `source` holds, all of it: of a part llama.cpp would abort."""
+        C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
     def clear(self) -> None:
         """Empty the KV cache and the recurrent state of all sequences."""

@@ -162,9 +162,20 @@ class LlamaRuntime:
             len(feeds), [f.position for f in feeds], [f.sequence for f in feeds], [True] * len(feeds)
         )
 
-    def forget(self, sequence: int) -> None:
-        """Free the sequence's KV cache."""
-        self.context.forget(sequence)
+    def forget(self, slot: int) -> None:
+        """Free the slot's KV cache."""
+        self.context.forget(slot)
+
+    def truncate(self, slot: int, length: int) -> bool:
+        """Free the slot's KV cache from position `length` on.
+
+        False, and nothing has changed, where the model keeps a running state that cannot go back.
+        """
+        return self.context.truncate(slot, length)
+
+    def copy(self, source: int, target: int) -> None:
+        """Make an empty slot hold what another one holds."""
+        self.context.copy(source, target)
 
     def clear(self) -> None:
         """Free the KV cache of all sequences and wipe what was in it."""

@@ -61,6 +61,7 @@ class ScriptedRuntime:
         self.held: dict[int, int] = {}
         self.prefer_rows: list[bool] = []
         self.cleared = 0
+        self.can_truncate = True
         self.strict = True  # whether what is fed must be the token of the step before
         self.fed: list[tuple[int, NextInput]] = []
         self._rows: list[int] = []
@@ -117,9 +118,22 @@ class ScriptedRuntime:
             self._done[feed.sequence] += 1
         return [self._logits(feed.sequence) for feed in feeds]
 
-    def forget(self, sequence: int) -> None:
-        self.calls.append(("forget", sequence))
-        self.held.pop(sequence, None)
+    def forget(self, slot: int) -> None:
+        self.calls.append(("forget", slot))
+        self.held.pop(slot, None)
+
+    def truncate(self, slot: int, length: int) -> bool:
+        self.calls.append(("truncate", slot, length))
+        assert length <= self.held[slot]
+        if self.can_truncate:
+            self.held[slot] = length
+            self._done[slot] = 0  # what follows begins the same script
+        return self.can_truncate
+
+    def copy(self, source: int, target: int) -> None:
+        self.calls.append(("copy", source, target))
+        assert target not in self.held, "copied over what a slot holds"
+        self.held[target], self._key[target] = self.held[source], self._key[source]
 
     def clear(self) -> None:
         assert not self.held, "cleared under a running sequence"
