@@ -77,13 +77,10 @@ class DecodeLoop:
         return not self.waiting and not self.running
 
     def step(self) -> None:
-        """One turn: end the cancelled, admit, one prompt chunk of the longest waiting, one token for the others."""
+        """One turn: end the cancelled, admit, a chunk's worth of waiting prompts, one token for the others."""
         self._drop_cancelled()
         self._admit()
-        for sequence in self.running:
-            if sequence.prefilling:
-                self._prefill(sequence)
-                break  # one chunk a turn: running answers never wait for more
+        self._prefill_some()
         self._settle()
         ready = [s for s in self.running if s.next_input is not None and not s.finished]
         if ready:
@@ -105,6 +102,19 @@ class DecodeLoop:
             sequence.slot, held = self._slots.take(sequence.request.prompt)
             self.running.append(sequence)
             sequence.begin(held)
+
+    def _prefill_some(self) -> None:
+        """One chunk of the prompt that waits longest, and of others as much as fits into a chunk's length with it.
+
+        Running answers never wait for more than that.
+        """
+        room = self._runtime.batch_size
+        for sequence in [s for s in self.running if s.prefilling]:
+            needed = min(len(sequence.pending_prompt), self._runtime.batch_size)
+            if needed > room:
+                return
+            room -= needed
+            self._prefill(sequence)
 
     def _prefill(self, sequence: Sequence) -> None:
         chunk = sequence.pending_prompt[: self._runtime.batch_size]
