@@ -59,11 +59,21 @@ def test_a_running_answer_never_waits_for_more_than_one_chunk():
 
 def test_all_running_sequences_share_one_batch_and_join_and_leave():
     runtime = ScriptedRuntime({2: [10] * 2, 3: [11] * 8, 4: [12] * 8})
-    drive(DecodeLoop(runtime, 3), *(request([key]) for key in (2, 3, 4)))
+    drive(DecodeLoop(runtime, 3), *(request([key] * 4) for key in (2, 3, 4)))  # a chunk each
     steps = [call[1:] for call in runtime.calls if call[0] == "step"]
     assert (2, 3) in steps
     assert (3, 4) in steps
     assert steps[-1] in ((4,), (3, 4))
+
+
+def test_short_prompts_are_read_together_up_to_a_chunk():
+    runtime = ScriptedRuntime({2: [10] * 8, 3: [11] * 8, 4: [12] * 8}, batch_size=4)
+    loop = DecodeLoop(runtime, 3)
+    loop.waiting.extend([request([2]), request([3] * 3), request([4] * 2)])
+    loop.step()
+    assert [call[0] for call in runtime.calls] == ["prefill", "prefill", "step"]  # the third is beyond a chunk
+    loop.step()
+    assert [call[0] for call in runtime.calls[3:]] == ["prefill", "step"]
 
 
 @pytest.mark.parametrize("seed", range(25))
