@@ -158,7 +158,19 @@ class GenerationConfig:
     )
     stop: tuple[str, ...] = opt((), "end the text before this string (may be given several times)", "--stop")
 
+    grammar: str | None = opt(None, "what the text may be, in llama.cpp's GBNF", "--grammar")
+    json_schema: str | Mapping[str, Any] | None = opt(
+        None, "a JSON schema that the text must follow (its text, or the object)", "-j", "--json-schema"
+    )
+    logprobs: int | None = opt(None, "report so many log-probabilities of each step", cli=False)
+
     def __post_init__(self) -> None:
+        require(self.grammar is None or self.json_schema is None, "grammar and json_schema exclude each other")
+        for name in ("grammar", "json_schema"):
+            require(getattr(self, name) != "", f"{name} is empty")
+        require(self.grammar is None or isinstance(self.grammar, str), "grammar must be a text")
+        if self.logprobs is not None:
+            whole("logprobs", self.logprobs, 0, 1000)
         if self.max_tokens is not None:
             whole("max_tokens", self.max_tokens, 0)
         require(

@@ -16,14 +16,16 @@ from types import TracebackType
 from typing import Any
 
 from selar_local.chat import ChatTemplate
-from selar_local.config import EngineConfig
+from selar_local.config import EngineConfig, GenerationConfig
 from selar_local.engine.events import Result
 from selar_local.engine.loop import DecodeLoop
 from selar_local.engine.model_info import ModelInfo, describe
-from selar_local.engine.requests import Messages, RequestMaker
-from selar_local.engine.sequence import Request, Sequence
+from selar_local.engine.request import Constraint, Request
+from selar_local.engine.request_maker import Messages, RequestMaker, Tools
+from selar_local.engine.sequence import Sequence
 from selar_local.engine.stream import Stream
 from selar_local.errors import EngineBusy, EngineClosed
+from selar_local.llama.grammar import Grammar, schema_grammar
 from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods import Method
 from selar_local.thinking import TAGS
@@ -70,7 +72,9 @@ class Engine:
         model = self._runtime.model
         self._chat_template = model.chat_template()
         self._special_texts = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
-        self._requests = RequestMaker(self.info, self._chat_template is not None, self.render, self.tokenize)
+        self._requests = RequestMaker(
+            self.info, self._chat_template is not None, self.render, self.tokenize, self._constraint
+        )
         _open_engines.add(self)
 
     def _await_opening(
@@ -113,6 +117,7 @@ class Engine:
         system: str | None = None,
         raw: bool = False,
         thinking: bool | None = None,
+        tools: Tools | None = None,
         method: Method | str | None = None,
         on_prefill: Callable[[int, int], None] | None = None,
         **options: Any,
@@ -121,15 +126,15 @@ class Engine:
 
         Give `prompt` (one user turn) or `messages` (``[{"role": .., "content": ..}]``). They go through the
         model's chat template, unless `raw`: then `prompt` is continued as it is, special tokens in it parsed.
-        thinking: passed to templates that know it. method: an instance such as ``Selar(tau=0.4)`` or a name.
+        thinking, tools: passed to templates that know them. method: an instance such as ``Selar(tau=0.4)`` or a name.
         on_prefill: called with (done, total) prompt tokens, in the thread that iterates.
         options: the fields of `SamplingConfig` and `GenerationConfig` (temperature, top_k, top_p, min_p,
-        greedy, seed, max_tokens, stop).
+        greedy, seed, max_tokens, stop, grammar, json_schema, logprobs).
 
         Raises OptionError, NotCalibrated, PromptTooLong, TemplateError, EngineBusy, EngineClosed here; DecodeError
         from the iteration.
         """
-        request = self._requests.make(prompt, messages, system, raw, thinking, method, options)
+        request = self._requests.make(prompt, messages, system, raw, thinking, tools, method, options)
         return self._submit(request, on_prefill)
 
     def generate(
@@ -140,20 +145,30 @@ class Engine:
         system: str | None = None,
         raw: bool = False,
         thinking: bool | None = None,
+        tools: Tools | None = None,
         method: Method | str | None = None,
         on_prefill: Callable[[int, int], None] | None = None,
         **options: Any,
     ) -> Result:
         """Generate to the end and return the `Result`. Same arguments and errors as `stream`, without its events."""
-        request = self._requests.make(prompt, messages, system, raw, thinking, method, options)
+        request = self._requests.make(prompt, messages, system, raw, thinking, tools, method, options)
         with self._submit(replace(request, events=False), on_prefill) as stream:
             for _ in stream:
                 pass
         return stream.result
 
-    def render(self, messages: Messages, *, thinking: bool | None = None, add_generation_prompt: bool = True) -> str:
+    def render(
+        self,
+        messages: Messages,
+        *,
+        thinking: bool | None = None,
+        tools: Tools | None = None,
+        add_generation_prompt: bool = True,
+    ) -> str:
         """The prompt text the model's chat template makes of `messages`. Raises TemplateError."""
-        return self._template.render(messages, thinking=thinking, add_generation_prompt=add_generation_prompt)
+        return self._template.render(
+            messages, thinking=thinking, tools=tools, add_generation_prompt=add_generation_prompt
+        )
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         """Token ids of a prompt: special tokens parsed, BOS added where the file asks for it."""
@@ -185,6 +200,15 @@ class Engine:
                 self._unfinished += 1
             self._inbox.put(sequence)
         return Stream(sequence, self._worker.is_alive, on_prefill)
+
+    def _constraint(self, generation: GenerationConfig) -> Constraint | None:
+        """The grammar of a request. Raises OptionError for one that cannot be read."""
+        text = generation.grammar if generation.json_schema is None else schema_grammar(generation.json_schema)
+        if text is None:
+            return None
+        with self._vocabulary_lock:
+            self._check_open()
+            return Grammar(self._runtime.model, text)
 
     def _require_room(self) -> None:
         """Raises EngineBusy while as many requests run and wait as may."""

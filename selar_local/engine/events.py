@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-__all__ = ["FINISH_REASONS", "Result", "Timings", "TokenEvent", "Usage"]
+__all__ = ["FINISH_REASONS", "Logprobs", "Result", "Timings", "TokenEvent", "Usage"]
 
 FINISH_REASONS = ("stop", "length", "cancelled", "error")
+
+
+class Logprobs(NamedTuple):
+    """Natural logarithms of the model's own probabilities (temperature 1, no filters): the token's, and the largest."""
+
+    token: float
+    top: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +25,8 @@ class TokenEvent:
     held back). thinking: the same for the thinking before the answer. entropy: as the method uses it, in its
     `entropy_unit` (SeLaR: normalised to [0, 1]; others: nats), None where it uses none. explored: the next
     input is not a plain token. top: the candidates ``(id, probability)`` in the filtered distribution, zeros
-    included. mode: the method's state, such as "soft" or "normal", for those that have several.
+    included. mode: the method's state, such as "soft" or "normal", for those that have several. logprobs: where
+    they were asked for.
     """
 
     index: int
@@ -28,6 +37,7 @@ class TokenEvent:
     explored: bool
     top: tuple[tuple[int, float], ...]
     mode: str | None = None
+    logprobs: Logprobs | None = None
 
 
 @dataclass(frozen=True, slots=True)

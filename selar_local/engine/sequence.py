@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import secrets
 import threading
 import time
@@ -10,27 +11,21 @@ from collections.abc import Callable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.config import GenerationConfig, SamplingConfig
-from selar_local.engine.events import Result, Timings, TokenEvent, Usage
+from selar_local.engine.events import Logprobs, Result, Timings, TokenEvent, Usage
+from selar_local.engine.request import ModelVocabulary, Request
 from selar_local.engine.text_stream import TextStream
 from selar_local.errors import SelarError
-from selar_local.methods.base import Decision, Method, NextInput, Setting, StepView, Vocabulary
-from selar_local.methods.distribution import Distribution, draw, filtered_distribution
+from selar_local.methods.base import Decision, NextInput, Setting, StepView, Token
+from selar_local.methods.distribution import Distribution, draw, filtered_distribution, top_k
+from selar_local.methods.entropy import softmax
 from selar_local.thinking import ThinkingSplitter, closes_thinking
 
-__all__ = ["Message", "ModelVocabulary", "Prefilled", "Request", "Sequence"]
-
-
-class ModelVocabulary(Vocabulary, Protocol):
-    """What a sequence needs of the model's vocabulary."""
-
-    def piece(self, token: int) -> bytes:
-        """The token's bytes; control tokens are empty."""
+__all__ = ["Message", "Prefilled", "Sequence"]
 
 
 @dataclass(frozen=True)
@@ -44,31 +39,13 @@ class Prefilled:
 Message = TokenEvent | Prefilled | Result | SelarError
 
 
-@dataclass(frozen=True)
-class Request:
-    """Everything one generation needs.
-
-    split_thinking: tell thinking and answer apart (chat). events: report every step, not the result alone
-    (waking the caller for each token costs a fast model one or two per cent). room: tokens for which the
-    context has room after the prompt.
-    """
-
-    prompt: tuple[int, ...]
-    method: Method
-    sampling: SamplingConfig
-    generation: GenerationConfig
-    prompt_tail: str = ""
-    split_thinking: bool = True
-    events: bool = True
-    room: int = 2**31 - 1
-
-
 class _Step(NamedTuple):
     """A step that was decided: the drawn token, where it was drawn from, and the method's decision."""
 
     token: int
     distribution: Distribution
     decision: Decision
+    logprobs: Logprobs | None = None
 
 
 class Sequence:
@@ -150,13 +127,19 @@ class Sequence:
             if self.request.generation.max_tokens == 0:
                 self.finish("length")
                 return
-        sampling = self._stepper.sampling or self._sampling
-        distribution = filtered_distribution(logits, sampling, self.request.method.n_candidates)
+        sampling, constraint = self._stepper.sampling or self._sampling, self.request.constraint
+        allowed = logits if constraint is None else constraint.mask(logits)
+        distribution = filtered_distribution(allowed, sampling, self.request.method.n_candidates)
         # One number is drawn at every step, used or not: methods that replace tokens leave the others' draws alone.
         token = int(distribution.ids[0]) if sampling.greedy else draw(distribution, self._random.random())
         thinking = self._splitter.in_thinking
         view = StepView(logits, distribution, token, sampling.temperature, thinking, self._thinking_after, hidden)
-        step = _Step(token, distribution, self._stepper(view))
+        if constraint is None:
+            decision = self._stepper(view)
+        else:
+            constraint.accept(token)
+            decision = Decision(Token(token))
+        step = _Step(token, distribution, decision, self._logprobs(logits, token, decision))
         if self.request.method.coupled:
             self.pending, self.next_input = step, None
         else:
@@ -176,6 +159,16 @@ class Sequence:
         if together and step.decision.alternative is not None:
             step = step._replace(decision=step.decision._replace(next_input=step.decision.alternative))
         self._apply(step, capacity)
+
+    def _logprobs(self, logits: npt.NDArray[np.float32], token: int, decision: Decision) -> Logprobs | None:
+        n = self.request.logprobs
+        if n is None or decision.silent:
+            return None
+        shown = token if decision.token is None else decision.token
+        ids, values = top_k(logits, max(n, 1))
+        norm = float(values[0]) + math.log(softmax(logits).total)
+        top = zip(ids.tolist(), values.tolist(), strict=True)
+        return Logprobs(float(logits[shown]) - norm, tuple((i, value - norm) for i, value in top)[:n])
 
     def _apply(self, step: _Step, capacity: int) -> None:
         decision = step.decision
@@ -200,7 +193,15 @@ class Sequence:
             top = tuple(zip(found.ids[:n].tolist(), found.probs[:n].tolist(), strict=True))
             self.messages.put(
                 TokenEvent(
-                    len(self._tokens) - 1, token, answer, thought, decision.entropy, explored, top, decision.mode
+                    len(self._tokens) - 1,
+                    token,
+                    answer,
+                    thought,
+                    decision.entropy,
+                    explored,
+                    top,
+                    decision.mode,
+                    step.logprobs,
                 )
             )
         if reason:

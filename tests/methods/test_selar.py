@@ -16,7 +16,8 @@ from oracle import methods as oracle
 import selar_local as sl
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.events import TokenEvent
-from selar_local.engine.sequence import Request, Sequence
+from selar_local.engine.request import Request
+from selar_local.engine.sequence import Sequence
 from selar_local.errors import OptionError
 from selar_local.methods.base import Decision, Mixture, NextInput, Setting, StepView, Token
 from selar_local.methods.distribution import filtered_distribution

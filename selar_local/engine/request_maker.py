@@ -9,13 +9,14 @@ from typing import Any
 
 from selar_local.config import GenerationConfig, SamplingConfig, from_mapping, require
 from selar_local.engine.model_info import ModelInfo
-from selar_local.engine.sequence import Request
+from selar_local.engine.request import Constraint, Request
 from selar_local.errors import NotCalibrated, OptionError, PromptTooLong
 from selar_local.methods import DEFAULT_METHOD, Method, method_class
 
-__all__ = ["Messages", "RequestMaker"]
+__all__ = ["Messages", "RequestMaker", "Tools"]
 
 Messages = Sequence[Mapping[str, Any]]
+Tools = Sequence[Mapping[str, Any]]
 
 
 class RequestMaker:
@@ -27,11 +28,13 @@ class RequestMaker:
         has_template: bool,
         render: Callable[..., str],
         tokenize: Callable[[str], tuple[int, ...]],
+        constrain: Callable[[GenerationConfig], Constraint | None],
     ) -> None:
         self._info = info
         self._has_template = has_template
         self._render = render
         self._tokenize = tokenize
+        self._constrain = constrain
 
     def make(
         self,
@@ -40,6 +43,7 @@ class RequestMaker:
         system: str | None,
         raw: bool,
         thinking: bool | None,
+        tools: Tools | None,
         method: Method | str | None,
         options: Mapping[str, Any],
     ) -> Request:
@@ -47,7 +51,7 @@ class RequestMaker:
         chosen = method if isinstance(method, Method) else method_class(method or DEFAULT_METHOD)()
         sampling, generation = _options(chosen, options)
         chosen = chosen.fitted(lambda k, gate_on: self._calibrated_tau(k, gate_on, sampling))
-        text = chosen.prompt_text(self._text(prompt, messages, system, raw, thinking))
+        text = chosen.prompt_text(self._text(prompt, messages, system, raw, thinking, tools))
         if not raw and not self._has_template:
             # ChatML was assumed: a base model mostly has no such token, it spells the text out.
             generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
@@ -59,6 +63,8 @@ class RequestMaker:
             generation=generation,
             prompt_tail=text[-64:],
             split_thinking=not raw,
+            logprobs=generation.logprobs,
+            constraint=self._constrain(generation),
             room=self._info.ctx_size - len(tokens) + 1,  # the last token needs no place in the cache
         )
 
@@ -84,17 +90,19 @@ class RequestMaker:
         system: str | None,
         raw: bool,
         thinking: bool | None,
+        tools: Tools | None,
     ) -> str:
         require((prompt is None) != (messages is None), "give either a prompt or messages")
         if raw:
-            require(prompt is not None and system is None, "raw takes a prompt, without messages or system")
+            plain = prompt is not None and system is None and not tools
+            require(plain, "raw takes a prompt, without messages, system or tools")
             return prompt or ""
         turns: list[Mapping[str, Any]] = list(messages or [])
         if system is not None:
             turns.insert(0, {"role": "system", "content": system})
         if prompt is not None:
             turns.append({"role": "user", "content": prompt})
-        return self._render(turns, thinking=thinking)
+        return self._render(turns, thinking=thinking, tools=tools)
 
     def _tokens(self, text: str) -> tuple[int, ...]:
         tokens, room = self._tokenize(text), self._info.ctx_size
