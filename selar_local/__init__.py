@@ -9,8 +9,9 @@ with sl.load("model.gguf") as engine:
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from selar_local import errors
 from selar_local._version import __version__
@@ -21,6 +22,7 @@ from selar_local.methods import Coconut, CoT, CoTGreedy, Method, Selar, SoftThin
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
+    from selar_local.engine.isolated import IsolatedEngine
     from selar_local.engine.stream import Stream
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "CoTGreedy",
     "Coconut",
     "Engine",
+    "IsolatedEngine",
     "Method",
     "Result",
     "Selar",
@@ -39,29 +42,69 @@ __all__ = [
     "__version__",
     "errors",
     "load",
+    "run_child_if_asked",
 ]
+
+
+@overload
+def load(
+    model: str | os.PathLike[str] | None = ...,
+    *,
+    on_progress: Callable[[float], None] | None = ...,
+    isolated: Literal[False] = ...,
+    **options: Any,
+) -> Engine: ...
+
+
+@overload
+def load(
+    model: str | os.PathLike[str] | None = ...,
+    *,
+    on_progress: Callable[[float], None] | None = ...,
+    isolated: Literal[True],
+    **options: Any,
+) -> IsolatedEngine: ...
 
 
 def load(
     model: str | os.PathLike[str] | None = None,
     *,
     on_progress: Callable[[float], None] | None = None,
+    isolated: bool = False,
     **options: Any,
-) -> Engine:
+) -> Engine | IsolatedEngine:
     """Open a model and return the `Engine`, ready to generate.
 
     model: a path, ``hf:owner/repo[:file-or-quant]``, a bundled name, or None for the bundled default.
+    isolated: run llama.cpp in a process of its own, so that native code that dies does not take this one along.
     options: the fields of `EngineConfig` (ctx_size, gpu_layers, threads, cache_type_k, cache_type_v,
-    flash_attn, batch_size, mmap, mlock, check_tensors, parallel). on_progress: called in this thread with
-    the loaded share, 0 to 1.
+    flash_attn, batch_size, mmap, mlock, check_tensors, parallel, queue_size, prompt_cache). on_progress:
+    called in this thread with the loaded share, 0 to 1.
 
-    Raises ModelNotFound, ModelFileError, UnsupportedModel, MissingExtra, OptionError.
+    Raises ModelNotFound, ModelFileError, UnsupportedModel, MissingExtra, OptionError; isolated also EngineCrashed.
     """
     from selar_local.catalog import resolve
-    from selar_local.engine.engine import Engine
 
     config = from_mapping(EngineConfig, options)
+    if isolated:
+        from selar_local.engine.isolated import IsolatedEngine
+
+        return IsolatedEngine(resolve(model), config, on_progress=on_progress)
+    from selar_local.engine.engine import Engine
+
     return Engine(resolve(model), config, on_progress=on_progress)
+
+
+def run_child_if_asked() -> None:
+    """First line of a frozen app (PyInstaller) that loads ``isolated``: the app itself is started as the child.
+
+    Elsewhere, and in the app proper, it does nothing.
+    """
+    if sys.argv[1:2] == ["--selar-local-child"]:
+        from selar_local.engine.child import main
+
+        main()
+        sys.exit(0)
 
 
 def __getattr__(name: str) -> Any:
@@ -70,6 +113,10 @@ def __getattr__(name: str) -> Any:
         from selar_local.engine.engine import Engine
 
         return Engine
+    if name == "IsolatedEngine":
+        from selar_local.engine.isolated import IsolatedEngine
+
+        return IsolatedEngine
     if name == "Stream":
         from selar_local.engine.stream import Stream
 

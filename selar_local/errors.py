@@ -6,6 +6,7 @@ __all__ = [
     "DecodeError",
     "EngineBusy",
     "EngineClosed",
+    "EngineCrashed",
     "MissingExtra",
     "ModelFileError",
     "ModelNotFound",
@@ -60,6 +61,10 @@ class EngineBusy(SelarError):
 
 class EngineClosed(SelarError):
     """The engine was closed while, or before, it was used."""
+
+
+class EngineCrashed(SelarError):
+    """The process that runs llama.cpp has died. The next request starts another."""
 
 
 class MissingExtra(SelarError):

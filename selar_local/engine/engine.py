@@ -22,7 +22,7 @@ from selar_local.engine.loop import DecodeLoop
 from selar_local.engine.model_info import ModelInfo, describe
 from selar_local.engine.request import Constraint, Request
 from selar_local.engine.request_maker import Messages, RequestMaker, Tools
-from selar_local.engine.sequence import Sequence
+from selar_local.engine.sequence import Message, Sequence
 from selar_local.engine.stream import Stream
 from selar_local.errors import EngineBusy, EngineClosed
 from selar_local.llama.grammar import Grammar, schema_grammar
@@ -191,14 +191,42 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _submit(self, request: Request, on_prefill: Callable[[int, int], None] | None) -> Stream:
+    def request(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        system: str | None = None,
+        raw: bool = False,
+        thinking: bool | None = None,
+        tools: Tools | None = None,
+        method: Method | str | None = None,
+        **options: Any,
+    ) -> Request:
+        """What `stream` would decode for these arguments, which are its own, as are the errors."""
+        return self._requests.make(prompt, messages, system, raw, thinking, tools, method, options)
+
+    def sequence(self, request: Request, emit: Callable[[Message], None] | None = None) -> Sequence:
+        """A sequence for the request, to be given to `enqueue`; `emit` takes its messages instead of its queue.
+
+        Raises EngineBusy, EngineClosed, and OptionError for options that do not fit the model.
+        """
         with self._vocabulary_lock:
             self._check_open()
             self._require_room()
-            sequence = Sequence(request, self._runtime.model, self._one_less)
+            return Sequence(request, self._runtime.model, self._one_less, emit)
+
+    def enqueue(self, sequence: Sequence) -> None:
+        """Have the worker decode it."""
+        with self._vocabulary_lock:
+            self._check_open()
             with self._count_lock:
                 self._unfinished += 1
             self._inbox.put(sequence)
+
+    def _submit(self, request: Request, on_prefill: Callable[[int, int], None] | None) -> Stream:
+        sequence = self.sequence(request)
+        self.enqueue(sequence)
         return Stream(sequence, self._worker.is_alive, on_prefill)
 
     def _constraint(self, generation: GenerationConfig) -> Constraint | None:

@@ -52,12 +52,20 @@ class Sequence:
     """The state of one request from its admission to its result."""
 
     def __init__(
-        self, request: Request, vocabulary: ModelVocabulary, on_finish: Callable[[], None] = lambda: None
+        self,
+        request: Request,
+        vocabulary: ModelVocabulary,
+        on_finish: Callable[[], None] = lambda: None,
+        emit: Callable[[Message], None] | None = None,
     ) -> None:
-        """on_finish: called once, by whatever thread ends the sequence."""
+        """on_finish: called once, by whatever thread ends the sequence.
+
+        emit: takes the messages instead of the queue `messages`; called by the worker, it must not wait.
+        """
         self.request = request
         self._on_finish = on_finish
         self.messages: SimpleQueue[Message] = SimpleQueue()
+        self._emit = self.messages.put if emit is None else emit
         self.cancelled = threading.Event()
         self.slot = -1
         self.position = 0
@@ -112,7 +120,7 @@ class Sequence:
     def prefilled(self, count: int) -> None:
         """`count` more prompt tokens are in the KV cache."""
         self.position += count
-        self.messages.put(Prefilled(self.position, len(self.request.prompt)))
+        self._emit(Prefilled(self.position, len(self.request.prompt)))
 
     def take(
         self, logits: npt.NDArray[np.float32], capacity: int, hidden: npt.NDArray[np.float32] | None = None
@@ -191,7 +199,7 @@ class Sequence:
         if self.request.events:
             n, found = self.request.method.n_candidates, step.distribution
             top = tuple(zip(found.ids[:n].tolist(), found.probs[:n].tolist(), strict=True))
-            self.messages.put(
+            self._emit(
                 TokenEvent(
                     len(self._tokens) - 1,
                     token,
@@ -247,13 +255,13 @@ class Sequence:
         self._on_finish()
         if error is not None:
             self.failed = True
-            self.messages.put(error)
+            self._emit(error)
         # What was held back (half a character, the beginning of a stop string) was said all the same.
         self._record(*self._split(self._text.flush(), last=True), None, False)
         now = time.perf_counter()
         first = self._first_logits or now
         count = len(self._tokens)
-        self.messages.put(
+        self._emit(
             Result(
                 text="".join(self._answer),
                 thinking="".join(self._thought),

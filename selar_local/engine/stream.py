@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from queue import Empty
+from queue import Empty, SimpleQueue
 from types import TracebackType
+from typing import Any, Protocol
 
 from selar_local.engine.events import Result, TokenEvent
-from selar_local.engine.sequence import Prefilled, Sequence
+from selar_local.engine.sequence import Message, Prefilled
 from selar_local.errors import EngineClosed, SelarError
 from selar_local.methods.base import Method
 
 __all__ = ["Stream"]
 
 _POLL_SECONDS = 0.5  # lets Ctrl-C through on Windows, and notices a worker that died
+
+
+class Source(Protocol):
+    """What a stream reads from: a `Sequence`, here or in another process."""
+
+    messages: SimpleQueue[Message]
+    seed: int
+
+    @property
+    def cancelled(self) -> Any:
+        """Has a method `set`, which asks for the end."""
+
+    @property
+    def request(self) -> Any:
+        """Has `prompt`, its token ids, and `method`."""
+
+    def finish(self, reason: str, error: SelarError | None = None) -> None:
+        """End it from this side."""
 
 
 class Stream(Iterator[TokenEvent]):
@@ -25,7 +44,7 @@ class Stream(Iterator[TokenEvent]):
 
     def __init__(
         self,
-        sequence: Sequence,
+        sequence: Source,
         alive: Callable[[], bool],
         on_prefill: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -50,12 +69,14 @@ class Stream(Iterator[TokenEvent]):
     @property
     def method(self) -> Method:
         """The method at work, with what depends on the model filled in (a calibrated tau)."""
-        return self._sequence.request.method
+        method: Method = self._sequence.request.method
+        return method
 
     @property
     def prompt(self) -> tuple[int, ...]:
         """The prompt's token ids."""
-        return self._sequence.request.prompt
+        prompt: tuple[int, ...] = self._sequence.request.prompt
+        return prompt
 
     def __next__(self) -> TokenEvent:
         while self._result is None:

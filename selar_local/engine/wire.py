@@ -1,0 +1,51 @@
+"""Frames between an app and the process that runs llama.cpp for it: a length, then a pickle.
+
+Both ends are the same program, started by the app itself: what comes over the pipe is trusted as its own memory is.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import threading
+from typing import IO, Any
+
+__all__ = ["Wire"]
+
+_LENGTH = struct.Struct("<Q")
+
+
+class Wire:
+    """Objects over a pair of byte streams. `send` may be called by any thread, `receive` by one."""
+
+    def __init__(self, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._lock = threading.Lock()
+
+    def send(self, value: Any) -> None:
+        """Raises OSError or ValueError when the other end is gone, whatever `pickle` does for what it cannot take."""
+        data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        with self._lock:
+            self._outgoing.write(_LENGTH.pack(len(data)))
+            self._outgoing.write(data)
+            self._outgoing.flush()
+
+    def receive(self) -> Any:
+        """The next object; EOFError when the other end is gone."""
+        (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
+        return pickle.loads(self._exactly(length))
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._incoming.read(size)
+        if data is None or len(data) < size:
+            raise EOFError("the other process is gone")
+        return data
+
+    def close(self) -> None:
+        """Close both streams."""
+        for stream in (self._outgoing, self._incoming):
+            try:
+                stream.close()
+            except OSError:  # what was not sent is lost with the process
+                continue
