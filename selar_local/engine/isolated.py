@@ -31,6 +31,7 @@ _PATIENCE = 10.0  # seconds in which a process that is asked to end does: one de
 #: What a frozen app is started with to be the child: see `selar_local.run_child_if_asked`.
 CHILD_ARGUMENT = "--selar-local-child"
 
+logging.getLogger("selar_local").addHandler(logging.NullHandler())  # nothing is printed unless the app wants it
 _open_engines: weakref.WeakSet[IsolatedEngine] = weakref.WeakSet()
 
 

@@ -1,0 +1,168 @@
+"""An engine in another process: the same answers, and a death there that is told here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import selar_local as sl
+from selar_local.errors import EngineClosed, EngineCrashed, ModelFileError, ModelNotFound, OptionError
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+SOON = 30
+
+
+@pytest.fixture(scope="module")
+def isolated(model: Path) -> Iterator[sl.IsolatedEngine]:
+    with sl.load(model, threads=1, parallel=3, isolated=True) as opened:
+        yield opened
+
+
+def kill(engine: sl.IsolatedEngine) -> None:
+    os.kill(engine.process_id, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("method", ["selar", "cot", "soft-thinking", "swir", "coconut"])
+def test_the_same_events_as_in_this_process(model, isolated, method):
+    with sl.load(model, threads=1) as here:
+        for seed in (1, 2):
+            options = {"method": method, "seed": seed, "max_tokens": 24, "logprobs": 2}
+            stream, there = here.stream("Hello", **options), isolated.stream("Hello", **options)
+            assert list(there) == list(stream)
+            assert (there.seed, there.prompt, there.method) == (stream.seed, stream.prompt, stream.method)
+            assert there.result.text == stream.result.text
+            assert there.result.usage == stream.result.usage
+        assert isolated.info == here.info
+        turns = [{"role": "user", "content": "x"}]
+        assert isolated.render(turns, thinking=True) == here.render(turns, thinking=True)
+        assert isolated.tokenize("Hello") == here.tokenize("Hello")
+        assert (
+            isolated.generate("Hello", seed=3, max_tokens=9).tokens
+            == here.generate("Hello", seed=3, max_tokens=9).tokens
+        )
+
+
+def test_errors_come_over_as_what_they_are(isolated, tmp_path):
+    with pytest.raises(OptionError, match="unknown option 'bogus'"):
+        isolated.stream("x", bogus=1)
+    with pytest.raises(sl.errors.PromptTooLong):
+        isolated.stream("x" * 9000, raw=True)
+    with pytest.raises(OptionError, match="think_end"):
+        isolated.stream("x", method=sl.SwiReasoning(think_end="nope"))
+    with pytest.raises(ModelNotFound):
+        sl.load(tmp_path / "nothing.gguf", isolated=True)
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(ModelFileError):
+        sl.load(tmp_path / "bad.gguf", isolated=True)
+    assert isolated.generate("Hello", max_tokens=1).usage.completion_tokens == 1
+
+
+def test_it_can_be_stopped_from_here(isolated):
+    seen: list[tuple[int, int]] = []
+    stream = isolated.stream("Hello", raw=True, max_tokens=4000, on_prefill=lambda *done: seen.append(done))
+    next(stream)
+    stream.cancel()
+    rest = list(stream)
+    assert stream.result.finish_reason == "cancelled"
+    assert len(stream.result.tokens) == 1 + len(rest) < 4000
+    assert seen and seen[-1][0] == seen[-1][1]
+    with isolated.stream("Hello", raw=True) as dropped:
+        next(dropped)
+    assert dropped.result.finish_reason == "cancelled"
+
+
+def test_many_threads_at_once(isolated):
+    expected = {i: isolated.generate("Hello", seed=i, max_tokens=12).tokens for i in range(6)}
+    found: dict[int, tuple[int, ...]] = {}
+
+    def ask(i: int) -> None:
+        found[i] = isolated.generate("Hello", seed=i, max_tokens=12).tokens
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in expected]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON)
+    assert found == expected
+
+
+@posix
+def test_a_death_ends_what_runs_and_the_next_request_starts_anew(model):
+    with sl.load(model, threads=1, parallel=2, isolated=True) as engine:
+        before = engine.generate("Hello", seed=1, max_tokens=12).tokens
+        first, second = (engine.stream("Hello", raw=True, max_tokens=4000, seed=i) for i in range(2))
+        events = [next(first) for _ in range(3)]
+        next(second)
+        kill(engine)
+        with pytest.raises(EngineCrashed, match="signal 9"):
+            events += list(first)
+        with pytest.raises(EngineCrashed):
+            list(second)
+        assert first.result.finish_reason == "error"
+        assert first.result.tokens[:3] == tuple(event.token for event in events[:3])
+        assert list(first) == []
+        old = engine.process_id
+        assert engine.generate("Hello", seed=1, max_tokens=12).tokens == before
+        assert engine.process_id != old
+
+
+@posix
+def test_a_death_while_nobody_asks_is_not_noticed(model):
+    with sl.load(model, threads=1, isolated=True) as engine:
+        kill(engine)
+        time.sleep(0.2)
+        assert engine.generate("Hello", max_tokens=2).usage.completion_tokens == 2
+        kill(engine)
+        time.sleep(0.2)
+        assert engine.tokenize("Hello")
+
+
+@posix
+def test_a_child_does_not_outlive_its_app(model, tmp_path):
+    script = (
+        "import sys, selar_local as sl, os, signal\n"
+        f"engine = sl.load({os.fspath(model)!r}, threads=1, isolated=True)\n"
+        "print(engine.process_id, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SOON, check=False)
+    child = int(done.stdout)
+    for _ in range(100):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{child}/stat").exists() and " Z " in Path(f"/proc/{child}/stat").read_text():
+            return  # ended; nobody has asked for its exit code yet
+        time.sleep(0.1)
+    raise AssertionError("the child still runs")
+
+
+def test_a_script_without_a_main_guard_can_use_it_and_leaves_it_open(model):
+    script = (
+        f"import selar_local as sl\nengine = sl.load({os.fspath(model)!r}, threads=1, isolated=True)\n"
+        "print(len(engine.generate('Hello', max_tokens=3).tokens))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SOON, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "3", "")
+
+
+def test_closed_is_closed(model):
+    engine = sl.load(model, threads=1, isolated=True)
+    stream = engine.stream("Hello", raw=True, max_tokens=4000)
+    next(stream)
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineClosed):
+        list(stream)
+    with pytest.raises(EngineClosed):
+        engine.generate("x")
+    assert engine._child.process.poll() == 0
