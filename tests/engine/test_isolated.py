@@ -44,10 +44,8 @@ def test_the_same_events_as_in_this_process(model, isolated, method):
         turns = [{"role": "user", "content": "x"}]
         assert isolated.render(turns, thinking=True) == here.render(turns, thinking=True)
         assert isolated.tokenize("Hello") == here.tokenize("Hello")
-        assert (
-            isolated.generate("Hello", seed=3, max_tokens=9).tokens
-            == here.generate("Hello", seed=3, max_tokens=9).tokens
-        )
+        own, other = (engine.generate("Hello", seed=3, max_tokens=9) for engine in (here, isolated))
+        assert own.tokens == other.tokens
 
 
 def test_errors_come_over_as_what_they_are(isolated, tmp_path):
@@ -79,18 +77,19 @@ def test_it_can_be_stopped_from_here(isolated):
     assert dropped.result.finish_reason == "cancelled"
 
 
-def test_many_threads_at_once(isolated):
-    expected = {i: isolated.generate("Hello", seed=i, max_tokens=12).tokens for i in range(6)}
-    found: dict[int, tuple[int, ...]] = {}
+def test_many_threads_at_once(tiny):
+    with sl.load(tiny(weight_type="Q8_0"), threads=1, parallel=3, isolated=True) as engine:
+        expected = {i: engine.generate("Hello", raw=True, seed=i, max_tokens=12).tokens for i in range(6)}
+        found: dict[int, tuple[int, ...]] = {}
 
-    def ask(i: int) -> None:
-        found[i] = isolated.generate("Hello", seed=i, max_tokens=12).tokens
+        def ask(i: int) -> None:
+            found[i] = engine.generate("Hello", raw=True, seed=i, max_tokens=12).tokens
 
-    threads = [threading.Thread(target=ask, args=(i,)) for i in expected]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(SOON)
+        threads = [threading.Thread(target=ask, args=(i,)) for i in expected]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SOON)
     assert found == expected
 
 
