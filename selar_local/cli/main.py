@@ -46,9 +46,11 @@ def cli(context: click.Context) -> int | None:
 def _register() -> None:
     from selar_local.cli.doctor import doctor
     from selar_local.cli.run import run
+    from selar_local.cli.serve import serve
 
     cli.add_command(run)
     cli.add_command(doctor)
+    cli.add_command(serve)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -89,15 +90,22 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> bool:
     return False
 
 
+class Url(str):
+    """The URL of a server, which `stop` stops."""
+
+    stop: Callable[[], None]
+
+
 @contextmanager
-def serving(engine: sl.Engine, defaults: Defaults | None = None, **config: Any) -> Iterator[str]:
+def serving(engine: sl.Engine, defaults: Defaults | None = None, **config: Any) -> Iterator[Url]:
     """A server in a thread; yields its URL."""
     settings = ServerConfig(port=0, **{"grace": 0.2, **config})
     app = create_app(engine, settings, defaults)
     ready = threading.Event()
     with bind(settings.host, 0) as bound:
-        url = url_of(settings.host, bound)
+        url = Url(url_of(settings.host, bound))
         server = Server(app, bound, ready.set)
+        url.stop = server.stop
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         try:
@@ -148,3 +156,18 @@ def server_of() -> Iterator[Callable[..., str]]:
     """`server_of(engine, **fields of ServerConfig)` is the URL of a new server."""
     with ExitStack() as stack:
         yield lambda engine, *more, **config: stack.enter_context(serving(engine, *more, **config))
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """`cli(*arguments)` runs the command in this process: its exit code and output."""
+    from selar_local.cli.main import main
+
+    def call(*arguments: object) -> SimpleNamespace:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as leaving:
+            main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return SimpleNamespace(code=leaving.value.code, out=out, err=err)
+
+    return call

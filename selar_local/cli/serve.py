@@ -1,0 +1,81 @@
+"""``selar-local serve``: the OpenAI-compatible server."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from selar_local.cli.display import Display
+from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
+from selar_local.cli.opening import find, open_engine
+from selar_local.cli.options import build, build_method, build_sampling, config_options, method_options
+from selar_local.cli.streams import one_line
+from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.server import Defaults, RequestLine, ServerConfig, require_web
+
+__all__ = ["serve"]
+
+PARALLEL = 4
+KEY_VARIABLE = "SELAR_LOCAL_API_KEY"
+_SAMPLING = "Sampling and length, where a request does not say"
+_EXAMPLES = """\b
+Examples:
+  selar-local serve model.gguf
+  selar-local serve model.gguf --method cot --temperature 0.7 --parallel 8
+  selar-local serve model.gguf --host 0.0.0.0 --api-key "$KEY" --cors-origin https://app.example"""
+
+
+@click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="An OpenAI-compatible server.")
+@click.argument("model", required=False)
+@config_options(("Server", ServerConfig))
+@option("--parallel", type=click.INT, help=f"requests decoded together [default:{NO_BREAK}{PARALLEL}]")
+@option("--queue-size", type=click.INT, help=f"requests that may wait [default:{NO_BREAK}{EngineConfig().queue_size}]")
+@option("--log-requests", is_flag=True, help="one line for each request on standard error")
+@option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
+@method_options
+@config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig), ("Model and engine", EngineConfig))
+@option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")
+def serve(model: str | None, method: str, log_requests: bool, quiet: bool, **values: Any) -> int:
+    """Serve MODEL over HTTP, as OpenAI's API: /v1/chat/completions, /v1/completions, /v1/models; /health, /metrics.
+
+    What a request does not say comes from here. Ctrl-C lets running requests finish for --grace seconds.
+    """
+    require_web()
+    defaults = _defaults(method, values)
+    config = _config(values)
+    values["parallel"] = PARALLEL if values["parallel"] is None else values["parallel"]
+    engine_config = build(EngineConfig, values)
+    from selar_local.server.app import create_app
+    from selar_local.server.lifecycle import Server, bind, url_of
+
+    display = Display(quiet=quiet)
+    path = find(model)
+    with bind(config.host, config.port) as bound, open_engine(path, engine_config, display) as engine:
+        app = create_app(engine, config, defaults, _log if log_requests else None)
+        url = url_of(config.host, bound)
+        Server(app, bound, lambda: click.echo(f"listening on {url}", err=True)).run()
+    return 0
+
+
+def _defaults(method: str, values: dict[str, Any]) -> Defaults:
+    chosen = build_method(method, values)
+    _, given = build_sampling(chosen, values)
+    return Defaults(chosen, given, build(GenerationConfig, values), values["thinking"])
+
+
+def _config(values: dict[str, Any]) -> ServerConfig:
+    """The server's configuration, with the key of the environment."""
+    from_environment = tuple(os.environ.get(KEY_VARIABLE, "").replace(",", " ").split())
+    keys = (*(values["api_keys"] or ()), *from_environment)
+    return build(ServerConfig, {**values, "api_keys": keys})
+
+
+def _log(line: RequestLine) -> None:
+    text = f"{line.method} {line.path[:200]} {line.status} {line.seconds:.3f} s"
+    click.echo(one_line(text), err=True)
+
+
+# A grammar for every request would also be one for tool calls and response formats: it is the request's to ask.
+serve.params = [parameter for parameter in serve.params if parameter.name not in ("grammar", "json_schema")]

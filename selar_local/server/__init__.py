@@ -1,0 +1,20 @@
+"""An OpenAI-compatible HTTP server over one engine. The web packages are imported with `app` and `lifecycle` only."""
+
+from __future__ import annotations
+
+from selar_local.errors import MissingExtra
+from selar_local.server.config import Defaults, RequestLine, ServerConfig
+
+__all__ = ["Defaults", "RequestLine", "ServerConfig", "require_web"]
+
+
+def require_web() -> None:
+    """Raises MissingExtra where the packages of the extra `server` are not installed."""
+    try:
+        import fastapi
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra(
+            f'the server needs the extra "server": pip install "selar-local[server]" ({error})'
+        ) from error
+    del fastapi

@@ -1,0 +1,122 @@
+"""What happens to every request before and after its endpoint: who may come in, the count, the log line."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from hashlib import sha256
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from selar_local.server.config import RequestLine, ServerConfig, is_loopback
+from selar_local.server.errors import ApiError
+from selar_local.server.metrics import Metrics
+from selar_local.server.responses import error_response
+
+__all__ = ["CLIENT_LEFT", "Door"]
+
+logger = logging.getLogger("selar_local.server")
+
+_OPEN_PATHS = ("/health",)
+#: The status that metrics and log give a request whose client left before the answer was complete.
+CLIENT_LEFT = 499
+
+
+class Door:
+    """Wraps the application. Plain ASGI: the body and the disconnect reach the endpoints untouched."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: ServerConfig,
+        metrics: Metrics,
+        paths: frozenset[str],
+        on_request: Callable[[RequestLine], None] | None,
+    ) -> None:
+        """paths: what the metrics count by name; anything else is "other"."""
+        self._app = app
+        self._keys = [sha256(key.encode()).digest() for key in config.api_keys]
+        self._origins = config.cors_origins
+        self._metrics = metrics
+        self._paths = paths
+        self._on_request = on_request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        visit = _Visit(send)
+        begun = time.perf_counter()
+        try:
+            await self._admit(scope, receive, visit.send)
+        except Exception as error:
+            _log_failure(error)
+            if not visit.begun:
+                await error_response(ApiError(500, "internal error", code="server_error"))(scope, receive, visit.send)
+        finally:
+            status = visit.status if visit.done else CLIENT_LEFT
+            path = str(scope["path"])
+            self._metrics.request(path if path in self._paths else "other", status)
+            if self._on_request is not None:
+                self._on_request(RequestLine(scope["method"], path, status, time.perf_counter() - begun))
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        refusal = None
+        if self._keys:
+            if scope["path"] not in _OPEN_PATHS and not self._has_key(headers.get("authorization", "")):
+                refusal = ApiError(401, "the API key is missing or wrong", code="invalid_api_key")
+                refusal.headers["WWW-Authenticate"] = "Bearer"
+        elif scope["method"] == "POST" and self._is_foreign(headers.get("origin")):
+            # Any web page could make a browser post here; without a key nothing else would stop it.
+            refusal = ApiError(403, "this web origin is not allowed: see --cors-origin", code="origin_not_allowed")
+        if refusal is not None:
+            await error_response(refusal)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _has_key(self, authorization: str) -> bool:
+        scheme, _, key = authorization.partition(" ")
+        given = sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
+        found = [hmac.compare_digest(given, known) for known in self._keys]  # all of them: the time tells nothing
+        return scheme.lower() == "bearer" and any(found)
+
+    def _is_foreign(self, origin: str | None) -> bool:
+        """Whether a web page from elsewhere asks. Apps with a scheme of their own are no web pages."""
+        if origin is None or "*" in self._origins or origin in self._origins:
+            return False
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return True
+        if parts.scheme not in ("http", "https"):
+            return origin == "null"
+        return not is_loopback(parts.hostname or "")
+
+
+class _Visit:
+    """What was sent to the client."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.begun = False
+        self.done = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun, self.status = True, int(message["status"])
+        await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.done = True
+
+
+def _log_failure(error: Exception) -> None:
+    """Where it happened, without the error's own words: they could hold a prompt."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("a request failed: %s\n%s", type(error).__name__, where)

@@ -1,0 +1,121 @@
+"""The ASGI application over an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from selar_local.errors import SelarError
+from selar_local.server.access import CLIENT_LEFT, Door
+from selar_local.server.chat import chat_completions
+from selar_local.server.completions import completions
+from selar_local.server.config import Defaults, RequestLine, ServerConfig
+from selar_local.server.errors import ApiError, api_error
+from selar_local.server.metrics import CONTENT_TYPE
+from selar_local.server.responses import error_response, json_response
+from selar_local.server.service import Service
+
+if TYPE_CHECKING:
+    from selar_local.engine.engine import Engine
+
+__all__ = ["create_app"]
+
+
+def create_app(
+    engine: Engine,
+    config: ServerConfig | None = None,
+    defaults: Defaults | None = None,
+    on_request: Callable[[RequestLine], None] | None = None,
+) -> FastAPI:
+    """The application. The engine stays the caller's, who closes it. on_request: told of each answered request."""
+    config = config or ServerConfig()
+    service = Service(engine, config, defaults or Defaults())
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.service = service
+    routes: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+        ("POST", "/v1/chat/completions", chat_completions),
+        ("POST", "/v1/completions", completions),
+        ("GET", "/v1/models", _models),
+        ("GET", "/v1/models/{model:path}", _model),
+        ("GET", "/health", _health),
+        ("GET", "/metrics", _metrics),
+    )
+    for method, path, endpoint in routes:
+        app.add_route(path, endpoint, methods=[method])
+    for kind, handler in ((ApiError, _on_api_error), (SelarError, _on_engine_error), (HTTPException, _on_http_error)):
+        app.add_exception_handler(kind, handler)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    paths = frozenset(path for _, path, _ in routes)
+    # The last one added is the outermost: a refusal, too, must reach the web page that may read it.
+    app.add_middleware(Door, config=config, metrics=service.metrics, paths=paths, on_request=on_request)
+    if config.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(config.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+        )
+    return app
+
+
+async def _models(request: Request) -> Response:
+    service: Service = request.app.state.service
+    return json_response({"object": "list", "data": [_description(service)]})
+
+
+async def _model(request: Request) -> Response:
+    service: Service = request.app.state.service
+    service.check_model(request.path_params["model"])
+    return json_response(_description(service))
+
+
+def _description(service: Service) -> dict[str, Any]:
+    info = service.engine.info
+    facts = {
+        "architecture": info.architecture, "description": info.description, "n_params": info.n_params,
+        "ctx_size": info.ctx_size, "n_ctx_train": info.n_ctx_train, "method": service.defaults.method.name,
+    }  # fmt: skip
+    return {
+        "id": service.model, "object": "model", "created": service.created, "owned_by": "selar-local", "selar": facts,
+    }  # fmt: skip
+
+
+async def _health(request: Request) -> Response:
+    service: Service = request.app.state.service
+    return json_response({"status": "ok"}) if service.open else json_response({"status": "closing"}, 503)
+
+
+async def _metrics(request: Request) -> Response:
+    service: Service = request.app.state.service
+    return Response(service.metrics.text(*service.load), headers={"content-type": CONTENT_TYPE})
+
+
+async def _on_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error_response(error)
+
+
+async def _on_engine_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SelarError)
+    return error_response(api_error(error))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    known = {
+        404: ("there is no such endpoint", "not_found"),
+        405: ("this endpoint has no such method", "method_not_allowed"),
+    }
+    text, code = known.get(error.status_code, ("the request is not valid", None))
+    return error_response(ApiError(error.status_code, text, code=code, headers=dict(error.headers or {})))
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_LEFT)  # nobody reads it

@@ -1,0 +1,105 @@
+"""From a request to the arguments of `Engine.stream`."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from selar_local.config import from_mapping
+from selar_local.errors import OptionError
+from selar_local.methods import Method, method_class
+from selar_local.server.config import Defaults
+from selar_local.server.errors import bad_request
+from selar_local.server.schemas import Common
+
+__all__ = ["Wishes", "generations", "wishes"]
+
+_SEEDS = 2**63
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a request and the server's defaults come to. arguments: those of `Engine.stream`, without the seed."""
+
+    arguments: dict[str, Any]
+    seed: int
+    thinking: bool | None
+    events: bool
+    raw: bool
+
+    @property
+    def params(self) -> dict[str, str]:
+        """What a request calls the options that an engine's error names."""
+        names = {f.name: f"selar.{f.name}" for f in fields(self.arguments["method"])}
+        return names | {name: name for name in (*_SAMPLING, "seed", "max_tokens", "stop", "logprobs")}
+
+
+def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: bool) -> Wishes:
+    """The settings of a request. raw: what the endpoint does unless told. Raises ApiError."""
+    own = dict(request.selar or {})
+    thinking = _switch(own, "thinking", defaults.thinking)
+    events, is_raw = _switch(own, "events", False), _switch(own, "raw", raw) if raw else False
+    greedy = _switch(own, "greedy", None)
+    method = _method(own, defaults)
+    given = dict(defaults.sampling)
+    given.update({name: getattr(request, name) for name in _SAMPLING if getattr(request, name) is not None})
+    if greedy is not None:
+        given["greedy"] = greedy
+    if given.get("temperature") == 0 and method.feeds_vectors:
+        # What clients mean by it. The methods that mix need a temperature for their gate: their own.
+        del given["temperature"]
+        given["greedy"] = True
+    default_seed = given.pop("seed", None)
+    asked = None if request.seed == -1 else request.seed
+    seed = next((s for s in (asked, default_seed) if s is not None), secrets.randbits(32))
+    generation = defaults.generation
+    arguments = {
+        **given,
+        "method": method,
+        "max_tokens": generation.max_tokens if max_tokens is None else max_tokens,
+        "stop": tuple(request.stop) or generation.stop,
+    }
+    return Wishes(arguments, seed, thinking, bool(events), bool(is_raw))
+
+
+def generations(request: Common, settings: Wishes, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The arguments of every generation: `n` of each input, their seeds one after the other."""
+    return [
+        {**settings.arguments, **given, "seed": (settings.seed + i) % _SEEDS}
+        for given in inputs
+        for i in range(request.n or 1)
+    ]
+
+
+def _switch(own: dict[str, Any], name: str, default: bool | None) -> bool | None:
+    value = own.pop(name, None)
+    if value is not None and not isinstance(value, bool):
+        raise bad_request(f"selar.{name} must be true or false", f"selar.{name}")
+    return default if value is None else value
+
+
+def _method(own: dict[str, Any], defaults: Defaults) -> Method:
+    """The method with the options left in the request's `selar` object."""
+    name = own.pop("method", None)
+    if name is not None and not isinstance(name, str):
+        raise bad_request("selar.method must be a name", "selar.method")
+    try:
+        cls = type(defaults.method) if name is None else method_class(name)
+    except OptionError as error:
+        raise bad_request(str(error), "selar.method") from None
+    known = [f.name for f in fields(cls) if f.metadata.get("cli", True)]
+    for option in own:
+        if option not in known:
+            text = f"selar.{option[:100]} is no option of {cls.name} (known: {', '.join(known) or 'none'})"
+            raise bad_request(text, f"selar.{option[:100]}", "unknown_parameter")
+    try:
+        return replace(defaults.method, **own) if cls is type(defaults.method) else from_mapping(cls, own)
+    except OptionError as error:
+        raise bad_request(str(error), _named(str(error), own)) from None
+
+
+def _named(message: str, own: dict[str, Any]) -> str:
+    name = message.split(" ", 1)[0]
+    return f"selar.{name}" if name in own else "selar"

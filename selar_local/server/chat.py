@@ -1,0 +1,166 @@
+"""``POST /v1/chat/completions``."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import Response
+
+from selar_local.engine.events import Result, TokenEvent
+from selar_local.server.arguments import Wishes, generations, wishes
+from selar_local.server.bridge import Job
+from selar_local.server.collecting import Collector, TokenOf, event_facts, logprob_entry, summary, usage
+from selar_local.server.errors import bad_request
+from selar_local.server.responses import Answer, Generating, read_body
+from selar_local.server.schemas import ChatRequest, parse
+from selar_local.server.service import Service
+from selar_local.server.tools import ToolPlan, plan_tools
+
+__all__ = ["chat_completions"]
+
+
+async def chat_completions(request: Request) -> Response:
+    """Answer a conversation."""
+    service: Service = request.app.state.service
+    body: ChatRequest = parse(ChatRequest, await read_body(request, service.config.max_body_bytes))
+    service.check_model(body.model)
+    limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+    settings = wishes(body, service.defaults, limit, raw=False)
+    plan = plan_tools(body)
+    schema = plan.schema if plan.schema is not None else _schema(body)
+    given: dict[str, Any] = {"messages": body.messages, "tools": plan.shown, "thinking": settings.thinking}
+    if schema is not None:
+        if (body.selar or {}).get("thinking"):
+            raise bad_request("thinking and a forced form of the answer exclude each other", "selar.thinking")
+        given |= {"json_schema": schema, "thinking": False}
+    if body.logprobs:
+        given["logprobs"] = body.top_logprobs or 0
+    answer = _ChatAnswer(service, body, settings, plan, forced=schema is not None)
+    job = service.begin(generations(body, settings, [given]))
+    form = "response_format" if plan.schema is None else "tools"
+    params = settings.params | {"prompt": "messages", "json_schema": form, "grammar": form}
+    return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)
+
+
+def _schema(body: ChatRequest) -> dict[str, Any] | None:
+    form = body.response_format
+    if form is None or form.type == "text":
+        return None
+    if form.type == "json_object":
+        return {"type": "object"}
+    if form.json_schema is None:
+        raise bad_request("response_format.json_schema is missing", "response_format.json_schema")
+    return form.json_schema.schema_
+
+
+class _Choice:
+    """One answer as it grows."""
+
+    def __init__(self, index: int, plan: ToolPlan, token_of: TokenOf, *, forced: bool, events: bool) -> None:
+        self.index = index
+        self.collector = Collector(forced=forced)
+        self.content = ""
+        self.reasoning = ""
+        self.calls: list[dict[str, Any]] = []
+        self.logprobs: list[dict[str, Any]] = []
+        self._reader = plan.reader()
+        self._token_of = token_of
+        self._events = events
+
+    def feed(self, event: TokenEvent) -> dict[str, Any] | None:
+        """A step: the choice of its chunk, None where there is nothing to tell."""
+        text, thinking = self.collector.feed(event)
+        if self._reader is not None:
+            text = self._reader.feed(text)
+        chunk: dict[str, Any] = {"index": self.index, "delta": self._delta(text, thinking), "finish_reason": None}
+        entry = logprob_entry(event, self._token_of)
+        if entry is not None:
+            self.logprobs.append(entry)
+            chunk["logprobs"] = {"content": [entry], "refusal": None}
+        if self._events:
+            chunk["selar"] = event_facts(event)
+        return chunk if chunk["delta"] or len(chunk) > 3 else None
+
+    def finish(self, result: Result, method: str) -> dict[str, Any]:
+        """The end: the choice of the last chunk."""
+        text, thinking = self.collector.finish(result)
+        reason = result.finish_reason
+        if self._reader is not None:
+            sure = self._reader.feed(text)
+            rest, self.calls = self._reader.finish()
+            text = sure + rest
+            reason = "tool_calls" if self.calls and reason == "stop" else reason
+        delta = self._delta(text, thinking)
+        if self.calls:
+            delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(self.calls)]
+        chunk: dict[str, Any] = {"index": self.index, "delta": delta, "finish_reason": reason}
+        if self._events:
+            chunk["selar"] = summary(result, method)
+        return chunk
+
+    def _delta(self, text: str, thinking: str) -> dict[str, Any]:
+        self.content += text
+        self.reasoning += thinking
+        parts = {"reasoning_content": thinking, "content": text}
+        return {name: part for name, part in parts.items() if part}
+
+    def message(self) -> dict[str, Any]:
+        """The whole message."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.content, "refusal": None}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        if self.calls:
+            message["content"] = self.content if self.content.strip() else None
+            message["tool_calls"] = self.calls
+        return message
+
+
+class _ChatAnswer(Answer):
+    def __init__(self, service: Service, body: ChatRequest, settings: Wishes, plan: ToolPlan, *, forced: bool) -> None:
+        self._body = body
+        self._method = settings.arguments["method"].name
+        self._head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": service.model}
+        self._choices = [
+            _Choice(i, plan, service.token, forced=forced, events=settings.events) for i in range(body.n or 1)
+        ]
+
+    async def whole(self, job: Job) -> dict[str, Any]:
+        choices: dict[int, dict[str, Any]] = {}
+        async for index, news in job:
+            choice = self._choices[index]
+            if isinstance(news, TokenEvent):
+                choice.feed(news)
+                continue
+            end = choice.finish(news, self._method)
+            end.pop("delta")
+            logprobs = {"content": choice.logprobs, "refusal": None} if self._body.logprobs else None
+            choices[index] = {**end, "message": choice.message(), "logprobs": logprobs}
+        return {
+            **self._head,
+            "object": "chat.completion",
+            "choices": [choices[i] for i in sorted(choices)],
+            "usage": self._usage(),
+        }
+
+    async def chunks(self, job: Job) -> AsyncIterator[dict[str, Any]]:
+        for choice in self._choices:
+            delta = {"role": "assistant", "content": ""}
+            yield self._chunk({"index": choice.index, "delta": delta, "finish_reason": None})
+        async for index, news in job:
+            choice = self._choices[index]
+            told = choice.feed(news) if isinstance(news, TokenEvent) else choice.finish(news, self._method)
+            if told is not None:
+                yield self._chunk(told)
+        if self._body.include_usage:
+            yield {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": self._usage()}
+
+    def _chunk(self, choice: dict[str, Any]) -> dict[str, Any]:
+        chunk = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+        return {**chunk, "usage": None} if self._body.include_usage else chunk
+
+    def _usage(self) -> dict[str, Any]:
+        return usage([choice.collector for choice in self._choices], len(self._choices))

@@ -1,0 +1,108 @@
+"""What both endpoints tell of a generation: text, thinking, log-probabilities, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from selar_local.engine.events import Result, TokenEvent
+
+__all__ = ["Collector", "TokenOf", "event_facts", "logprob_entry", "summary", "usage"]
+
+TokenOf = Callable[[int], tuple[bytes, bool]]
+_LOWEST = -9999.0  # JSON has no infinity; OpenAI's own floor
+
+
+class Collector:
+    """Follows one generation, and knows what of its text has been given out.
+
+    forced: its text is under a grammar from the first token on, so all of it is answer, even where the template
+    has opened a thinking.
+    """
+
+    def __init__(self, *, forced: bool = False) -> None:
+        self._forced = forced
+        self._answer = 0
+        self._thought = 0
+        self._tokens = 0
+        self._before_answer: int | None = None
+        self.result: Result | None = None
+
+    @property
+    def shown(self) -> int:
+        """Characters of the answer that were given out."""
+        return self._answer
+
+    def feed(self, event: TokenEvent) -> tuple[str, str]:
+        """(answer, thinking) of a step."""
+        return self._give(event.text, event.thinking, step=True)
+
+    def finish(self, result: Result) -> tuple[str, str]:
+        """(answer, thinking) that was held back to the end."""
+        self.result = result
+        if self._forced:
+            return self._give((result.thinking + result.text)[self._answer :], "")
+        return self._give(result.text[self._answer :], result.thinking[self._thought :])
+
+    def _give(self, text: str, thinking: str, *, step: bool = False) -> tuple[str, str]:
+        if self._forced:
+            text, thinking = thinking + text, ""
+        if text and self._before_answer is None:
+            self._before_answer = self._tokens
+        self._answer += len(text)
+        self._thought += len(thinking)
+        self._tokens += step
+        return text, thinking
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Tokens before the answer, tags included, of a text that has a thinking."""
+        if not self._thought:
+            return 0
+        if self._before_answer is not None:
+            return self._before_answer
+        ended = self.result is not None and self.result.finish_reason == "stop" and self.result.stop_string is None
+        return self._tokens - ended
+
+
+def event_facts(event: TokenEvent) -> dict[str, Any]:
+    """What a chunk says of its step under `selar`."""
+    return {"token": event.token, "entropy": event.entropy, "explored": event.explored, "mode": event.mode}
+
+
+def summary(result: Result, method: str) -> dict[str, Any]:
+    """What an ended choice says of its generation under `selar`."""
+    return {
+        "method": method,
+        "explored_steps": result.usage.explored_steps,
+        "mean_entropy": result.mean_entropy,
+        "latent_steps": result.usage.latent_steps,
+        "seed": result.seed,
+    }
+
+
+def logprob_entry(event: TokenEvent, token_of: TokenOf) -> dict[str, Any] | None:
+    """A step's log-probabilities as the chat endpoint writes them; None for a token that has no text in the answer."""
+    if event.logprobs is None or token_of(event.token)[1]:
+        return None
+
+    def entry(token: int, value: float) -> dict[str, Any]:
+        piece = token_of(token)[0]
+        return {"token": piece.decode("utf-8", "replace"), "logprob": max(value, _LOWEST), "bytes": list(piece)}
+
+    top = [entry(token, value) for token, value in event.logprobs.top]
+    return {**entry(event.token, event.logprobs.token), "top_logprobs": top}
+
+
+def usage(collectors: Sequence[Collector], per_prompt: int) -> dict[str, Any]:
+    """The counts of all generations; a prompt that `per_prompt` of them share counts once."""
+    counts = [c.result.usage for c in collectors if c.result is not None]
+    prompts = counts[::per_prompt]
+    prompt, completion = sum(u.prompt_tokens for u in prompts), sum(u.completion_tokens for u in counts)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": sum(u.cached_tokens for u in prompts)},
+        "completion_tokens_details": {"reasoning_tokens": sum(c.reasoning_tokens for c in collectors)},
+    }

@@ -1,0 +1,121 @@
+"""``POST /v1/completions``."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import Response
+
+from selar_local.engine.events import Result, TokenEvent
+from selar_local.server.arguments import Wishes, generations, wishes
+from selar_local.server.bridge import Job
+from selar_local.server.collecting import Collector, TokenOf, event_facts, logprob_entry, summary, usage
+from selar_local.server.responses import Answer, Generating, read_body
+from selar_local.server.schemas import CompletionRequest, parse
+from selar_local.server.service import Service
+
+__all__ = ["completions"]
+
+
+async def completions(request: Request) -> Response:
+    """Continue a text."""
+    service: Service = request.app.state.service
+    body: CompletionRequest = parse(CompletionRequest, await read_body(request, service.config.max_body_bytes))
+    service.check_model(body.model)
+    settings = wishes(body, service.defaults, body.max_tokens, raw=True)
+    given: dict[str, Any] = {"raw": settings.raw, "thinking": settings.thinking}
+    if body.logprobs is not None:
+        given["logprobs"] = body.logprobs
+    answer = _TextAnswer(service, body, settings)
+    job = service.begin(generations(body, settings, [{**given, "prompt": prompt} for prompt in body.prompt]))
+    params = settings.params | {"prompt": "prompt"}
+    return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)
+
+
+class _Choice:
+    """One text as it grows."""
+
+    def __init__(self, index: int, token_of: TokenOf, *, logprobs: bool, events: bool) -> None:
+        self.index = index
+        self.collector = Collector()
+        self.text = ""
+        self.reasoning = ""
+        self.logprobs = _no_logprobs() if logprobs else None
+        self._token_of = token_of
+        self._events = events
+
+    def feed(self, event: TokenEvent) -> dict[str, Any] | None:
+        """A step: the choice of its chunk, None where there is nothing to tell."""
+        offset = self.collector.shown
+        text, thinking = self.collector.feed(event)
+        entry = logprob_entry(event, self._token_of)
+        chunk = self._told(text, thinking)
+        if entry is not None:
+            chunk["logprobs"] = _no_logprobs()
+            for told in (chunk["logprobs"], self.logprobs or _no_logprobs()):
+                told["tokens"].append(entry["token"])
+                told["token_logprobs"].append(entry["logprob"])
+                told["top_logprobs"].append({t["token"]: t["logprob"] for t in reversed(entry["top_logprobs"])})
+                told["text_offset"].append(offset)
+        if self._events:
+            chunk["selar"] = event_facts(event)
+        return chunk if text or thinking or entry or self._events else None
+
+    def finish(self, result: Result, method: str) -> dict[str, Any]:
+        """The end: the choice of the last chunk."""
+        chunk = {**self._told(*self.collector.finish(result)), "finish_reason": result.finish_reason}
+        if self._events:
+            chunk["selar"] = summary(result, method)
+        return chunk
+
+    def _told(self, text: str, thinking: str) -> dict[str, Any]:
+        self.text += text
+        self.reasoning += thinking
+        chunk: dict[str, Any] = {"index": self.index, "text": text, "logprobs": None, "finish_reason": None}
+        return {**chunk, "reasoning_content": thinking} if thinking else chunk
+
+
+def _no_logprobs() -> dict[str, list[Any]]:
+    return {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+
+
+class _TextAnswer(Answer):
+    def __init__(self, service: Service, body: CompletionRequest, settings: Wishes) -> None:
+        self._body = body
+        self._method = settings.arguments["method"].name
+        self._head = {
+            "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
+            "model": service.model,
+        }  # fmt: skip
+        self._choices = [
+            _Choice(i, service.token, logprobs=body.logprobs is not None, events=settings.events)
+            for i in range(len(body.prompt) * (body.n or 1))
+        ]
+
+    async def whole(self, job: Job) -> dict[str, Any]:
+        choices: dict[int, dict[str, Any]] = {}
+        async for index, news in job:
+            choice = self._choices[index]
+            if isinstance(news, TokenEvent):
+                choice.feed(news)
+                continue
+            end = {**choice.finish(news, self._method), "text": choice.text, "logprobs": choice.logprobs}
+            choices[index] = {**end, "reasoning_content": choice.reasoning} if choice.reasoning else end
+        return {**self._head, "choices": [choices[i] for i in sorted(choices)], "usage": self._usage()}
+
+    async def chunks(self, job: Job) -> AsyncIterator[dict[str, Any]]:
+        more = {"usage": None} if self._body.include_usage else {}
+        async for index, news in job:
+            choice = self._choices[index]
+            told = choice.feed(news) if isinstance(news, TokenEvent) else choice.finish(news, self._method)
+            if told is not None:
+                yield {**self._head, "choices": [told], **more}
+        if self._body.include_usage:
+            yield {**self._head, "choices": [], "usage": self._usage()}
+
+    def _usage(self) -> dict[str, Any]:
+        return usage([choice.collector for choice in self._choices], self._body.n or 1)

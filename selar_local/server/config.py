@@ -1,0 +1,96 @@
+"""How the server is set up: frozen, checked, and without a default that the command line does not share."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from selar_local.config import GenerationConfig, number, opt, require, whole
+from selar_local.methods import DEFAULT_METHOD, Method, method_class
+
+__all__ = ["Defaults", "RequestLine", "ServerConfig", "is_loopback"]
+
+
+class RequestLine(NamedTuple):
+    """What the request log says of a request: nothing that its sender wrote but the path."""
+
+    method: str
+    path: str
+    status: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a request gets that does not say otherwise.
+
+    sampling: the fields of `SamplingConfig` that were given; the rest are the method's defaults, as in ``run``.
+    """
+
+    method: Method = field(default_factory=method_class(DEFAULT_METHOD))
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    thinking: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.method.sampling(self.sampling)
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Where the server listens, whom it lets in, and what it refuses."""
+
+    host: str = opt("127.0.0.1", "address to listen on", "--host")
+    port: int = opt(8080, "port to listen on (0: any free one)", "--port")
+    api_keys: tuple[str, ...] = field(
+        default=(),
+        repr=False,
+        metadata={
+            "help": "key that requests must bring (may be given several times; also: SELAR_LOCAL_API_KEY)",
+            "flags": ("--api-key",),
+        },
+    )
+    cors_origins: tuple[str, ...] = opt(
+        (), "web origin that may read answers, such as https://app.example (several times; *: any)", "--cors-origin"
+    )
+    max_body_bytes: int = opt(8 << 20, "largest request body", "--max-body-bytes")
+    max_prompt_tokens: int | None = opt(None, "longest prompt (default: what the context holds)", "--max-prompt-tokens")
+    request_timeout: float | None = opt(
+        None, "seconds a request may take, waiting included (default: no limit)", "--request-timeout"
+    )
+    grace: float = opt(5.0, "seconds that running requests get when the server is stopped", "--grace")
+    model_name: str | None = opt(None, "name of the model in the API (default: the file's)", "--model-name")
+    insecure: bool = opt(False, "listen beyond this machine without an API key", "--insecure")
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.host, str) and self.host != "", "host is empty")
+        whole("port", self.port, 0, 65535)
+        for name in ("api_keys", "cors_origins"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        sound = all(isinstance(key, str) and re.fullmatch(r"[\x21-\x7e]+", key) for key in self.api_keys)
+        require(sound, "api_key must be printable ASCII without spaces")
+        for origin in self.cors_origins:
+            known = origin == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin) is not None
+            require(known, f"cors_origin must look like https://host[:port], not {origin!r}")
+        whole("max_body_bytes", self.max_body_bytes, 1)
+        if self.max_prompt_tokens is not None:
+            whole("max_prompt_tokens", self.max_prompt_tokens, 1)
+        if self.request_timeout is not None:
+            number("request_timeout", self.request_timeout, 0.001, 1e7)
+        number("grace", self.grace, 0, 3600)
+        require(self.model_name is None or self.model_name.strip() != "", "model_name is empty")
+        require(
+            self.insecure or bool(self.api_keys) or is_loopback(self.host),
+            f"host {self.host} lets other machines in: give --api-key KEY, or --insecure if that is meant",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address. Names but localhost are not looked up: they do not count."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

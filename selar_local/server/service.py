@@ -1,0 +1,97 @@
+"""The engine as the endpoints see it: what may begin, what is going on, and the end of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selar_local.engine.events import Result, TokenEvent
+from selar_local.errors import EngineBusy
+from selar_local.server.bridge import Generation, Job
+from selar_local.server.config import Defaults, ServerConfig
+from selar_local.server.errors import ApiError, bad_request
+from selar_local.server.metrics import Metrics
+
+if TYPE_CHECKING:
+    from selar_local.engine.engine import Engine
+
+__all__ = ["Service"]
+
+
+class Service:
+    """One engine with what is asked of it. Used by the event loop's thread only."""
+
+    def __init__(self, engine: Engine, config: ServerConfig, defaults: Defaults) -> None:
+        self.engine = engine
+        self.config = config
+        self.defaults = defaults
+        self.metrics = Metrics()
+        self.closing = False
+        self.created = int(time.time())
+        path = Path(engine.info.path)
+        self.model = config.model_name or path.stem
+        self._names = {self.model, path.name, "default"}
+        self._jobs: set[Job] = set()
+        #: The bytes of a token, and whether it ends texts.
+        self.token = lru_cache(maxsize=1 << 16)(self._token)
+
+    def check_model(self, name: str | None) -> None:
+        """Raises ApiError for the name of another model."""
+        if name is not None and name not in self._names:
+            raise ApiError(
+                404, f"the model {name[:200]!r} is not served here; {self.model!r} is", param="model",
+                code="model_not_found",
+            )  # fmt: skip
+
+    @property
+    def open(self) -> bool:
+        """Whether requests are taken."""
+        return not self.closing and not self.engine._closed.is_set()
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Generations that run, and those that wait."""
+        unfinished = [g for job in self._jobs for g in job.generations if not g.ended]
+        running = sum(g.running for g in unfinished)
+        return running, len(unfinished) - running
+
+    def begin(self, requests: Sequence[Mapping[str, Any]]) -> Job:
+        """Hand generations to the engine. Raises ApiError 503 while closing, EngineBusy."""
+        if not self.open:
+            raise ApiError(503, "the server is closing", code="closing")
+        room = self.engine.config.parallel + self.engine.config.queue_size
+        if len(requests) > room:
+            raise bad_request(f"{len(requests)} generations at once: the server takes {room}", "n")
+        unfinished = sum(self.load)
+        if unfinished + len(requests) > room:
+            raise EngineBusy(f"the server is busy: {unfinished} generations run or wait already")
+        job = Job(self.engine, requests, self.config.max_prompt_tokens, self._ended, self._look_up)
+        self._jobs.add(job)
+        job.start()
+        return job
+
+    def cancel_all(self) -> None:
+        """Stop whatever runs: its text ends where it is."""
+        for job in self._jobs:
+            job.cancel()
+
+    def _ended(self, generation: Generation, result: Result | None) -> None:
+        now, submitted, first = time.perf_counter(), generation.submitted, generation.first_token
+        self.metrics.generation(result, now - submitted, None if first is None else first - submitted)
+        self._jobs = {job for job in self._jobs if not all(g.ended for g in job.generations)}
+
+    def _look_up(self, event: TokenEvent) -> None:
+        """Fill the cache of tokens in the generation's thread: the vocabulary's lock may be held for long."""
+        if event.logprobs is not None:
+            for token in (event.token, *(token for token, _ in event.logprobs.top)):
+                self.token(token)
+
+    def _token(self, token: int) -> tuple[bytes, bool]:
+        engine = self.engine
+        with engine._vocabulary_lock:
+            engine._check_open()
+            model = engine._runtime.model
+            return model.piece(token), model.is_end(token)

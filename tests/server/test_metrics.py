@@ -1,0 +1,86 @@
+"""/metrics, /health, /v1/models and the request log."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from selar_local.server.app import create_app
+from selar_local.server.config import ServerConfig
+from selar_local.server.metrics import Histogram
+
+from .conftest import Api
+
+SAMPLE = re.compile(r'^selar_local_[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? [0-9.e+-]+$')
+
+
+def test_everything_is_counted(api):
+    first = api.chat(selar={"tau": 0, "symbol_guard": False}).json()["usage"]
+    second = api.text(stream=True, n=2)
+    assert second.status_code == 200
+    api.chat(model="other")
+    api.get("/no/such/path")
+    metric = api.metric
+    assert metric('requests_total{endpoint="/v1/chat/completions",status="200"}') == 1
+    assert metric('requests_total{endpoint="/v1/chat/completions",status="404"}') == 1
+    assert metric('requests_total{endpoint="/v1/completions",status="200"}') == 1
+    assert metric('requests_total{endpoint="other",status="404"}') == 1
+    assert metric('generations_total{finish_reason="length"}') == 3
+    assert metric("completion_tokens_total") == 24
+    assert metric("prompt_tokens_total") > first["prompt_tokens"]
+    assert metric("exploration_steps_total") >= 8
+    assert metric("requests_running") == metric("requests_waiting") == 0
+    for name in ("time_to_first_token_seconds", "time_per_token_seconds", "request_seconds"):
+        assert metric(f"{name}_count") == metric(name + '_bucket{le="+Inf"}') == 3
+        assert metric(f"{name}_sum") > 0
+
+
+def test_it_is_prometheus_text(api):
+    api.chat()
+    response = api.get("/metrics")
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert response.text.endswith("\n")
+    described = set()
+    for line in response.text.splitlines():
+        if line.startswith("# "):
+            described.add(line.split()[2])
+            continue
+        assert SAMPLE.match(line), line
+        name = re.sub(r"_(bucket|sum|count)$", "", re.split(r"[{ ]", line)[0])
+        assert name in described or re.split(r"[{ ]", line)[0] in described
+
+
+def test_a_bucket_holds_what_is_below_it():
+    histogram = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 7.0):
+        histogram.observe(value)
+    assert list(histogram.lines("x")) == [
+        'x_bucket{le="1.0"} 2', 'x_bucket{le="2.0"} 3', 'x_bucket{le="+Inf"} 4', "x_sum 10.000000", "x_count 4",
+    ]  # fmt: skip
+
+
+def test_the_model_is_listed(api, engine):
+    (model,) = api.get("/v1/models").json()["data"]
+    assert model["id"] == Path(engine.info.path).stem and model["object"] == "model"
+    assert model["selar"]["ctx_size"] == engine.info.ctx_size
+    assert api.get(f"/v1/models/{model['id']}").json() == model
+    named = Api(create_app(engine, ServerConfig(model_name="org/my model")))
+    assert named.get("/v1/models").json()["data"][0]["id"] == "org/my model"
+    assert named.get("/v1/models/org/my model").json()["id"] == "org/my model"
+    assert named.chat(model="org/my model").json()["model"] == "org/my model"
+
+
+def test_health(api):
+    assert api.get("/health").json() == {"status": "ok"}
+
+
+def test_the_log_line_holds_no_prompt(engine, caplog):
+    lines = []
+    api = Api(create_app(engine, on_request=lines.append))
+    api.chat([{"role": "user", "content": "my secret"}])
+    api.get("/v1/models", params={"key": "my secret"})
+    assert [(line.method, line.path, line.status) for line in lines] == [
+        ("POST", "/v1/chat/completions", 200), ("GET", "/v1/models", 200),
+    ]  # fmt: skip
+    assert all(line.seconds > 0 for line in lines)
+    assert "secret" not in repr(lines) + caplog.text

@@ -1,0 +1,154 @@
+"""Tool calls: forced ones, and those found in what a model wrote."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from selar_local.llama.grammar import schema_grammar
+from selar_local.server.json_schema import call_schema
+from selar_local.server.tools import ForcedCall, FreeCalls
+
+from .conftest import CHAT, HELLO, events
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "the weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Ulm", "Bern"]}, "days": {"$ref": "#/$defs/Days"}},
+            "required": ["city", "days"],
+            "additionalProperties": False,
+            "$defs": {"Days": {"enum": [1, 2]}},
+        },
+    },
+}
+CLOCK = {"type": "function", "function": {"name": "clock"}}
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_forced_call(api, choice, stream):
+    response = api.chat(tools=[WEATHER], tool_choice=choice, max_tokens=200, stream=stream)
+    if stream:
+        choices = [c for chunk in events(response.text)[:-1] for c in chunk["choices"]]
+        assert all(not c["delta"].get("content") for c in choices)
+        calls, reason = choices[-1]["delta"]["tool_calls"], choices[-1]["finish_reason"]
+        assert calls[0].pop("index") == 0
+    else:
+        (found,) = response.json()["choices"]
+        calls, reason = found["message"]["tool_calls"], found["finish_reason"]
+        assert found["message"]["content"] is None
+    (call,) = calls
+    assert reason == "tool_calls" and call["type"] == "function" and call["id"].startswith("call_")
+    assert call["function"]["name"] == "weather"
+    arguments = json.loads(call["function"]["arguments"])
+    assert set(arguments) == {"city", "days"} and arguments["days"] in (1, 2)
+
+
+def test_the_named_one_of_several_is_called(api):
+    choice = {"type": "function", "function": {"name": "clock"}}
+    answer = api.chat(tools=[WEATHER, CLOCK], tool_choice=choice, max_tokens=200, temperature=0).json()
+    call = answer["choices"][0]["message"]["tool_calls"][0]
+    assert call["function"] == {"name": "clock", "arguments": "{}"}
+
+
+def test_a_call_that_is_cut_off_is_text(api):
+    choice = api.chat(tools=[WEATHER], tool_choice="required", max_tokens=5).json()["choices"][0]
+    assert choice["finish_reason"] == "length" and choice["message"]["content"].startswith("{")
+    assert "tool_calls" not in choice["message"]
+
+
+def test_the_template_gets_the_tools(api, monkeypatch):
+    engine, seen = api.service.engine, []
+    original = engine.stream
+    monkeypatch.setattr(engine, "stream", lambda **arguments: seen.append(arguments) or original(**arguments))
+    api.chat(tools=[WEATHER, CLOCK], max_tokens=1)
+    assert seen[-1]["tools"] == [WEATHER, CLOCK] and "json_schema" not in seen[-1]
+    for body in ({}, {"tools": []}, {"tools": [WEATHER], "tool_choice": "none"}):
+        api.chat(**body, max_tokens=1)
+        assert seen[-1]["tools"] is None
+
+
+CALL = '{"name": "f", "arguments": {"x": "é"}}'
+OTHER = '{"name": "g", "parameters": {}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "calls"),
+    [
+        (f"<tool_call>\n{CALL}\n</tool_call>", "", ["f"]),
+        (f"well <tool_call>{CALL}</tool_call>\n<tool_call>{OTHER}</tool_call>", "well ", ["f", "g"]),
+        (f"<tool_call>{CALL}", "", ["f"]),
+        (CALL, "", ["f"]), (f"\n {OTHER}\n", "", ["g"]),
+        (f"<tool_call>{CALL}</tool_call> done", " done", ["f"]),
+        ('{"name": "f", "arguments": "{\\"x\\": 1}"}', "", ["f"]),
+        ("plain < text <tool", "plain < text <tool", []),
+        ("<tool_call>nonsense</tool_call>", "<tool_call>nonsense</tool_call>", []),
+        ('{"name": "h", "arguments": {}}', '{"name": "h", "arguments": {}}', []),
+        ('{"name": "f"}', '{"name": "f"}', []),
+        ('{"name": ["f"], "arguments": {}}', '{"name": ["f"], "arguments": {}}', []),
+        ('{"name": "f", "arguments": {"x": NaN}}', '{"name": "f", "arguments": {"x": NaN}}', []),
+        ('{"name": "f", "arguments": 7}', '{"name": "f", "arguments": 7}', []),
+        ('{"a": ' * 5000, '{"a": ' * 5000, []), ("{ no json", "{ no json", []), ("", "", []), ("  \n", "  \n", []),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_calls_are_found_however_the_text_comes(text, content, calls, size):
+    reader = FreeCalls(("f", "g"))
+    shown = "".join(reader.feed(text[i : i + size]) for i in range(0, len(text), size))
+    rest, found = reader.finish()
+    assert shown + rest == content
+    assert [call["function"]["name"] for call in found] == calls
+    assert all(isinstance(json.loads(call["function"]["arguments"]), dict) for call in found)
+    assert "<tool_call>" not in shown
+
+
+def test_text_before_a_call_is_not_kept_back():
+    reader = FreeCalls(("f",))
+    assert [reader.feed(piece) for piece in ("I ", "look <", "b> <tool", "_call>")] == ["I ", "look ", "<b> ", ""]
+
+
+def test_one_call_where_one_is_wanted():
+    reader = FreeCalls(("f",), several=False)
+    reader.feed(f"<tool_call>{CALL}</tool_call><tool_call>{CALL}</tool_call>")
+    assert len(reader.finish()[1]) == 1
+
+
+def test_a_forced_call_gives_nothing_out_before_its_end():
+    reader = ForcedCall(("f",))
+    assert reader.feed(CALL[:9]) == reader.feed(CALL[9:]) == ""
+    assert reader.finish()[1][0]["function"]["arguments"] == '{"x": "é"}'
+
+
+def test_references_move_with_their_schema():
+    schema = call_schema([("a", WEATHER["function"]["parameters"]), ("b", {"type": "object"})])
+    grammar = schema_grammar(schema)
+    assert "Ulm" in grammar and '\\"a\\"' in grammar and '\\"b\\"' in grammar
+
+
+def test_a_written_call_comes_through_the_endpoint(api, monkeypatch):
+    """A random model calls nothing: what it writes is replaced on its way."""
+    from selar_local.server import chat
+
+    class Writes(chat.Collector):
+        def feed(self, event):
+            super().feed(event)
+            return (f"so <tool_call>{OTHER.replace('g', 'clock', 1)}</tool_call>" if event.index == 0 else ""), ""
+
+        def finish(self, result):
+            super().finish(result)
+            return "", ""
+
+    monkeypatch.setattr(chat, "Collector", Writes)
+    body = {"messages": HELLO, "tools": [CLOCK], "seed": 1, "stop": ["e"], "max_tokens": 60}
+    (choice,) = api.post(CHAT, **body).json()["choices"]
+    assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] == "so "
+    assert choice["message"]["tool_calls"][0]["function"] == {"name": "clock", "arguments": "{}"}
+    chunks = events(api.post(CHAT, **body, stream=True).text)[:-1]
+    deltas = [c["delta"] for chunk in chunks for c in chunk["choices"]]
+    assert [d["content"] for d in deltas if d.get("content")] == ["so "]
+    assert [len(d["tool_calls"]) for d in deltas if "tool_calls" in d] == [1]
