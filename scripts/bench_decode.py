@@ -3,8 +3,8 @@
     python scripts/bench_decode.py MODEL [--json out.json]
 
 (a) a bare ``llama_decode`` loop with argmax, (b) llama-cpp-python's ``Llama.generate`` with temperature, top-k and
-top-p, (c) our ``cot``, (d) our ``selar`` at tau 0 (every step explores) and tau 0.5, both also as a stream, (e) the other
-methods; coconut's latent positions count as time, not as steps. All see the same prompt, the same
+top-p, (c) our ``cot``, (d) our ``selar`` at tau 0 (every step explores) and tau 0.5, both also as a stream, (e) the
+other methods; coconut's latent positions count as time, not as steps. All see the same prompt, the same
 number of steps, the same threads and the same kernels, and none stops at an end-of-generation token. The rounds take
 turns, the figures are medians, and a ratio is the median of the rounds' own ratios to (a).
 """
