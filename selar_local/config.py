@@ -126,7 +126,12 @@ class EngineConfig:
 class SamplingConfig:
     """The filtered distribution, in this order: temperature, top-k, top-p, min-p. Defaults are the paper's."""
 
-    temperature: float = opt(0.6, "divides the logits; 0 means greedy (cot only)", "--temperature", "--temp")
+    temperature: float = opt(
+        0.6,
+        "divides the logits; 0: the most probable token (refused where it is to be mixed)",
+        "--temperature",
+        "--temp",
+    )
     top_k: int = opt(20, "keep the k largest logits (0: all)", "--top-k")
     top_p: float = opt(0.95, "nucleus sampling (1: off)", "--top-p")
     min_p: float = opt(0.0, "keep tokens of at least this share of the largest probability", "--min-p")

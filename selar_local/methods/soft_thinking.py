@@ -58,7 +58,7 @@ class SoftThinking(Method):
     after_top_p: float | None = opt(
         None, "top-p after the thinking (default: as before)", "--after-top-p", source=_PROGRAM
     )
-    after_min_p: float = opt(0.0, "min-p after the thinking", "--after-min-p", source=_PROGRAM)
+    after_min_p: float = opt(0.0, "min-p after the thinking, whatever it was before", "--after-min-p", source=_PROGRAM)
 
     def __post_init__(self) -> None:
         whole("max_topk", self.max_topk, 1, 1000)

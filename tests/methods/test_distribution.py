@@ -78,6 +78,37 @@ def test_top_k_of_a_large_vocabulary(n: int, kind: str) -> None:
         assert_sorted(numbers(1, n, kind), k)
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.integers(16, 250), st.integers(0, 63), st.floats(0, 1), KINDS)
+def test_top_k_between_the_fast_way_and_all(seed: int, width: int, rest: int, share: float, kind: str) -> None:
+    """From the largest k that the view of 64 rows can do, over those just beyond it, to the whole vocabulary."""
+    n = 64 * width + rest
+    logits = numbers(seed, n, kind)
+    for k in (width // 4, width // 4 + 1, width, int(width + share * (n - width)), n - 1, n):
+        assert_sorted(logits, k)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 19, 20, 500, 4999, 5000, 0])
+def test_the_lower_ids_of_equal_logits_come_first(k: int) -> None:
+    assert top_k(np.zeros(5000, np.float32), k)[0].tolist() == list(range(k or 5000))
+    logits = np.full(5000, -np.inf, np.float32)
+    logits[[4990, 17, 300]] = [1, 1, 2]
+    ids, values = top_k(logits, k)
+    assert ids.tolist()[:3] == [300, 17, 4990][: k or None]
+    assert (values[3:] == -np.inf).all()
+    assert ids.tolist()[3:] == [i for i in range(5000) if i not in (17, 300, 4990)][: max((k or 5000) - 3, 0)]
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf])
+@pytest.mark.parametrize("k", [1, 19, 20, 2500, 4999, 5000, 6000, 0])
+def test_a_bad_logit_is_refused_whatever_is_asked_for(k: int, bad: float) -> None:
+    for where in (0, 63, 64, 2500, 4991, 4992, 4999):  # 4992 is the first that stands in no row of the view
+        logits = numbers(4, 5000, "ties")
+        logits[where] = bad
+        with pytest.raises(DecodeError, match="not numbers"):
+            top_k(logits, k)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("n", [63, 64, 320, 320 + 63, 5000])
 def test_one_bad_logit_is_found_wherever_it_stands(n: int, bad: float) -> None:
