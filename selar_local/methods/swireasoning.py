@@ -66,7 +66,7 @@ class SwiReasoning(Method):
         source=_PROGRAM,
     )
     soft_mass: float = opt(
-        0.999, "probability that the soft vector covers, unless --soft-rows ends it before", "--soft-mass", source=_OURS
+        0.999, "probability that the soft vector covers, if its rows suffice", "--soft-mass", source=_OURS
     )
     soft_rows: int = opt(
         1024, "most embedding rows of the soft vector (0: any number, slow)", "--soft-rows", source=_OURS
