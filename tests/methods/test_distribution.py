@@ -217,6 +217,12 @@ def test_extreme_temperatures(temperature: float, n: int) -> None:
     assert found.ids[0] == 2
 
 
+def test_no_more_are_listed_than_asked_for() -> None:
+    assert filtered_distribution(FOUR, SamplingConfig(top_k=1)).ids.tolist() == [1]
+    assert filtered(FOUR, at_least=2, top_k=1).ids.tolist() == [1, 3]
+    assert filtered(FOUR, at_least=1, top_k=3, top_p=0.1).probs.tolist() == [1, 0, 0]
+
+
 def test_listing_more_than_there_are() -> None:
     found = filtered(FOUR, at_least=9, top_k=2)
     assert found.ids.tolist() == [1, 3, 0, 2]
@@ -277,6 +283,11 @@ def test_draws_follow_the_probabilities() -> None:
 @pytest.mark.parametrize(("u", "token"), [(0.5 - 2**-53, 7), (0.5, 3), (0.75 - 2**-53, 3), (0.75, 9), (0.0, 7)])
 def test_a_sum_of_exactly_u_is_passed_by(u: float, token: int) -> None:
     assert draw(Distribution(np.array([7, 3, 9]), np.array([0.5, 0.25, 0.25])), u) == token
+
+
+@pytest.mark.parametrize(("u", "token"), [(0.97, 4), (0.985, 5), (0.9999, 6), (0.99999999, 8)])
+def test_small_shares_are_drawn_too(u: float, token: int) -> None:
+    assert draw(Distribution(np.array([4, 5, 6, 7, 8]), np.array([0.98, 0.01, 0.01 - 1e-6, 0.0, 1e-6])), u) == token
 
 
 def test_a_sum_below_one_never_draws_what_was_filtered_out() -> None:

@@ -134,3 +134,10 @@ def test_full_entropy_of_a_large_vocabulary(kind: str, temperature: float) -> No
     elif kind == "half":
         logits[::2] = -np.inf
     assert_exact(logits.astype(np.float32), temperature)
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-46, 1e-38, 1e-30])
+def test_the_coldest_temperatures_leave_one_token(temperature: float) -> None:
+    with np.errstate(all="raise"):
+        assert softmax(np.array([1, 3, 2], np.float32), temperature).entropy == pytest.approx(0.0, abs=1e-30)
+        assert softmax(np.array([3, 3, 2], np.float32), temperature).entropy == pytest.approx(math.log(2), abs=1e-6)

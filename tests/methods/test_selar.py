@@ -408,7 +408,8 @@ def test_a_batch_gate_has_a_mixture_ready_at_certain_steps() -> None:
         assert one.explored == other.explored
         # The same mixture as with a gate that is always open.
         open_gate = decide(replace(plain, tau=0, symbol_guard=False), logits, ALL, token)
-        ready = other if other.explored else Decision(other.alternative or Token(-1))
+        ready = other if other.explored else other.alternative
+        assert ready is not None and ready.explored
         assert shares(ready) == shares(open_gate)
         assert (other.alternative is None) == other.explored
         if not one.explored:
@@ -534,3 +535,31 @@ def test_a_tau_that_is_another_word_is_told_which_one_is_known() -> None:
 def test_a_switch_is_on_or_off(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=next(iter(options))):
         sl.Selar(**options)
+
+
+# -- edges that were found by testing ---------------------------------------------------------
+
+
+def test_repelling_more_candidates_than_there_are_moves_nothing() -> None:
+    found = contrastive_weights(np.array([2, 0, 1]), [0.5, 0.3, 0.2], 0.7, 4)
+    assert found.ids.tolist() == [2, 0, 1]
+    np.testing.assert_allclose(found.weights, [0.5, 0.3, 0.2])
+
+
+def test_an_even_distribution_reaches_tau_1() -> None:
+    even = logits_of({A: 1.0, B: 1.0, C: 1.0}, WORDS.n_vocab)
+    decision = decide(sl.Selar(tau=1.0, symbol_guard=False), even, ALL)
+    assert decision.explored and decision.entropy == 1.0
+
+
+@pytest.mark.parametrize("options", [{"tau": 10**400}, {"contrast": 10**400}, {"contrast": 1.7e308}])
+def test_numbers_beyond_all_bounds_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=next(iter(options))):
+        sl.Selar(**options)
+
+
+def test_made_to_explore_it_shows_the_heaviest_as_well() -> None:
+    method = sl.Selar(tau=2.0, batch_gate=True, show="heaviest", contrast=0.0, symbol_guard=False)
+    certain = decide(method, logits_of({A: 0.2, B: 0.8}, WORDS.n_vocab), ALL, A)
+    assert certain.next_input == Token(A) and certain.token is None
+    assert certain.alternative is not None and certain.alternative.token == B
