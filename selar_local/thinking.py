@@ -80,7 +80,9 @@ class ThinkingSplitter:
                     self._pair, self._held = pair, begin[len(tag) :]
                     self._state = "open" if tag == pair[0] else "gap"
                     return
-        if not any(tag.startswith(begin) for pair in pairs for tag in pair):
+        # Opened by the prompt, only a repeated opening tag is waited for: the closing one is found as ever.
+        awaited = (pairs[0][0],) if self._pair else tuple(tag for pair in pairs for tag in pair)
+        if not any(tag.startswith(begin) for tag in awaited):
             self._state = "answer" if self._pair is None else "open"
 
     def _think(self, closing: str, pieces: list[tuple[str, bool]]) -> None:
