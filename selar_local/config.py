@@ -32,7 +32,7 @@ def require(condition: bool, message: str) -> None:
 
 def number(name: str, value: Any, low: float, high: float = math.inf) -> None:
     """Require a finite number (no bool) with ``low <= value <= high``."""
-    plain = isinstance(value, int) and not isinstance(value, bool)
+    plain = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64
     finite = plain or (isinstance(value, float) and math.isfinite(value))
     require(finite, f"{name} must be a finite number, not {value!r}")
     bounds = f"at least {low}" if math.isinf(high) else f"between {low} and {high}"
@@ -131,7 +131,12 @@ class EngineConfig:
 class SamplingConfig:
     """The filtered distribution, in this order: temperature, top-k, top-p, min-p. Defaults are the paper's."""
 
-    temperature: float = opt(0.6, "divides the logits; 0 means greedy (cot only)", "--temperature", "--temp")
+    temperature: float = opt(
+        0.6,
+        "divides the logits; 0: the most probable token (refused where it is to be mixed)",
+        "--temperature",
+        "--temp",
+    )
     top_k: int = opt(20, "keep the k largest logits (0: all)", "--top-k")
     top_p: float = opt(0.95, "nucleus sampling (1: off)", "--top-p")
     min_p: float = opt(0.0, "keep tokens of at least this share of the largest probability", "--min-p")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["TAGS", "ThinkingSplitter", "closes_thinking", "split_thinking"]
+__all__ = ["TAGS", "TOOL_CALL_TAGS", "ThinkingSplitter", "closes_thinking", "split_thinking"]
 
 #: Pairs in use: by DeepSeek-R1, Qwen 3 and most others; Magistral; Seed-OSS; EXAONE Deep; Reka Flash.
 TAGS: tuple[tuple[str, str], ...] = (
@@ -12,6 +12,8 @@ TAGS: tuple[tuple[str, str], ...] = (
     ("<thought>", "</thought>"),
     ("<reasoning>", "</reasoning>"),
 )
+#: Around a call of a tool, by Qwen and Hermes: text that an app reads.
+TOOL_CALL_TAGS = ("<tool_call>", "</tool_call>")
 _NEWLINES = "\r\n"
 
 
@@ -80,7 +82,9 @@ class ThinkingSplitter:
                     self._pair, self._held = pair, begin[len(tag) :]
                     self._state = "open" if tag == pair[0] else "gap"
                     return
-        if not any(tag.startswith(begin) for pair in pairs for tag in pair):
+        # Opened by the prompt, only a repeated opening tag is waited for: the closing one is found as ever.
+        awaited = (pairs[0][0],) if self._pair else tuple(tag for pair in pairs for tag in pair)
+        if not any(tag.startswith(begin) for tag in awaited):
             self._state = "answer" if self._pair is None else "open"
 
     def _think(self, closing: str, pieces: list[tuple[str, bool]]) -> None:

@@ -83,3 +83,14 @@ def test_any_chunks_give_the_same(text, tail, data):
 @given(st.text("ab \n<>/", max_size=30))
 def test_without_tags_nothing_changes(text):
     assert split_thinking(text) == ("", text)
+
+
+def test_a_thinking_that_closes_at_once_is_over_at_once() -> None:
+    for tail in ("<think>", "<think>\n"):
+        splitter = ThinkingSplitter(tail)
+        assert splitter.in_thinking
+        assert splitter.feed("</think>") == []
+        assert not splitter.in_thinking
+    repeated = ThinkingSplitter("<think>\n")
+    assert repeated.feed("<thi") == [] and repeated.in_thinking
+    assert repeated.feed("nk>a") == [("a", True)]

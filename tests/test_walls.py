@@ -19,7 +19,7 @@ FLOORS = (
     ("errors", "_version"),
     ("config",),
     ("methods", "cache", "thinking", "template_sandbox"),
-    ("llama", "chat", "catalog"),
+    ("llama", "chat", "catalog", "calibration"),
     ("engine", "trace"),
     ("", "server", "evaluation", "analysis"),
     ("cli",),
@@ -29,6 +29,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ONLY = {
     "methods": {"methods", "config", "errors", "thinking"},
     "llama": {"llama", "methods", "config", "errors", "cache"},
+    "calibration": {"calibration", "cache", "config", "errors"},
 }
 
 

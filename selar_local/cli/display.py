@@ -113,8 +113,9 @@ class Display:
         parts = [f"{usage.completion_tokens} token{'' if usage.completion_tokens == 1 else 's'}"]
         if timings.decode_seconds > 0:
             parts.append(f"{timings.tokens_per_second:.1f} tokens/s")
-        if result.mean_entropy is not None:
+        if result.mean_entropy is not None or usage.explored_steps:
             parts.append(f"{100 * usage.explored_share:.1f} % exploration steps")
+        if result.mean_entropy is not None:
             unit = "" if entropy_unit == "normalised" else f" {entropy_unit}"
             parts.append(f"mean entropy {result.mean_entropy:.3f}{unit}")
         if usage.latent_steps:

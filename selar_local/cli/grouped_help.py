@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["NO_BREAK", "GroupedCommand", "option"]
+__all__ = ["NO_BREAK", "GroupedCommand", "option", "write_sections"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,11 +43,15 @@ class GroupedCommand(click.Command):
             if isinstance(parameter, _Option):
                 heading, below = parameter.heading or heading, parameter.below
             groups.setdefault(heading, []).extend([record, *below])
-        # One width for the first column of every group.
-        width = max((len(flags) for rows in groups.values() for flags, _ in rows if len(flags) <= _COLUMN), default=0)
-        for title, rows in groups.items():
-            with formatter.section(title):
-                formatter.write_dl([(f"{flags:<{width}}", text) for flags, text in rows], col_max=_COLUMN)
+        write_sections(formatter, groups)
+
+
+def write_sections(formatter: click.HelpFormatter, groups: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    """Rows of two columns under their headings, the first column as wide in every group."""
+    width = max((len(flags) for rows in groups.values() for flags, _ in rows if len(flags) <= _COLUMN), default=0)
+    for title, rows in groups.items():
+        with formatter.section(title):
+            formatter.write_dl([(f"{flags:<{width}}", text) for flags, text in rows], col_max=_COLUMN)
 
 
 def option(*declarations: str, **attributes: Any) -> Callable[[F], F]:

@@ -15,8 +15,9 @@ from selar_local.llama.present import require_llama_cpp
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
+    from selar_local.engine.isolated import IsolatedEngine
 
-__all__ = ["find", "open_engine"]
+__all__ = ["find", "open_engine", "open_isolated"]
 
 
 def find(model: str | None) -> Path:
@@ -36,3 +37,12 @@ def open_engine(path: Path, config: EngineConfig, display: Display, *, check_aga
         from selar_local.engine.engine import Engine
 
         return Engine(path, config, on_progress=report, check_again=check_again)
+
+
+def open_isolated(path: Path, config: EngineConfig, display: Display) -> IsolatedEngine:
+    """The same in a process of its own."""
+    with display.progress(f"loading {path.name}") as report:
+        require_llama_cpp()
+        from selar_local.engine.isolated import IsolatedEngine
+
+        return IsolatedEngine(path, config, on_progress=report)

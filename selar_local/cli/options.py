@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -16,10 +17,13 @@ from selar_local.errors import OptionError
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
 
 __all__ = [
+    "Described",
+    "as_usage",
     "build",
     "build_method",
     "build_sampling",
     "config_options",
+    "described",
     "flag_of",
     "method_options",
     "parse_value",
@@ -29,6 +33,7 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
+_DEFAULT_IN_WORDS = re.compile(r" \(default: (.*)\)$")
 _LONG_CHOICE = 32  # characters of choices beside the flag; longer lists go into the help text
 
 
@@ -100,6 +105,59 @@ def _option(cls: type, field: Field[Any], heading: str) -> Callable[[F], F]:
     return option(*flags, field.name, default=None, help=help_text, **more)
 
 
+class Described(NamedTuple):
+    """One option as people are told of it.
+
+    flags: as declared, none where only Python has the option. kind: "integer", "float", "text", "number|text",
+    "boolean" or "choice". source: of the option, else of its class.
+    """
+
+    name: str
+    flags: tuple[str, ...]
+    kind: str
+    default: Any
+    choices: tuple[str, ...]
+    help: str
+    source: str | None
+
+    @property
+    def usage(self) -> str:
+        """What one writes, as the help page of ``run`` shows it."""
+        if not self.flags:
+            return f"{self.name} (Python only)"
+        if self.kind == "boolean":
+            return ", ".join(flag.replace("/", " / ") for flag in self.flags)
+        value = f"[{'|'.join(self.choices)}]" if self.choices else self.kind.upper()
+        return f"{', '.join(self.flags)} {value}"
+
+    @property
+    def default_text(self) -> str:
+        """The default as a person reads it; where it is None, the words that the help has for it."""
+        words = _DEFAULT_IN_WORDS.search(self.help) if self.default is None else None
+        return words[1] if words else shown(self.default)
+
+    @property
+    def meaning(self) -> str:
+        """The help without those words."""
+        return _DEFAULT_IN_WORDS.sub("", self.help) if self.default is None else self.help
+
+
+def described(cls: type) -> list[Described]:
+    """The options of a method or a configuration class, for the pages that list them."""
+    return [
+        Described(
+            name=field.name,
+            flags=tuple(field.metadata["flags"]) if field.metadata.get("cli", True) else (),
+            kind="choice" if "choices" in field.metadata else _parameter(cls, field).name,
+            default=field.default,
+            choices=tuple(field.metadata.get("choices", ())),
+            help=field.metadata["help"],
+            source=field.metadata.get("source", getattr(cls, "source", None)),
+        )
+        for field in fields(cls)
+    ]
+
+
 def config_options(*groups: tuple[str, type]) -> Callable[[F], F]:
     """A decorator that adds the options of configuration classes, given as ``(heading, class)``."""
 
@@ -159,12 +217,17 @@ def build_sampling(method: Method, values: Mapping[str, Any]) -> tuple[SamplingC
     return _made(method.sampling, chosen), chosen
 
 
+def as_usage(error: OptionError, names: Iterable[str]) -> click.UsageError:
+    """The error with the flag in place of the option's name that it begins with."""
+    name, space, rest = str(error).partition(" ")
+    return click.UsageError((flag_of(name) if name in names else name) + space + rest)
+
+
 def _made(make: Callable[[dict[str, Any]], T], chosen: dict[str, Any]) -> T:
     try:
         return make(chosen)
     except OptionError as error:
-        name, space, rest = str(error).partition(" ")
-        raise click.UsageError((flag_of(name) if name in chosen else name) + space + rest) from None
+        raise as_usage(error, chosen) from None
 
 
 def build_method(name: str, values: Mapping[str, Any]) -> Method:

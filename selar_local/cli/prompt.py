@@ -1,8 +1,9 @@
-"""Where the prompt of ``selar-local run`` comes from."""
+"""Where the prompt of ``selar-local run`` comes from, and those of a file."""
 
 from __future__ import annotations
 
 import codecs
+import json
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import click
 from selar_local.cli.streams import is_terminal
 from selar_local.errors import SelarError
 
-__all__ = ["read_prompt"]
+__all__ = ["read_prompt", "read_prompts"]
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -38,6 +39,33 @@ def read_prompt(argument: str | None, option: str | None, file: str | None, *, n
     if not raw and not text.strip():
         raise click.UsageError("the prompt is empty")
     return text
+
+
+def read_prompts(path: str) -> list[str]:
+    """The prompts of a file (-: standard input), one a line; of a .jsonl file the "prompt" or "question" of each line.
+
+    Empty lines are passed over. Raises SelarError for a file that cannot be read, or holds no prompt or something else.
+    """
+    prompts = []
+    for number, line in enumerate(_read(path).splitlines(), 1):
+        if line.strip():
+            prompts.append(_of_json(line, f"{path}, line {number}") if path.lower().endswith(".jsonl") else line)
+    if not prompts:
+        raise SelarError(f"there is no prompt in {path}")
+    return prompts
+
+
+def _of_json(line: str, where: str) -> str:
+    try:
+        told = json.loads(line)
+    except (ValueError, RecursionError):
+        told = None
+    if isinstance(told, dict):
+        for name in ("prompt", "question"):
+            if isinstance(told.get(name), str) and told[name].strip():
+                text: str = told[name]
+                return text
+    raise SelarError(f'{where}: a JSON object with a "prompt" or a "question" is wanted')
 
 
 def _read(path: str) -> str:

@@ -12,12 +12,12 @@ import click
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.opening import find, open_engine
-from selar_local.cli.options import build, build_method, build_sampling, config_options, method_options
+from selar_local.cli.options import as_usage, build, build_method, build_sampling, config_options, method_options
 from selar_local.cli.prompt import read_prompt
 from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result
-from selar_local.errors import SelarError
+from selar_local.errors import OptionError, SelarError
 from selar_local.methods import Method
 from selar_local.trace import TraceWriter
 
@@ -153,11 +153,18 @@ class Session:
                 trace.close()
         return 130 if result.finish_reason == "cancelled" else 0
 
+    def _start(self, engine: Any, **request: Any) -> Any:
+        """The stream. An option that does not fit the model, such as a token it lacks, is told by its flag."""
+        try:
+            return engine.stream(**self.arguments(), **request)
+        except OptionError as error:
+            raise as_usage(error, self.method.__dataclass_fields__) from None
+
     def show(self, engine: Any, trace: TraceWriter | None = None, **request: Any) -> Result:
         """Stream one generation to the display (and the trace). Ctrl-C ends the answer, not the program."""
         with ExitStack() as prefill:
             report = prefill.enter_context(self.display.progress("reading the prompt"))
-            stream = engine.stream(**self.arguments(), **request, on_prefill=lambda done, total: report(done / total))
+            stream = self._start(engine, **request, on_prefill=lambda done, total: report(done / total))
             self.used = stream.method
             if trace:
                 trace.begin(engine.info.as_dict(), stream.method, self.sampling, stream.seed, stream.prompt)

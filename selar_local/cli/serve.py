@@ -9,7 +9,7 @@ import click
 
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
-from selar_local.cli.opening import find, open_engine
+from selar_local.cli.opening import find, open_engine, open_isolated
 from selar_local.cli.options import build, build_method, build_sampling, config_options, method_options
 from selar_local.cli.streams import one_line
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
@@ -32,12 +32,17 @@ Examples:
 @config_options(("Server", ServerConfig))
 @option("--parallel", type=click.INT, help=f"requests decoded together [default:{NO_BREAK}{PARALLEL}]")
 @option("--queue-size", type=click.INT, help=f"requests that may wait [default:{NO_BREAK}{EngineConfig().queue_size}]")
+@option(
+    "--isolated/--no-isolated",
+    default=True,
+    help="run llama.cpp in a process of its own, which is started anew where it dies [default:\u00a0on]",
+)
 @option("--log-requests", is_flag=True, help="one line for each request on standard error")
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
 @method_options
 @config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig), ("Model and engine", EngineConfig))
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")
-def serve(model: str | None, method: str, log_requests: bool, quiet: bool, **values: Any) -> int:
+def serve(model: str | None, method: str, isolated: bool, log_requests: bool, quiet: bool, **values: Any) -> int:
     """Serve MODEL over HTTP, as OpenAI's API: /v1/chat/completions, /v1/completions, /v1/models; /health, /metrics.
 
     What a request does not say comes from here. Ctrl-C lets running requests finish for --grace seconds.
@@ -52,7 +57,8 @@ def serve(model: str | None, method: str, log_requests: bool, quiet: bool, **val
 
     display = Display(quiet=quiet)
     path = find(model)
-    with bind(config.host, config.port) as bound, open_engine(path, engine_config, display) as engine:
+    opening = open_isolated if isolated else open_engine
+    with bind(config.host, config.port) as bound, opening(path, engine_config, display) as engine:
         app = create_app(engine, config, defaults, _log if log_requests else None)
         url = url_of(config.host, bound)
         Server(app, bound, lambda: click.echo(f"listening on {url}", err=True)).run()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from queue import Empty, SimpleQueue
@@ -41,8 +40,8 @@ class _LogSender(logging.Handler):
 def main() -> None:
     """Serve the app at the other end of the standard streams until it goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group: the app decides
-    wire = Wire(sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what native code prints must not get between the frames
+    wire = Wire(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
+    os.dup2(2, 1)  # what native code prints must not get between the frames
     outbox: SimpleQueue[Any] = SimpleQueue()
     logging.getLogger("selar_local").addHandler(_LogSender(outbox.put))
     writer = Thread(target=_write, args=(wire, outbox), name="selar-local writer", daemon=True)
@@ -116,8 +115,8 @@ def _answer(
         return None
     if kind == "render":
         return engine.render(**content)
-    if kind == "tokenize":
-        return engine.tokenize(content)
+    if kind in ("tokenize", "token_bytes", "is_end"):
+        return getattr(engine, kind)(content)
     raise ValueError(f"unknown command {kind!r}")
 
 

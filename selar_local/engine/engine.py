@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from selar_local.chat import ChatTemplate
-from selar_local.config import EngineConfig, GenerationConfig
+from selar_local.config import EngineConfig, GenerationConfig, require
 from selar_local.engine.events import Result
 from selar_local.engine.loop import DecodeLoop
 from selar_local.engine.model_info import ModelInfo, describe
@@ -28,7 +28,7 @@ from selar_local.errors import EngineBusy, EngineClosed
 from selar_local.llama.grammar import Grammar, schema_grammar
 from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods import Method
-from selar_local.thinking import TAGS
+from selar_local.thinking import TAGS, TOOL_CALL_TAGS
 
 __all__ = ["Engine", "ModelInfo"]
 
@@ -176,6 +176,25 @@ class Engine:
             self._check_open()
             return tuple(self._runtime.model.prompt_tokens(text))
 
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token adds to a text; control tokens add none. May be half a UTF-8 character."""
+        with self._vocabulary_lock:
+            self._check_open()
+            require(0 <= token < self.info.n_vocab, f"token {token} lies outside the vocabulary")
+            return self._runtime.model.piece(token)
+
+    def is_end(self, token: int) -> bool:
+        """Whether a token ends a generation."""
+        with self._vocabulary_lock:
+            self._check_open()
+            require(0 <= token < self.info.n_vocab, f"token {token} lies outside the vocabulary")
+            return self._runtime.model.is_end(token)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or its worker has failed."""
+        return self._closed.is_set()
+
     def close(self) -> None:
         """Stop what runs, free the model. Idempotent; callable from any thread."""
         self._closed.set()
@@ -265,7 +284,7 @@ class Engine:
         except BaseException as error:
             opening.put(error)
             return
-        runtime.model.show_as_text([tag for pair in TAGS for tag in pair])
+        runtime.model.show_as_text([tag for pair in (*TAGS, TOOL_CALL_TAGS) for tag in pair])
         loop = DecodeLoop(runtime, self.config.parallel, self._closed.is_set, prompt_cache=self.config.prompt_cache)
         opening.put(runtime)
         try:

@@ -90,6 +90,20 @@ class IsolatedEngine:
         tokens: tuple[int, ...] = self._living().ask("tokenize", text)
         return tokens
 
+    def token_bytes(self, token: int) -> bytes:
+        """As `Engine.token_bytes`."""
+        data: bytes = self._living().ask("token_bytes", token)
+        return data
+
+    def is_end(self, token: int) -> bool:
+        """As `Engine.is_end`."""
+        return bool(self._living().ask("is_end", token))
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed. A process that has died is replaced by the next request."""
+        return self._closed
+
     def close(self) -> None:
         """Stop what runs, end the process. Idempotent; callable from any thread."""
         with self._lock:
@@ -191,9 +205,13 @@ class _Child:
         self._running: dict[int, _Remote] = {}
         self._gone = threading.Event()
         self._closing = False
-        self.process = subprocess.Popen(_command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment())
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self._wire = Wire(self.process.stdout, self.process.stdin)
+        (child_in, to_child), (from_child, child_out) = os.pipe(), os.pipe()
+        try:
+            self.process = subprocess.Popen(_command(), stdin=child_in, stdout=child_out, env=_environment())
+        finally:
+            os.close(child_in)
+            os.close(child_out)
+        self._wire = Wire(os.fdopen(from_child, "rb"), os.fdopen(to_child, "wb"))
         self._opening: SimpleQueue[Any] = SimpleQueue()
         threading.Thread(target=self._read, name="selar-local reader", daemon=True).start()
         try:

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from selar_local import calibration
 from selar_local.config import GenerationConfig, SamplingConfig, from_mapping, require
 from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.request import Constraint, Request
@@ -70,8 +71,6 @@ class RequestMaker:
 
     def _calibrated_tau(self, k: int, gate_on: str, sampling: SamplingConfig) -> float:
         """What ``selar-local calibrate`` found for this file. Raises NotCalibrated where there is nothing."""
-        from selar_local import calibration
-
         path = Path(self._info.path)
         found = calibration.find(path, k=k, gate_on=gate_on, sampling=sampling)
         if found is None:

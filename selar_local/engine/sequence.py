@@ -165,7 +165,7 @@ class Sequence:
             return
         step, self.pending = self.pending, None
         if together and step.decision.alternative is not None:
-            step = step._replace(decision=step.decision._replace(next_input=step.decision.alternative))
+            step = step._replace(decision=step.decision.alternative)
         self._apply(step, capacity)
 
     def _logprobs(self, logits: npt.NDArray[np.float32], token: int, decision: Decision) -> Logprobs | None:

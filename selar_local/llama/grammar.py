@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selar_local.errors import DecodeError, OptionError
+from selar_local.llama.grammar_limits import check_grammar, check_schema
 from selar_local.llama.library import C, recent_errors
 from selar_local.llama.model import LlamaModel
 from selar_local.methods.distribution import top_k
@@ -17,7 +18,6 @@ from selar_local.methods.distribution import top_k
 __all__ = ["Grammar", "schema_grammar"]
 
 _FIRST = 1024  # candidates tried before the whole vocabulary, which takes milliseconds
-_LONGEST = 1 << 18  # characters of a grammar; llama.cpp parses it in one go
 _TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 
@@ -27,8 +27,7 @@ class Grammar:
     def __init__(self, model: LlamaModel, text: str) -> None:
         """Raises OptionError for a text that llama.cpp cannot read as a grammar with a rule `root`."""
         self._sampler: Any = None
-        if len(text) > _LONGEST or "\0" in text:
-            raise OptionError("grammar is too long, or has a NUL character")
+        check_grammar(text)
         self._sampler = C.llama_sampler_init_grammar(model.vocab, text.encode("utf-8", "replace"), b"root")
         if not self._sampler:
             said = recent_errors()
@@ -78,9 +77,12 @@ def schema_grammar(schema: Any) -> str:
     """
     try:
         schema = json.loads(schema) if isinstance(schema, str) else schema
+        check_schema(schema)
         from llama_cpp.llama_grammar import json_schema_to_gbnf
 
         return str(json_schema_to_gbnf(json.dumps(schema)))
+    except OptionError:
+        raise
     except (Exception, RecursionError) as error:
         first_line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         raise OptionError(f"json_schema cannot be turned into a grammar: {first_line[:200]}") from error

@@ -79,7 +79,8 @@ class Decision(NamedTuple):
     entropy: in the method's `entropy_unit`, None where it uses none. token: shown and recorded in place of the drawn
     one. mode: the name of the method's state, for those that have several. silent: a latent position, no token is
     shown or counted. last: the text ends after this step's token. needs_hidden: the next step's view must carry the
-    hidden state. alternative: fed instead when another sequence of the batch explores (methods that are `coupled`).
+    hidden state. alternative: what is decided instead where another sequence of the batch explores, by methods that
+    are `coupled`.
     """
 
     next_input: NextInput
@@ -89,7 +90,7 @@ class Decision(NamedTuple):
     silent: bool = False
     last: bool = False
     needs_hidden: bool = False
-    alternative: Mixture | None = None
+    alternative: Decision | None = None
 
     @property
     def explored(self) -> bool:
@@ -149,9 +150,9 @@ class Stepper(ABC):
 class Method(ABC):
     """A decoding method with its options. Frozen: one instance serves any number of sequences.
 
-    greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. needs_hidden: the
-    first step's view must carry the hidden state. entropy_unit: of the entropies it reports, "normalised" (0 to 1)
-    or "nats". sampling_defaults: fields of `SamplingConfig` whose default is another with this method.
+    greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. entropy_unit: of the
+    entropies it reports, "normalised" (0 to 1) or "nats". sampling_defaults: fields of `SamplingConfig` whose default
+    is another with this method.
     """
 
     name: ClassVar[str]
@@ -159,7 +160,6 @@ class Method(ABC):
     source: ClassVar[str]
     greedy: ClassVar[bool] = False
     feeds_vectors: ClassVar[bool] = False
-    needs_hidden: ClassVar[bool] = False
     entropy_unit: ClassVar[str] = "normalised"
     sampling_defaults: ClassVar[Mapping[str, Any]] = {}
 
@@ -167,6 +167,11 @@ class Method(ABC):
     def n_candidates(self) -> int:
         """How many candidates the method looks at (and a trace lists)."""
         return 3
+
+    @property
+    def needs_hidden(self) -> bool:
+        """Whether the first step's view must carry the hidden state."""
+        return False
 
     @property
     def coupled(self) -> bool:

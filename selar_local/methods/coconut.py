@@ -26,7 +26,6 @@ class Coconut(Method):
     source: ClassVar[str] = "arXiv 2412.06769"
     greedy: ClassVar[bool] = True
     feeds_vectors: ClassVar[bool] = True
-    needs_hidden: ClassVar[bool] = True
 
     latent_steps: int = opt(6, "latent positions, stages times thoughts a stage (0: none)", "--latent-steps")
     latent_start: int | str | None = opt(
@@ -40,6 +39,10 @@ class Coconut(Method):
         whole("latent_steps", self.latent_steps, 0, 10_000)
         check_name("latent_start", self.latent_start)
         check_name("latent_end", self.latent_end)
+
+    @property
+    def needs_hidden(self) -> bool:
+        return self.latent_steps > 0
 
     def check_sampling(self, sampling: SamplingConfig) -> None:
         """Any sampling will do: the text is greedy."""

@@ -13,6 +13,8 @@ __all__ = ["Softmax", "renormalise", "softmax", "truncated_entropy"]
 
 Floats = npt.NDArray[np.float64]
 
+_COLDEST = 1e-30  # below it float32 would make infinities of the quotients, or 0 of the temperature
+_EVEN = 1.0 - 1e-12  # rounding leaves an even distribution a hair below 1, where tau = 1 would not see it
 # exp(-80) is nothing beside a sum of at least 1, and still no subnormal number, which would be slow
 _FLOOR = np.float32(-80.0)
 
@@ -26,8 +28,8 @@ def renormalise(probs: Floats, k: int) -> list[float]:
 
 def truncated_entropy(q: Sequence[float], k: int) -> float:
     """Normalised entropy ``-sum q log q / log k`` in [0, 1], with 0 log 0 = 0 (SeLaR, arXiv 2604.08299)."""
-    entropy = -sum(x * math.log(x) for x in q if x > 0.0)
-    return min(abs(entropy) / math.log(k), 1.0)  # abs: a sure step is 0.0, not -0.0
+    h = abs(sum(x * math.log(x) for x in q if x > 0.0)) / math.log(k)  # abs: a sure step is 0.0, not -0.0
+    return h if h < _EVEN else 1.0
 
 
 class Softmax(NamedTuple):
@@ -44,7 +46,7 @@ def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> Softma
     """
     relative = logits - logits.max()
     if temperature != 1.0:
-        relative /= np.float32(temperature)
+        relative /= np.float32(max(temperature, _COLDEST))
     np.maximum(relative, _FLOOR, out=relative)
     powers = np.exp(relative)
     total = float(powers.sum(dtype=np.float64))

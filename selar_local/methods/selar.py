@@ -88,7 +88,7 @@ class Selar(Method):
         if self.tau != AUTO:
             require(not isinstance(self.tau, str), f"tau must be a number or {AUTO}, not {self.tau!r}")
             number("tau", self.tau, 0)
-        number("contrast", self.contrast, 0)
+        number("contrast", self.contrast, 0, 1e6)
         for name in ("symbol_guard", "strict_gate", "invert_gate", "batch_gate"):
             switch(name, getattr(self, name))
         choice("gate_on", self.gate_on, GATES)
@@ -135,12 +135,11 @@ class _Gate(Stepper):
         mixture = anchored(
             contrastive_weights(view.distribution.ids, q, method.contrast * h, method.repel), view.token, method.anchor
         )
-        if not soft:
-            return Decision(Token(view.token), h, alternative=mixture)
         shown = None
         if method.show == "heaviest" and not self._is_end(view.token):
             shown = int(mixture.ids[mixture.weights.argmax()])
-        return Decision(mixture, h, shown)
+        exploring = Decision(mixture, h, shown)
+        return exploring if soft else Decision(Token(view.token), h, alternative=exploring)
 
     def _opens(self, h: float) -> bool:
         opens = h > self._tau if self._method.strict_gate else h >= self._tau
@@ -162,7 +161,7 @@ def contrastive_weights(ids: npt.NDArray[np.int64], q: Sequence[float], strength
     """
     weights = [(1.0 + strength) * share for share in q]
     mass = sum(q[:repel])
-    for i in range(repel):
+    for i in range(min(repel, len(q))):
         weights[i] -= strength * (q[i] / mass)
     return Mixture(ids[: len(weights)], np.array(weights))
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.config import SamplingConfig, choice, number, opt, require, whole
+from selar_local.config import SamplingConfig, choice, number, opt, whole
 from selar_local.methods.base import Decision, Method, Mixture, Setting, Stepper, StepView, Token
 from selar_local.methods.distribution import Distribution
 from selar_local.methods.entropy import softmax
@@ -58,7 +58,7 @@ class SoftThinking(Method):
     after_top_p: float | None = opt(
         None, "top-p after the thinking (default: as before)", "--after-top-p", source=_PROGRAM
     )
-    after_min_p: float = opt(0.0, "min-p after the thinking", "--after-min-p", source=_PROGRAM)
+    after_min_p: float = opt(0.0, "min-p after the thinking, whatever it was before", "--after-min-p", source=_PROGRAM)
 
     def __post_init__(self) -> None:
         whole("max_topk", self.max_topk, 1, 1000)
@@ -66,8 +66,7 @@ class SoftThinking(Method):
         whole("cold_stop_steps", self.cold_stop_steps, 1)
         choice("noise", self.noise, NOISES)
         if self.noise_temperature is not None:
-            number("noise_temperature", self.noise_temperature, 0)
-            require(self.noise_temperature > 0, "noise_temperature must be above 0")
+            number("noise_temperature", self.noise_temperature, 1e-9, 1e3)
         self.after_sampling(SamplingConfig())
 
     @property

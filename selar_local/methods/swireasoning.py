@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.config import SamplingConfig, number, opt, require, switch, whole
+from selar_local.config import SamplingConfig, choice, number, opt, require, switch, whole
 from selar_local.methods.base import Decision, Method, Mixture, NextInput, Setting, Stepper, StepView, Token
 from selar_local.methods.distribution import top_k
 from selar_local.methods.entropy import Softmax, softmax
@@ -18,6 +18,7 @@ from selar_local.methods.think_tokens import check_name, named_token, own_think_
 
 __all__ = ["SwiReasoning", "soft_mixture"]
 
+BETA_ON = ("token", "soft")
 _PROGRAM = "the authors' program"
 _OURS = "ours"
 _LINE_BREAK = "\\n"  # a backslash and an n: the token the authors' program looks up
@@ -42,6 +43,12 @@ class SwiReasoning(Method):
 
     alpha: float = opt(1.0, "share of the soft vector at a switch to soft, the rest is <think>; grows to 1", "--alpha")
     beta: float = opt(0.7, "share of the token at a switch to normal, the rest is </think>; grows to 1", "--beta")
+    beta_on: str = opt(
+        "token",
+        "what beta is the share of: the token, or (the authors' program) the soft vector",
+        "--beta-on",
+        choices=BETA_ON,
+    )
     window_size: int = opt(512, "fewest steps in normal mode before a switch to soft", "--window-size")
     max_switch_count: int | None = opt(
         None, "switches to normal after which the thinking is made to end (default: no limit)", "--max-switch-count"
@@ -58,7 +65,9 @@ class SwiReasoning(Method):
         "--symbol-guard/--no-symbol-guard",
         source=_PROGRAM,
     )
-    soft_mass: float = opt(0.999, "probability that the soft vector covers", "--soft-mass", source=_OURS)
+    soft_mass: float = opt(
+        0.999, "probability that the soft vector covers, if its rows suffice", "--soft-mass", source=_OURS
+    )
     soft_rows: int = opt(
         1024, "most embedding rows of the soft vector (0: any number, slow)", "--soft-rows", source=_OURS
     )
@@ -66,6 +75,7 @@ class SwiReasoning(Method):
     def __post_init__(self) -> None:
         number("alpha", self.alpha, 0, 1)
         number("beta", self.beta, 0, 1)
+        choice("beta_on", self.beta_on, BETA_ON)
         whole("window_size", self.window_size, 0)
         if self.max_switch_count is not None:
             whole("max_switch_count", self.max_switch_count, 1)
@@ -150,15 +160,21 @@ class _Switch(Stepper):
         if self.mode == "normal":
             if not switched or self._close is None:
                 return Token(token)
-            return _blend(Mixture(np.array([token]), np.ones(1)), self._close, self._ramp(method.beta))
+            kept = Mixture(np.array([token]), np.ones(1))
+            if method.beta_on == "soft":
+                kept = self._soft(logits, now)
+            return _blend(kept, self._close, self._ramp(method.beta))
         if token in self._guarded:
             return Token(token)
-        soft = soft_mixture(logits, now.total, method.soft_mass, method.soft_rows)
+        soft = self._soft(logits, now)
         if self._step == 0 and self._line_break is not None:
             return _blend(soft, self._line_break, 1.0 - _LINE_BREAK_SHARE)
         if switched and self._open is not None:
             return _blend(soft, self._open, self._ramp(method.alpha))
         return soft
+
+    def _soft(self, logits: npt.NDArray[np.float32], now: Softmax) -> Mixture:
+        return soft_mixture(logits, now.total, self._method.soft_mass, self._method.soft_rows)
 
     def _ramp(self, start: float) -> float:
         """From `start` at the first step linearly to 1 after max_tokens."""

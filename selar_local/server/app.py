@@ -23,12 +23,13 @@ from selar_local.server.service import Service
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
+    from selar_local.engine.isolated import IsolatedEngine
 
 __all__ = ["create_app"]
 
 
 def create_app(
-    engine: Engine,
+    engine: Engine | IsolatedEngine,
     config: ServerConfig | None = None,
     defaults: Defaults | None = None,
     on_request: Callable[[RequestLine], None] | None = None,

@@ -20,6 +20,7 @@ from selar_local.server.errors import Expired
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
+    from selar_local.engine.isolated import IsolatedEngine
     from selar_local.engine.stream import Stream
 
 __all__ = ["Generation", "Job"]
@@ -41,7 +42,7 @@ class Generation:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine | IsolatedEngine,
         arguments: Mapping[str, Any],
         max_prompt_tokens: int | None,
         deliver: Callable[[Message], None],
@@ -111,7 +112,7 @@ class Job:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine | IsolatedEngine,
         requests: Sequence[Mapping[str, Any]],
         max_prompt_tokens: int | None,
         on_end: Callable[[Generation, Result | None], None],

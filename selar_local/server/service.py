@@ -17,6 +17,7 @@ from selar_local.server.metrics import Metrics
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
+    from selar_local.engine.isolated import IsolatedEngine
 
 __all__ = ["Service"]
 
@@ -24,7 +25,7 @@ __all__ = ["Service"]
 class Service:
     """One engine with what is asked of it. Used by the event loop's thread only."""
 
-    def __init__(self, engine: Engine, config: ServerConfig, defaults: Defaults) -> None:
+    def __init__(self, engine: Engine | IsolatedEngine, config: ServerConfig, defaults: Defaults) -> None:
         self.engine = engine
         self.config = config
         self.defaults = defaults
@@ -49,7 +50,7 @@ class Service:
     @property
     def open(self) -> bool:
         """Whether requests are taken."""
-        return not self.closing and not self.engine._closed.is_set()
+        return not self.closing and not self.engine.closed
 
     @property
     def load(self) -> tuple[int, int]:
@@ -90,8 +91,4 @@ class Service:
                 self.token(token)
 
     def _token(self, token: int) -> tuple[bytes, bool]:
-        engine = self.engine
-        with engine._vocabulary_lock:
-            engine._check_open()
-            model = engine._runtime.model
-            return model.piece(token), model.is_end(token)
+        return self.engine.token_bytes(token), self.engine.is_end(token)

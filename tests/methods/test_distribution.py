@@ -78,6 +78,37 @@ def test_top_k_of_a_large_vocabulary(n: int, kind: str) -> None:
         assert_sorted(numbers(1, n, kind), k)
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.integers(16, 250), st.integers(0, 63), st.floats(0, 1), KINDS)
+def test_top_k_between_the_fast_way_and_all(seed: int, width: int, rest: int, share: float, kind: str) -> None:
+    """From the largest k that the view of 64 rows can do, over those just beyond it, to the whole vocabulary."""
+    n = 64 * width + rest
+    logits = numbers(seed, n, kind)
+    for k in (width // 4, width // 4 + 1, width, int(width + share * (n - width)), n - 1, n):
+        assert_sorted(logits, k)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 19, 20, 500, 4999, 5000, 0])
+def test_the_lower_ids_of_equal_logits_come_first(k: int) -> None:
+    assert top_k(np.zeros(5000, np.float32), k)[0].tolist() == list(range(k or 5000))
+    logits = np.full(5000, -np.inf, np.float32)
+    logits[[4990, 17, 300]] = [1, 1, 2]
+    ids, values = top_k(logits, k)
+    assert ids.tolist()[:3] == [300, 17, 4990][: k or None]
+    assert (values[3:] == -np.inf).all()
+    assert ids.tolist()[3:] == [i for i in range(5000) if i not in (17, 300, 4990)][: max((k or 5000) - 3, 0)]
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf])
+@pytest.mark.parametrize("k", [1, 19, 20, 2500, 4999, 5000, 6000, 0])
+def test_a_bad_logit_is_refused_whatever_is_asked_for(k: int, bad: float) -> None:
+    for where in (0, 63, 64, 2500, 4991, 4992, 4999):  # 4992 is the first that stands in no row of the view
+        logits = numbers(4, 5000, "ties")
+        logits[where] = bad
+        with pytest.raises(DecodeError, match="not numbers"):
+            top_k(logits, k)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("n", [63, 64, 320, 320 + 63, 5000])
 def test_one_bad_logit_is_found_wherever_it_stands(n: int, bad: float) -> None:
@@ -186,6 +217,12 @@ def test_extreme_temperatures(temperature: float, n: int) -> None:
     assert found.ids[0] == 2
 
 
+def test_no_more_are_listed_than_asked_for() -> None:
+    assert filtered_distribution(FOUR, SamplingConfig(top_k=1)).ids.tolist() == [1]
+    assert filtered(FOUR, at_least=2, top_k=1).ids.tolist() == [1, 3]
+    assert filtered(FOUR, at_least=1, top_k=3, top_p=0.1).probs.tolist() == [1, 0, 0]
+
+
 def test_listing_more_than_there_are() -> None:
     found = filtered(FOUR, at_least=9, top_k=2)
     assert found.ids.tolist() == [1, 3, 0, 2]
@@ -246,6 +283,11 @@ def test_draws_follow_the_probabilities() -> None:
 @pytest.mark.parametrize(("u", "token"), [(0.5 - 2**-53, 7), (0.5, 3), (0.75 - 2**-53, 3), (0.75, 9), (0.0, 7)])
 def test_a_sum_of_exactly_u_is_passed_by(u: float, token: int) -> None:
     assert draw(Distribution(np.array([7, 3, 9]), np.array([0.5, 0.25, 0.25])), u) == token
+
+
+@pytest.mark.parametrize(("u", "token"), [(0.97, 4), (0.985, 5), (0.9999, 6), (0.99999999, 8)])
+def test_small_shares_are_drawn_too(u: float, token: int) -> None:
+    assert draw(Distribution(np.array([4, 5, 6, 7, 8]), np.array([0.98, 0.01, 0.01 - 1e-6, 0.0, 1e-6])), u) == token
 
 
 def test_a_sum_below_one_never_draws_what_was_filtered_out() -> None:

@@ -1,0 +1,122 @@
+"""Rewrites what is generated in docs/methods/: the option table of every method's page, and the index.
+
+usage: python scripts/update_docs.py            write the pages
+       python scripts/update_docs.py --check    write nothing; exit code 1 where a page is out of date
+
+Generated text stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. A method without a page is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from selar_local.cli.options import Described, described, flag_of, shown
+from selar_local.config import SamplingConfig
+from selar_local.methods import DEFAULT_METHOD, METHODS, Method
+
+FOLDER = Path(__file__).parent.parent / "docs" / "methods"
+
+_REGION = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+_HTML = str.maketrans({"<": "&lt;", ">": "&gt;", "|": "\\|", "*": "\\*", "_": "\\_"})
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code."""
+    if arguments not in ([], ["--check"]):
+        print(__doc__)
+        return 2
+    outdated = [path for path in pages() if path.read_text(encoding="utf-8") != updated(path)]
+    for path in outdated:
+        if arguments:
+            print(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path} is out of date")
+        else:
+            path.write_text(updated(path), encoding="utf-8", newline="\n")
+    return 1 if outdated and arguments else 0
+
+
+def pages() -> list[Path]:
+    """The page of every method, and the index. Raises SystemExit where one is missing."""
+    wanted = [FOLDER / "README.md", *(FOLDER / f"{name}.md" for name in METHODS)]
+    missing = [str(path) for path in wanted if not path.exists()]
+    if missing:
+        raise SystemExit(f"no page: {', '.join(missing)}")
+    return wanted
+
+
+def updated(path: Path) -> str:
+    """The page's text with all generated parts made anew."""
+    return _REGION.sub(
+        lambda found: f"{found[1]}\n{generated(found[2], path.stem)}\n{found[3]}", path.read_text(encoding="utf-8")
+    )
+
+
+def generated(name: str, page: str) -> str:
+    """The text of the generated part `name` on a page."""
+    if name == "index":
+        return index()
+    if name == "options":
+        return options(METHODS[page])
+    raise SystemExit(f"{page}.md: nothing is called {name!r}")
+
+
+def index() -> str:
+    """The table of all methods."""
+    return table(
+        ("method", "in Python", "what it does", "source"),
+        (
+            (
+                f"[`{name}`]({name}.md){' (default)' if name == DEFAULT_METHOD else ''}",
+                f"`{cls.__name__}`",
+                text(cls.summary),
+                source(cls.source),
+            )
+            for name, cls in METHODS.items()
+        ),
+    )
+
+
+def options(cls: type[Method]) -> str:
+    """The table of a method's options, and its own sampling defaults."""
+    rows = described(cls)
+    parts = [table(("option", "value", "default", "meaning", "source"), map(row_of, rows))] if rows else []
+    if not rows:
+        parts.append("It has no options of its own.\n")
+    for name, value in cls.sampling_defaults.items():
+        general = getattr(SamplingConfig(), name)
+        parts.append(f"`{flag_of(name)}` is {shown(value)} with this method (other methods: {shown(general)}).\n")
+    return "\n".join(parts)
+
+
+def row_of(row: Described) -> tuple[str, ...]:
+    """One option's cells."""
+    flags = [flag for declared in row.flags for flag in declared.split("/")]
+    name = ", ".join(f"`{flag}`" for flag in flags) or f"`{row.name}` (Python only)"
+    value = ", ".join(f"`{choice}`" for choice in row.choices) or text(_KINDS.get(row.kind, row.kind))
+    return name, value, text(row.default_text), text(row.meaning), source(row.source or "")
+
+
+_KINDS = {"boolean": "on or off", "float": "number", "integer": "whole number", "number|text": "number or text"}
+
+
+def source(name: str) -> str:
+    """A source, linked where it is a paper."""
+    number = name.removeprefix("arXiv ")
+    return f"[{name}](https://arxiv.org/abs/{number})" if number != name else text(name)
+
+
+def text(words: str) -> str:
+    """Plain words as a Markdown cell."""
+    return words.translate(_HTML)
+
+
+def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
