@@ -1,8 +1,8 @@
-"""CoT and SeLaR decoding written from their definitions, one plain step at a time."""
+"""What the methods share (filters, draws, entropies), and CoT and SeLaR written from their definitions."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Literal
@@ -14,6 +14,9 @@ from .transformer import ModelInput, Transformer, softmax
 from .weights import Array
 
 Ids = npt.NDArray[np.int64]
+Mode = Literal["soft", "normal"]
+Allowed = Callable[[int], bool]  # whether a step may explore that drew this token
+Thinking = Callable[[Sequence[int]], bool]  # whether thinking is open after these generated tokens
 
 
 @dataclass(frozen=True)
@@ -35,20 +38,57 @@ class Selar:
     contrast: float = 1.0
     guarded: frozenset[int] = frozenset()  # drawing one of these ids makes a step certain
     gate_on: Literal["filtered", "full"] = "filtered"
+    strict_gate: bool = False  # explore above tau only, not at it
+    invert_gate: bool = False  # explore where the gate would be closed
+    scope: Literal["all", "thinking"] = "all"
+    repel: int = 1  # move away from the mean of this many of the most probable candidates
+    anchor: float = 1.0  # the mixture's share; the rest is the drawn token's
+    show: Literal["drawn", "heaviest"] = "drawn"
+    batch_gate: bool = False  # one text that explores makes all explore
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.repel < max(self.k, 2):
+            raise ValueError(f"repel {self.repel} is not below k {self.k}")
 
 
 @dataclass(frozen=True)
 class Step:
     """One generated token and what decided the input that follows it."""
 
-    token: int
+    token: int  # the one shown
     entropy: float  # normalised entropy of the k largest probabilities, 0..1
     explored: bool
     ids: Ids  # the k most probable tokens; fewer where the filters left fewer
     probabilities: Array  # theirs in the filtered distribution (not renormalised over the k)
-    weights: Array | None  # theirs in the vector, None at a certain step
+    weights: Array | None  # those of `mixed_ids` in the vector, None at a certain step
     vector: Array | None  # the next input as a mix of unscaled rows, None where it is the token
     logits: Array
+    drawn: int
+    mixed_ids: Ids | None  # `ids`, and the drawn token behind them where an anchor brings it in
+
+
+@dataclass(frozen=True)
+class LatentStep:
+    """One generated token of the methods other than SeLaR, and the input that follows it."""
+
+    token: int  # the one shown
+    entropy: float | None  # what the method goes by, in nats
+    explored: bool  # the next input is not the token
+    mode: Mode
+    ids: Ids | None  # of the mixture; None where the next input is the token, like the two below
+    weights: Array | None
+    vector: Array | None  # the next input as a mix of unscaled rows
+    logits: Array
+
+
+def uniform_numbers(seed: int, count: int) -> list[float]:
+    """The numbers that tokens are drawn with: one a step, used or not."""
+    return np.random.Generator(np.random.PCG64(seed)).random(count).tolist()
+
+
+def noise_generator(seed: int) -> np.random.Generator:
+    """Where noise comes from, so that it leaves the draws alone."""
+    return np.random.Generator(np.random.PCG64([seed, 1]))
 
 
 def by_falling_value(values: Array) -> Ids:
@@ -58,9 +98,10 @@ def by_falling_value(values: Array) -> Ids:
 
 def filtered_distribution(logits: Array, filters: Filters) -> tuple[Ids, Array]:
     """Ids that survive temperature, top_k, top_p and min_p, most probable first, and their probabilities."""
-    ids = by_falling_value(logits)
-    if filters.top_k > 0:
-        ids = ids[: filters.top_k]
+    ids = np.arange(len(logits))
+    if 0 < filters.top_k < len(logits):  # those alike at the end are sorted out below
+        ids = np.flatnonzero(logits >= np.partition(logits, -filters.top_k)[-filters.top_k])
+    ids = ids[by_falling_value(logits[ids])][: filters.top_k or None]
     probabilities = softmax(logits[ids] / filters.temperature)
     if filters.top_p < 1.0:
         exceeding = np.flatnonzero(np.cumsum(probabilities) > filters.top_p)
@@ -70,13 +111,18 @@ def filtered_distribution(logits: Array, filters: Filters) -> tuple[Ids, Array]:
     return ids[: len(probabilities)], probabilities / probabilities.sum()
 
 
+def entropy_in_nats(probabilities: Array) -> float:
+    """-sum p log p, with 0 log 0 = 0."""
+    positive = probabilities[probabilities > 0.0]
+    return float(-(positive * np.log(positive)).sum())
+
+
 def normalised_entropy(probabilities: Array, k: int) -> float:
     """Entropy of the k largest probabilities, renormalised, over log k."""
     if k == 1:
         return 0.0
     largest = np.sort(probabilities)[::-1][:k]
-    shares = largest[largest > 0.0] / largest.sum()
-    return float(np.clip(-(shares * np.log(shares)).sum() / log(k), 0.0, 1.0))
+    return float(np.clip(entropy_in_nats(largest / largest.sum()) / log(k), 0.0, 1.0))
 
 
 def draw(ids: Ids, probabilities: Array, uniform: float | None) -> int:
@@ -88,36 +134,77 @@ def draw(ids: Ids, probabilities: Array, uniform: float | None) -> int:
     return int(ids[exceeding[0]] if len(exceeding) > 0 else ids[-1])
 
 
-def soft_vector(shares: Array, rows: Array, strength: float) -> Array:
-    """The mix of rows, moved away from the most probable (first) row by `strength` times their difference."""
+def soft_vector(shares: Array, rows: Array, strength: float, repel: int = 1) -> Array:
+    """The mix of rows, moved away from that of the `repel` first ones by `strength` times their difference."""
     mixed = shares @ rows
-    return mixed + strength * (mixed - rows[0])
+    centre = shares[:repel] @ rows[:repel] / shares[:repel].sum()
+    return mixed + strength * (mixed - centre)
 
 
-def soft_weights(shares: Array, strength: float) -> Array:
+def soft_weights(shares: Array, strength: float, repel: int = 1) -> Array:
     """Weight of each row in `soft_vector`."""
     weights = (1.0 + strength) * shares
-    weights[0] -= strength
+    weights[:repel] -= strength * shares[:repel] / shares[:repel].sum()
     return weights
 
 
-def selar_step(logits: Array, rows: Array, filters: Filters, selar: Selar, uniform: float | None) -> Step:
+def anchored(ids: Ids, weights: Array, drawn: int, anchor: float) -> tuple[Ids, Array]:
+    """Scale the weights by `anchor` and give the rest to the drawn token, which may be a new id."""
+    if anchor == 1.0:
+        return ids, weights
+    if drawn not in ids:
+        ids, weights = np.append(ids, drawn), np.append(weights, 0.0)
+    return ids, (1.0 - anchor) * (ids == drawn) + anchor * weights
+
+
+def always(_: int) -> bool:
+    """The scope in which every token may explore."""
+    return True
+
+
+def selar_step(
+    logits: Array,
+    rows: Array,
+    filters: Filters,
+    selar: Selar,
+    uniform: float | None,
+    *,
+    end_ids: Collection[int] = (),
+    allowed: Allowed = always,
+    forced: bool = False,
+) -> Step:
     """Draw a token and decide whether a mixture is fed in its place.
 
     With `gate_on="full"` the unfiltered entropy takes the place of h everywhere: in the gate and in the
-    strength of the contrast.
+    strength of the contrast. `allowed` says whether this drawn token is within the scope; `forced` opens the gate
+    whatever the entropy, guard and scope say.
     """
     ids, probabilities = filtered_distribution(logits, filters)
-    token = draw(ids, probabilities, uniform)
+    drawn = draw(ids, probabilities, uniform)
     gated = probabilities if selar.gate_on == "filtered" else softmax(logits / filters.temperature)
     entropy = normalised_entropy(gated, selar.k)
-    explored = entropy >= selar.tau and token not in selar.guarded
+    opened = entropy > selar.tau if selar.strict_gate else entropy >= selar.tau
+    opened = opened != selar.invert_gate
+    explored = forced or (opened and drawn not in selar.guarded and allowed(drawn))
     ids, probabilities = ids[: selar.k], probabilities[: selar.k]
-    weights = vector = None
-    if explored:
-        shares, strength = probabilities / probabilities.sum(), selar.contrast * entropy
-        weights, vector = soft_weights(shares, strength), soft_vector(shares, rows[ids], strength)
-    return Step(token, entropy, explored, ids, probabilities, weights, vector, logits)
+    if not explored or drawn in end_ids:
+        return Step(drawn, entropy, False, ids, probabilities, None, None, logits, drawn, None)
+    shares, strength = probabilities / probabilities.sum(), selar.contrast * entropy
+    mixed_ids, weights = anchored(ids, soft_weights(shares, strength, selar.repel), drawn, selar.anchor)
+    vector = soft_vector(shares, rows[ids], strength, selar.repel)
+    vector = (1.0 - selar.anchor) * rows[drawn] + selar.anchor * vector
+    token = int(mixed_ids[weights.argmax()]) if selar.show == "heaviest" else drawn
+    return Step(token, entropy, True, ids, probabilities, weights, vector, logits, drawn, mixed_ids)
+
+
+def scope_after(shown: Sequence[int], settings: Selar, thinking: Thinking | None) -> Allowed:
+    """Which tokens may explore after those shown: within the thinking, only where it is open and stays so."""
+    if settings.scope == "all":
+        return always
+    if thinking is None:
+        raise ValueError("the scope needs to be told whether thinking is open")
+    before = thinking(shown)
+    return lambda token: before and thinking([*shown, token])
 
 
 def selar(
@@ -129,22 +216,26 @@ def selar(
     filters: Filters | None = None,
     settings: Selar | None = None,
     uniforms: Sequence[float] | None = None,
+    thinking: Thinking | None = None,
 ) -> Iterator[Step]:
     """Decode at most `n_steps` tokens; greedy without `uniforms`, else step i draws with uniforms[i].
 
-    A token of `end_ids` is yielded and ends the text.
+    A token of `end_ids` is yielded and ends the text. `thinking` tells whether it is open after the tokens shown.
     """
     filters, settings = filters or Filters(), settings or Selar()
     cache = transformer.new_cache()
     inputs: Sequence[ModelInput] = prompt
+    shown: list[int] = []
     for number in range(n_steps):
         logits = transformer.forward(inputs, cache)
         uniform = None if uniforms is None else uniforms[number]
-        step = selar_step(logits, transformer.rows, filters, settings, uniform)
+        allowed = scope_after(shown, settings, thinking)
+        step = selar_step(logits, transformer.rows, filters, settings, uniform, end_ids=end_ids, allowed=allowed)
         yield step
         if step.token in end_ids:
             return
         inputs = [step.token if step.vector is None else step.vector]
+        shown.append(step.token)
 
 
 def cot(

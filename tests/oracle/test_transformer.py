@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import log
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from .methods import (
     soft_vector,
     soft_weights,
 )
-from .transformer import Transformer
+from .together import Together
+from .transformer import Raw, Transformer
 from .weights import FLAVOURS, Array, Weights
 
 M_ROPE_TYPES = (8, 40)
@@ -259,3 +260,18 @@ def test_the_vocabulary_spells_every_byte() -> None:
     assert len(set(vocabulary.tokens)) == len(vocabulary.tokens)
     assert vocabulary.tokens[-2:] == ["<think>", "</think>"]
     assert all(left + right in vocabulary.tokens for left, right in map(str.split, vocabulary.merges))
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_many_texts_at_once_are_each_alone(flavour: str, tiny: Callable[..., Path]) -> None:
+    together = Together(Weights.load(tiny(architecture=flavour, seed=1)))
+    caches, twins = [together.new_cache() for _ in range(4)], [together.new_cache() for _ in range(4)]
+    for length, cache, twin in zip((2, 16, 40, 3), caches, twins, strict=True):
+        together.forward(list(range(length)), cache)
+        together.forward(list(range(length)), twin)
+    hidden = Raw(np.linspace(-3.0, 3.0, together.hyper.n_embd))
+    for inputs in ([5, together.rows[7] - 0.3 * together.rows[9], 250, hidden], [99, 98, hidden, 97]):
+        expected = [together.forward_with_hidden([item], twin) for item, twin in zip(inputs, twins, strict=True)]
+        for both, own in zip(zip(*together.forward_each(inputs, caches), strict=True), expected, strict=True):
+            for actual, alone in zip(both, own, strict=True):
+                np.testing.assert_allclose(actual, alone, atol=1e-10)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from .weights import Array, HyperParameters, Weights
 
-ModelInput = int | Array
+
+@dataclass(frozen=True)
+class Raw:
+    """A vector that enters the first layer as it is, such as a hidden state: Gemma's scale is for rows only."""
+
+    values: Array
+
+
+ModelInput = int | Array | Raw
 
 
 class Cache:
@@ -56,12 +65,23 @@ class Transformer:
 
     def forward(self, inputs: Sequence[ModelInput], cache: Cache) -> Array:
         """Feed token ids and unscaled embedding vectors, extend the cache, return the last logits."""
-        rows = [self.rows[item] if isinstance(item, int | np.integer) else item for item in inputs]
-        states = np.stack(rows).astype(np.float64) * self.embedding_scale
+        return self.forward_with_hidden(inputs, cache)[0]
+
+    def forward_with_hidden(self, inputs: Sequence[ModelInput], cache: Cache) -> tuple[Array, Array]:
+        """Like `forward`; also the last position's hidden state after the final norm."""
+        states = np.stack([self._entering(item) for item in inputs])
         positions = len(cache) + np.arange(len(states))
         for layer in range(self.hyper.n_layer):
             states = self._block(layer, states, positions, cache)
-        return self.weights.output @ self._norm("output_norm", states[-1])
+        hidden = self._norm("output_norm", states[-1])
+        return self.weights.output @ hidden, hidden
+
+    def _entering(self, item: ModelInput) -> Array:
+        """What the first layer gets for one input."""
+        if isinstance(item, Raw):
+            return item.values.astype(np.float64)
+        row = self.rows[item] if isinstance(item, int | np.integer) else item
+        return row.astype(np.float64) * self.embedding_scale
 
     def _block(self, layer: int, states: Array, positions: Array, cache: Cache) -> Array:
         name = f"blk.{layer}"

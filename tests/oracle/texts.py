@@ -1,0 +1,264 @@
+"""The methods' oracles behind one interface: a text that is told one position's logits after the other."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import log
+
+import numpy as np
+
+from .coconut import coconut_step
+from .methods import Filters, Ids, Selar, Step, filtered_distribution, noise_generator, scope_after, selar_step
+from .soft_thinking import SoftState, SoftThinking, soft_mixture, soft_thinking_step
+from .swireasoning import Swir, SwirState, swir_step
+from .transformer import ModelInput, Raw, softmax
+from .weights import Array
+
+
+@dataclass(frozen=True)
+class Plain:
+    """CoT: the drawn token is every next input."""
+
+
+@dataclass(frozen=True)
+class Coconut:
+    """Coconut's settings."""
+
+    n_latent: int
+    start: int | None = None
+    end: int | None = None
+
+
+Settings = Plain | Selar | SoftThinking | Swir | Coconut
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the oracles are told of the model, the prompt and the draws."""
+
+    rows: Array
+    ends: frozenset[int]  # drawing one of these ends the text
+    seed: int = 0
+    closed: bool = False  # the prompt has closed the thinking
+    opened: bool = False  # the prompt ends with the tag that opens it
+    piece: Callable[[int], bytes] = lambda token: b""
+
+    def thinks_after(self, shown: Sequence[int]) -> bool:
+        """Whether thinking is open after these tokens: opened by the prompt or at the text's start, not closed yet."""
+        text = b"".join(map(self.piece, shown)).decode(errors="replace")
+        opened = self.opened or text.lstrip().startswith("<think>")
+        return opened and "</think>" not in text
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method makes of one position."""
+
+    token: int | None  # the one shown; None: none is
+    entropy: float | None
+    explored: bool
+    mode: str | None
+    next_input: ModelInput = field(repr=False)  # arrays: unscaled mixtures of rows
+    ids: Ids = field(repr=False)  # the filtered distribution
+    probabilities: Array = field(repr=False)
+    last: bool = False  # the text ends here, whatever the token
+    injected: bool = False
+    switch_count: int | None = None
+
+
+def filter_edge(logits: Array, filters: Filters, uniform: float | None, margin: float, count: int) -> str | None:
+    """Why a difference of `margin` may change what is left, the order of its `count` most probable, or the draw."""
+    falling = np.sort(logits)[::-1]
+    kept = softmax(falling[: filters.top_k or None] / filters.temperature)
+    # A difference of `margin` in a probability of a half is one of 2.4 margins in the logits at temperature 0.6.
+    apart = 3.0 * margin
+    alike = -np.diff(falling) <= apart
+    if 0 < filters.top_k < len(falling) and kept[-1] > margin and alike[filters.top_k - 1]:
+        return "two logits alike at top_k"
+    if filters.top_p < 1 and near(np.cumsum(kept), filters.top_p, margin):
+        return "a cumulative probability at top_p"
+    if filters.min_p > 0 and near(falling - falling[0], filters.temperature * log(filters.min_p), apart):
+        return "a probability at min_p"
+    shares = filtered_distribution(logits, filters)[1]
+    if alike[: min(count, len(shares))].any():
+        return "two logits alike"
+    if uniform is not None and near(np.cumsum(shares), uniform, margin):
+        return "a cumulative probability at the drawn number"
+    return None
+
+
+def near(values: Array | float, bound: float, margin: float) -> bool:
+    """Whether one of the values is within the margin of the bound."""
+    return bool((np.abs(np.asarray(values) - bound) <= margin).any())
+
+
+class Text(ABC):
+    """A method's oracle at work on one text."""
+
+    coupled = False
+
+    @abstractmethod
+    def look(self, logits: Array, hidden: Array | None, uniform: float | None) -> Outcome:
+        """What is made of the next position."""
+
+    @abstractmethod
+    def edge(self, margin: float) -> str | None:
+        """Why a difference of `margin` in probabilities or entropy might have changed the last outcome."""
+
+
+class SelarText(Text):
+    """SeLaR; and CoT, whose gate no entropy reaches."""
+
+    def __init__(self, settings: Selar | Plain, filters: Filters, known: Known) -> None:
+        self.plain = isinstance(settings, Plain)
+        self.settings = Selar(tau=2.0) if isinstance(settings, Plain) else settings
+        self.filters, self.known, self.coupled = filters, known, self.settings.batch_gate
+        self.shown: list[int] = []
+        self.step: Step | None = None
+
+    def look(self, logits: Array, hidden: Array | None, uniform: float | None) -> Outcome:
+        if self.step is not None:
+            self.shown.append(self.step.token)
+        self.given = logits, uniform
+        return self.decide(forced=False)
+
+    def decide(self, forced: bool) -> Outcome:
+        """`forced`: the outcome where another text of the batch explores."""
+        logits, uniform = self.given
+        self.step = step = selar_step(
+            logits,
+            self.known.rows,
+            self.filters,
+            self.settings,
+            uniform,
+            end_ids=self.known.ends,
+            allowed=scope_after(self.shown, self.settings, self.known.thinks_after),
+            forced=forced,
+        )
+        next_input = step.token if step.vector is None else step.vector
+        entropy = None if self.plain else step.entropy
+        found = filtered_distribution(logits, self.filters)
+        explored = step.explored and step.token not in self.known.ends  # the heaviest may be one, and be shown
+        return Outcome(step.token, entropy, explored, None, next_input, *found)
+
+    def edge(self, margin: float) -> str | None:
+        (logits, uniform), step, tau = self.given, self.step, self.settings.tau
+        assert step is not None
+        if tau > 0 and near(step.entropy, tau, margin):
+            return "an entropy at tau"
+        weights = step.weights if self.settings.show == "heaviest" and step.weights is not None else np.zeros(0)
+        if (np.diff(np.sort(weights)[-2:]) <= 4.0 * margin).any():
+            return "two weights alike"
+        return filter_edge(logits, self.filters, uniform, margin, 1 if self.plain else self.settings.k)
+
+
+class SoftText(Text):
+    """Soft Thinking."""
+
+    def __init__(self, settings: SoftThinking, known: Known) -> None:
+        self.settings, self.known = settings, known
+        self.noise, self.twin = noise_generator(known.seed), noise_generator(known.seed)
+        self.state = SoftState(over=known.closed)
+
+    def look(self, logits: Array, hidden: Array | None, uniform: float | None) -> Outcome:
+        self.given, self.before = (logits, uniform), self.state
+        step, self.state = soft_thinking_step(
+            self.state, logits, self.known.rows, self.settings, uniform, self.noise, end_ids=self.known.ends
+        )
+        self.filters = self.settings.filters
+        if self.before.over:
+            self.filters = self.settings.after or replace(self.filters, min_p=0.0)
+        self.weights = None if self.before.over else soft_mixture(logits, self.settings, self.twin)[1]
+        self.entropy = step.entropy
+        next_input = step.token if step.vector is None else step.vector
+        found = filtered_distribution(logits, self.filters)
+        return Outcome(step.token, step.entropy, step.explored, step.mode, next_input, *found)
+
+    def edge(self, margin: float) -> str | None:
+        settings, (logits, uniform) = self.settings, self.given
+        if self.before.over or self.weights is None:
+            return filter_edge(logits, self.filters, uniform, margin, 1)
+        cold = settings.cold_stop_entropy
+        if cold > 0 and self.entropy is not None and near(self.entropy, cold, margin):
+            return "an entropy at the cold stop's"
+        if settings.noise != "none" and len(self.weights) > 1 and self.weights[0] - self.weights[1] <= 4.0 * margin:
+            return "two weights alike"
+        return filter_edge(logits, self.filters, uniform if cold > 0 else None, margin, settings.max_topk)
+
+
+class SwirText(Text):
+    """SwiReasoning."""
+
+    def __init__(self, settings: Swir, filters: Filters, known: Known) -> None:
+        self.settings, self.filters, self.known = settings, filters, known
+        self.state = SwirState(mode="normal", locked=True) if known.closed else SwirState()
+
+    def look(self, logits: Array, hidden: Array | None, uniform: float | None) -> Outcome:
+        self.given, self.before = (logits, uniform), self.state
+        step, self.state = swir_step(
+            self.state, logits, self.known.rows, self.filters, self.settings, uniform, end_ids=self.known.ends
+        )
+        self.entropy = step.entropy
+        return Outcome(
+            step.token,
+            step.entropy,
+            step.explored,
+            step.mode,
+            step.token if step.vector is None else step.vector,
+            *filtered_distribution(logits, self.filters),
+            last=self.state.finished,
+            injected=step.injected,
+            switch_count=step.switch_count,
+        )
+
+    def edge(self, margin: float) -> str | None:
+        logits, uniform = self.given
+        # Both entropies are off by as much.
+        if (
+            self.before.number > 0
+            and self.entropy is not None
+            and near(self.entropy, self.before.reference, 2 * margin)
+        ):
+            return "an entropy at that of the last switch"
+        return filter_edge(logits, self.filters, uniform, margin, 1)
+
+
+class CoconutText(Text):
+    """Coconut: the positions before the text, then the text."""
+
+    def __init__(self, settings: Coconut, filters: Filters, known: Known) -> None:
+        self.filters = filters
+        self.silent: list[int | None] = [None] * settings.n_latent  # None: fed the hidden state
+        if settings.start is not None:
+            self.silent.insert(0, settings.start)
+        if settings.end is not None:
+            self.silent.append(settings.end)
+
+    def look(self, logits: Array, hidden: Array | None, uniform: float | None) -> Outcome:
+        self.logits = logits
+        found = filtered_distribution(logits, self.filters)
+        if not self.silent:
+            token = coconut_step(logits).token
+            return Outcome(token, None, False, "normal", token, *found)
+        planned = self.silent.pop(0)
+        if planned is not None:
+            return Outcome(None, None, False, "latent", planned, *found)
+        assert hidden is not None, "no hidden state to feed"
+        return Outcome(None, None, True, "latent", Raw(hidden), *found)
+
+    def edge(self, margin: float) -> str | None:
+        return filter_edge(self.logits, self.filters, None, margin, 1)
+
+
+def text_of(settings: Settings, filters: Filters | None, known: Known) -> Text:
+    """The oracle of these settings. filters None: the method's own."""
+    if isinstance(settings, SoftThinking):
+        return SoftText(settings if filters is None else replace(settings, filters=filters), known)
+    filters = filters or Filters()
+    if isinstance(settings, Swir):
+        return SwirText(settings, filters, known)
+    if isinstance(settings, Coconut):
+        return CoconutText(settings, filters, known)
+    return SelarText(settings, filters, known)
