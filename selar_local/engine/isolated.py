@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import atexit
-import itertools
-import logging
 import os
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from selar_local.config import EngineConfig
-from selar_local.engine.events import Result, Timings, TokenEvent, Usage
+from selar_local.engine.child_process import ChildProcess
+from selar_local.engine.events import Result
 from selar_local.engine.model_info import ModelInfo
-from selar_local.engine.sequence import Message
 from selar_local.engine.stream import Stream
-from selar_local.engine.wire import Wire
-from selar_local.errors import EngineClosed, EngineCrashed, SelarError
-from selar_local.methods import Method
+from selar_local.errors import EngineClosed
 
-__all__ = ["CHILD_ARGUMENT", "IsolatedEngine"]
+__all__ = ["IsolatedEngine"]
 
-_PATIENCE = 10.0  # seconds in which a process that is asked to end does: one decode of a chunk at most
-#: What a frozen app is started with to be the child: see `selar_local.run_child_if_asked`.
-CHILD_ARGUMENT = "--selar-local-child"
 
-logging.getLogger("selar_local").addHandler(logging.NullHandler())  # nothing is printed unless the app wants it
 _open_engines: weakref.WeakSet[IsolatedEngine] = weakref.WeakSet()
 
 
@@ -56,7 +45,7 @@ class IsolatedEngine:
         self._check_again = check_again
         self._lock = threading.Lock()
         self._closed = False
-        self._child = _Child(self._path, self.config, check_again, on_progress)
+        self._child = ChildProcess(self._path, self.config, check_again, on_progress)
         self.info: ModelInfo = self._child.info
         _open_engines.add(self)
 
@@ -122,238 +111,15 @@ class IsolatedEngine:
         child = self._living()
         return Stream(child.start(arguments, events), child.alive, on_prefill)
 
-    def _living(self) -> _Child:
+    def _living(self) -> ChildProcess:
         """The process; a new one where the last has died. The others wait while one loads."""
         with self._lock:
             if self._closed:
                 raise EngineClosed("the engine is closed")
             if not self._child.alive():
                 self._child.close()
-                self._child = _Child(self._path, self.config, False, None)
+                self._child = ChildProcess(self._path, self.config, False, None)
             return self._child
-
-
-class _Asked(NamedTuple):
-    """The part of a request that the app's side keeps."""
-
-    prompt: tuple[int, ...]
-    method: Method
-
-
-class _Remote:
-    """A sequence that runs in the other process, as far as `Stream` needs one."""
-
-    def __init__(self, cancel: Callable[[], None]) -> None:
-        self.messages: SimpleQueue[Message] = SimpleQueue()
-        self.cancelled = _Flag(cancel)
-        self.seed = 0
-        self.request = _Asked((), Method)  # type: ignore[arg-type]
-        self.finished = False
-        self._events: list[TokenEvent] = []
-
-    def take(self, message: Message) -> None:
-        """A message from the other process."""
-        if isinstance(message, TokenEvent):
-            self._events.append(message)
-        self.finished = self.finished or isinstance(message, Result)
-        self.messages.put(message)
-
-    def finish(self, reason: str, error: SelarError | None = None) -> None:
-        """End it from this side, with what has come so far."""
-        if self.finished:
-            return
-        self.finished = True
-        if error is not None:
-            self.messages.put(error)
-        events = self._events
-        usage = Usage(len(self.request.prompt), len(events), sum(event.explored for event in events))
-        self.messages.put(
-            Result(
-                text="".join(event.text for event in events),
-                thinking="".join(event.thinking for event in events),
-                finish_reason=reason,
-                usage=usage,
-                timings=Timings(0.0, 0.0, len(events)),
-                seed=self.seed,
-                tokens=tuple(event.token for event in events),
-            )
-        )
-
-
-class _Flag:
-    """A `threading.Event` that can only be set, once, and then tells the other process."""
-
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell = tell
-        self._set = False
-
-    def set(self) -> None:
-        if not self._set:
-            self._set = True
-            self._tell()
-
-
-class _Child:
-    """One process, and the thread here that reads what it says."""
-
-    def __init__(
-        self, path: Path, config: EngineConfig, check_again: bool, on_progress: Callable[[float], None] | None
-    ) -> None:
-        self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
-        self._answers: dict[int, SimpleQueue[Any]] = {}
-        self._running: dict[int, _Remote] = {}
-        self._gone = threading.Event()
-        self._closing = False
-        (child_in, to_child), (from_child, child_out) = os.pipe(), os.pipe()
-        try:
-            self.process = subprocess.Popen(_command(), stdin=child_in, stdout=child_out, env=_environment())
-        finally:
-            os.close(child_in)
-            os.close(child_out)
-        self._wire = Wire(os.fdopen(from_child, "rb"), os.fdopen(to_child, "wb"))
-        self._opening: SimpleQueue[Any] = SimpleQueue()
-        threading.Thread(target=self._read, name="selar-local reader", daemon=True).start()
-        try:
-            self._send((os.fspath(path), config, check_again))
-            self.info = self._await_opening(on_progress)
-        except BaseException:
-            self.close()
-            raise
-
-    def _await_opening(self, on_progress: Callable[[float], None] | None) -> ModelInfo:
-        while True:
-            kind, _, content = self._opening.get()
-            if kind == "failed":
-                raise content
-            if kind == "ready":
-                info: ModelInfo = content
-                return info
-            if on_progress is not None:
-                on_progress(content)
-
-    def alive(self) -> bool:
-        """Whether it runs and is heard."""
-        return not self._gone.is_set()
-
-    def ask(self, kind: str, content: Any) -> Any:
-        """An answer. Raises what the other side raised, or EngineCrashed."""
-        number = next(self._numbers)
-        return self._ask(number, kind, content)
-
-    def start(self, arguments: dict[str, Any], events: bool) -> Any:
-        """A generation that has been accepted there."""
-        number = next(self._numbers)
-        remote = _Remote(lambda: self._send(("cancel", number, None), may_fail=True))
-        with self._lock:
-            self._running[number] = remote
-        try:
-            self._ask(number, "stream", (arguments, events))
-        except BaseException:
-            with self._lock:
-                self._running.pop(number, None)
-            raise
-        return remote
-
-    def _ask(self, number: int, kind: str, content: Any) -> Any:
-        answers: SimpleQueue[Any] = SimpleQueue()
-        with self._lock:
-            if self._gone.is_set():
-                raise self._crash()
-            self._answers[number] = answers
-        try:
-            self._send((kind, number, content))
-            verdict, answer = answers.get()
-        finally:
-            with self._lock:
-                self._answers.pop(number, None)
-        if verdict == "refused":
-            raise answer
-        return answer
-
-    def _send(self, frame: Any, may_fail: bool = False) -> None:
-        try:
-            self._wire.send(frame)
-        except (OSError, ValueError) as error:
-            if not may_fail:
-                raise self._crash() from error
-
-    def _crash(self) -> SelarError:
-        if self._closing:
-            return EngineClosed("the engine was closed")
-        code = self.process.poll()
-        how = "" if code is None else f" (signal {-code})" if code < 0 else f" (exit code {code})"
-        return EngineCrashed(f"the process that runs llama.cpp has died{how}; the next request starts another")
-
-    def _read(self) -> None:
-        try:
-            while True:
-                for kind, number, content in self._wire.receive():
-                    self._hear(kind, number, content)
-        except (EOFError, OSError, ValueError):
-            pass
-        finally:
-            self._end()
-
-    def _hear(self, kind: str, number: int, content: Any) -> None:
-        if kind == "message":
-            with self._lock:
-                remote = self._running.get(number)
-                if isinstance(content, Result):
-                    self._running.pop(number, None)
-            if remote is not None:
-                remote.take(content)
-        elif kind == "started":
-            remote = self._running[number]
-            remote.seed, prompt, method = content
-            remote.request = _Asked(prompt, method)
-        elif kind in ("answer", "refused"):
-            with self._lock:
-                answers = self._answers.get(number)
-            if answers is not None:
-                answers.put((kind, content))
-        elif kind == "log":
-            name, level, text = content
-            logging.getLogger(name).log(level, "%s", text)
-        else:
-            self._opening.put((kind, number, content))
-
-    def _end(self) -> None:
-        """The process is gone: everybody who waits for it is told."""
-        self.process.wait()
-        error = self._crash()
-        with self._lock:
-            self._gone.set()
-            remotes, self._running = list(self._running.values()), {}
-            waiting = list(self._answers.values())
-        for remote in remotes:
-            remote.finish("error", error)
-        for answers in waiting:
-            answers.put(("refused", error))
-        self._opening.put(("failed", 0, error))
-
-    def close(self) -> None:
-        """End the process: it is asked to, and killed where it does not listen."""
-        self._closing = True
-        self._send(("close", 0, None), may_fail=True)
-        try:
-            self.process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        self._gone.wait(_PATIENCE)
-        self._wire.close()
-
-
-def _command() -> list[str]:
-    """How this program starts the child. In a frozen app the app itself is started, with a word it must know."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable, CHILD_ARGUMENT]
-    return [sys.executable, "-m", "selar_local.engine.child"]
-
-
-def _environment() -> dict[str, str]:
-    """This process's, with its own module path: the child must find what the app found."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 @atexit.register
