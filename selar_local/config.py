@@ -92,7 +92,7 @@ class EngineConfig:
     cache_type_k: str = opt("f16", "KV cache type for K", "-ctk", "--cache-type-k", choices=tuple(CACHE_TYPES))
     cache_type_v: str = opt("f16", "KV cache type for V", "-ctv", "--cache-type-v", choices=tuple(CACHE_TYPES))
     flash_attn: str = opt("auto", "flash attention", "-fa", "--flash-attn", choices=FLASH_ATTN)
-    batch_size: int = opt(512, "prompt tokens per chunk", "-b", "--batch-size")
+    batch_size: int = opt(128, "prompt tokens per chunk", "-b", "--batch-size")
     mmap: bool = opt(True, "map the model file into memory", "--mmap/--no-mmap")
     mlock: bool = opt(False, "keep the model in RAM", "--mlock/--no-mlock")
     repack: bool | None = opt(
