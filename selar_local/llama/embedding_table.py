@@ -117,8 +117,11 @@ class EmbeddingTable:
         rows = self.rows(ids)
         if len(ids) == 1 and weights[0] == 1.0:
             head[:] = rows[0]
-        else:
+        elif len(ids) <= _FEW:
             np.dot(weights.astype(np.float32), rows, out=head)
+        else:
+            # For a larger product BLAS would wake threads of its own, which fight llama.cpp's for the cores.
+            np.einsum("i,ij->j", weights.astype(np.float32), rows, out=head)
         self._finish(out, head)
 
     def row(self, token: int, out: npt.NDArray[np.float32]) -> None:
