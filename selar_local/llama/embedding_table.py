@@ -17,6 +17,7 @@ __all__ = ["EmbeddingTable", "input_scale"]
 
 _F32 = 0
 _RECENT_BYTES = 4 << 20  # of dequantised rows kept
+_BLOCK = 256
 _FEW = 32  # rows of a mixture that are worth keeping
 #: Architectures that scale token inputs by sqrt(n_embd), and inputs fed as vectors not at all.
 _SCALED_BY_ROOT = frozenset({"gemma3", "gemma4", "gemma-embedding"})
@@ -117,8 +118,10 @@ class EmbeddingTable:
         rows = self.rows(ids)
         if len(ids) == 1 and weights[0] == 1.0:
             head[:] = rows[0]
-        else:
+        elif len(ids) <= _FEW:
             np.dot(weights.astype(np.float32), rows, out=head)
+        else:
+            head[:] = _sum_many(weights.astype(np.float32), rows)
         self._finish(out, head)
 
     def row(self, token: int, out: npt.NDArray[np.float32]) -> None:
@@ -133,6 +136,18 @@ class EmbeddingTable:
             np.multiply(head, np.float32(self.scale), out=head)
         if self.width > self.n_embd:
             out[self.n_embd :] = 0
+
+
+def _sum_many(weights: npt.NDArray[np.float32], rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """``weights @ rows`` without BLAS, which would wake threads of its own that fight llama.cpp's for the cores.
+
+    In blocks, whose sums are added in float64: einsum adds one row after the other.
+    """
+    total = np.zeros(rows.shape[1])
+    for start in range(0, len(weights), _BLOCK):
+        end = start + _BLOCK
+        total += np.einsum("i,ij->j", weights[start:end], rows[start:end])
+    return total
 
 
 def _map(path: Path, offset: int, size: int) -> npt.NDArray[np.uint8]:

@@ -69,7 +69,7 @@ class SwiReasoning(Method):
         0.999, "probability that the soft vector covers, if its rows suffice", "--soft-mass", source=_OURS
     )
     soft_rows: int = opt(
-        1024, "most embedding rows of the soft vector (0: any number, slow)", "--soft-rows", source=_OURS
+        512, "most embedding rows of the soft vector (0: any number, slow)", "--soft-rows", source=_OURS
     )
 
     def __post_init__(self) -> None:

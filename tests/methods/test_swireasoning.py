@@ -542,7 +542,7 @@ def test_defaults() -> None:
     method = sl.SwiReasoning()
     assert (method.alpha, method.beta, method.window_size, method.max_switch_count) == (1.0, 0.7, 512, None)
     assert (method.think_start, method.think_end, method.symbol_guard) == (None, None, True)
-    assert (method.beta_on, method.soft_mass, method.soft_rows) == ("token", 0.999, 1024)
+    assert (method.beta_on, method.soft_mass, method.soft_rows) == ("token", 0.999, 512)
     assert method.entropy_unit == "nats" and method.feeds_vectors and not method.greedy
 
 

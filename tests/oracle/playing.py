@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +203,6 @@ def known_to(engine: Engine, run: Run) -> tuple[Run, Known]:
     return replace(run, settings=own), known
 
 
-@lru_cache(maxsize=4)
 def spelling(engine: Engine, text: bytes) -> int | None:
     """The token that stands for this text, whether or not texts are ever split into it."""
     model = engine._runtime.model

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import selar_local as sl
 from selar_local.methods.base import Mixture, Token
 
 from .coconut import coconut, think
-from .methods import Selar, cot, noise_generator, selar, uniform_numbers
+from .methods import Filters, Selar, cot, noise_generator, selar, uniform_numbers
 from .parity import MARGINS, Walk
 from .playing import Played, Run, opened, play
 from .prompts import OTHER, PROMPT, with_line_break
 from .selar import selar_batch
-from .soft_thinking import SoftThinking, soft_thinking
+from .soft_thinking import THINKING, SoftThinking, soft_thinking
 from .swireasoning import Swir, swireasoning
 from .texts import Coconut, Known, Plain, Settings, text_of
 from .together import Together
@@ -82,6 +83,23 @@ def test_coconut_s_text_is_the_oracle_s_own(model: Transformer) -> None:
         assert isinstance(own, Raw) and np.allclose(own.values, given, rtol=0, atol=1e-9)
     texts = coconut(model, IDS, 2, STEPS - 4, start=300, end=260)
     assert [outcome.token for outcome in outcomes[4:]] == [step.token for step in texts]
+
+
+@pytest.mark.parametrize(
+    ("run", "method"),
+    [
+        (Run(PROMPT, Plain()), sl.CoTGreedy()),
+        (Run(PROMPT, Plain(), 1), sl.CoT()),
+        (Run(PROMPT, Selar(), guard=True), sl.Selar()),
+        (Run(PROMPT, SoftThinking()), sl.SoftThinking()),
+        (Run(PROMPT, Swir(1), guard=True, more={"soft_mass": 0.999, "soft_rows": 512}), sl.SwiReasoning()),
+        (Run(PROMPT, Coconut(6)), sl.Coconut()),
+    ],
+)
+def test_both_sides_have_the_same_defaults(run: Run, method: sl.Method) -> None:
+    assert run.method == method
+    sampling, filters = method.sampling({}), THINKING if isinstance(method, sl.SoftThinking) else Filters()
+    assert (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p) == astuple(filters)
 
 
 @pytest.fixture(scope="module")

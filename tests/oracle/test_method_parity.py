@@ -88,8 +88,7 @@ def test_swireasoning(flavour: str, thinks: bool, tiny: Model) -> None:
     prompts = (OPENED[1] if thinks else PROMPT, OTHER)
     runs = [Run(prompts[seed is None], own, seed, guard=seed is None, max_tokens=20) for own in SWIR for seed in SEEDS]
     runs += [Run(OTHER, own, seed, max_tokens=40) for own, seed in zip(INJECTING, (4, None), strict=True)]
-    ending = [Run(prompt, ENDING, max_tokens=120) for prompt in prompts]
-    runs += [Run(CLOSED, SWIR[0], 5, WIDE), *ending]
+    runs += [Run(CLOSED, SWIR[0], 5, WIDE), Run(OTHER, ENDING, max_tokens=120)]
     with opened(path, parallel=4, ctx_size=192) as engine:
         played = play(engine, runs)
     exact, *_ = three_ways(played, Together(Weights.load(path)))
@@ -97,7 +96,8 @@ def test_swireasoning(flavour: str, thinks: bool, tiny: Model) -> None:
     assert exact.seen["injected"] >= (10 if thinks else 60), exact
     assert any(event.mode == "soft" and not event.explored for own in played if own.run.guard for event in own.events)
     assert all((own.run.settings.backslash_n is not None) == thinks for own in played)
-    assert any(len(own.events) < 120 and own.result.finish_reason == "length" for own in played[-2:])
+    if not thinks:  # where nothing locks the mode, its switches come as often as they can
+        assert len(played[-1].events) < 120 and played[-1].result.finish_reason == "length"
 
 
 @flavours
@@ -183,7 +183,7 @@ def test_methods_side_by_side_in_one_batch(flavour: str, thinker: Model) -> None
 def test_a_bounded_soft_vector(flavour: str, more: dict[str, float], left_out: float, tiny: Model) -> None:
     """SwiReasoning's soft vector of the likeliest rows only is off by twice what is left out, times the largest row."""
     path = tiny(architecture=flavour, seed=1, metadata=with_line_break())
-    bounds = {"soft_mass": 0.999, "soft_rows": 1024, **more}
+    bounds = {"soft_mass": 0.999, "soft_rows": 512, **more}
     runs = [Run(prompt, Swir(12, window_size=1), seed, more=bounds) for prompt in (PROMPT, OTHER) for seed in (None, 1)]
     with opened(path, parallel=4) as engine:
         played = play(engine, runs)
@@ -205,5 +205,5 @@ def test_a_bounded_soft_vector(flavour: str, more: dict[str, float], left_out: f
             np.testing.assert_allclose(mixture.weights, kept / kept.sum(), atol=1e-6)
             apart = np.linalg.norm(fed.row / oracle.embedding_scale - p @ rows)
             assert 1e-6 < apart <= 2 * missing[-1] * largest
-            assert missing[-1] < left_out and len(mixture.ids) <= bounds["soft_rows"]
+            assert missing[-1] < left_out + 1e-6 and len(mixture.ids) <= bounds["soft_rows"]
     assert len(missing) > 5 and max(missing) > left_out / 20

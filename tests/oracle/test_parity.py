@@ -47,7 +47,7 @@ SETTINGS = [
     Selar(tau=0.3, k=4, show="heaviest", anchor=0.6, contrast=2.0),
     Selar(tau=0.3, repel=2, show="heaviest", anchor=0.4),
 ]
-VARIANTS = [Run(PROMPT, own, seed) for own in SETTINGS for seed in (None, 3, 4)]
+VARIANTS = [Run(PROMPT, own, seed) for own in SETTINGS for seed in (None, 3)]
 
 
 @flavours

@@ -45,7 +45,7 @@ def test_selar_and_cot_on_smollm2(smollm2_f32: Path, oracle: Together) -> None:
     with opened(smollm2_f32, parallel=8) as engine:
         exact, _, free = three_ways(play(engine, runs), oracle)
     assert exact.explored > 300
-    assert free.whole >= 0.9 * free.runs, free
+    assert free.whole >= 0.8 * free.runs, free
 
 
 @pytest.mark.gguf
@@ -62,4 +62,4 @@ def test_the_other_methods_on_smollm2(smollm2_f32: Path, oracle: Together) -> No
     with opened(smollm2_f32, parallel=8) as engine:
         exact, _, free = three_ways(play(engine, runs), oracle)
     assert exact.explored > 80
-    assert free.whole >= 0.8 * free.runs, free
+    assert free.whole >= 0.7 * free.runs, free
