@@ -61,6 +61,8 @@ def shell_lines(text: str) -> Iterator[str]:
 
 def own_words(line: str) -> list[str]:
     """The words of `selar-local` in a command line, from the command on; none where the line is of another program."""
+    if "selar-local" not in line:  # such as the middle of another program's quoted text
+        return []
     words = shlex.split(line, comments=True)
     starts = [place for place, word in enumerate(words) if word.rpartition("/")[2] == "selar-local"]
     if not starts:
