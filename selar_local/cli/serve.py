@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -55,6 +56,7 @@ def serve(model: str | None, method: str, isolated: bool, log_requests: bool, qu
     from selar_local.server.app import create_app
     from selar_local.server.lifecycle import Server, bind, url_of
 
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of every client that leaves
     display = Display(quiet=quiet)
     path = find(model)
     opening = open_isolated if isolated else open_engine

