@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from selar_local.llama.runtime import LlamaRuntime
+if TYPE_CHECKING:
+    from selar_local.llama.runtime import LlamaRuntime
 
 __all__ = ["ModelInfo", "describe"]
 

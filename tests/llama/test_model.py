@@ -135,7 +135,7 @@ def test_tags_that_are_control_tokens_are_shown(opened):
 
 
 def runtime(path: Path, **options: Any) -> LlamaRuntime:
-    return LlamaRuntime(path, EngineConfig(**{"threads": 1, "ctx_size": 256, **options}))
+    return LlamaRuntime(path, EngineConfig(**{"threads": 1, "ctx_size": 256, "batch_size": 512, **options}))
 
 
 def greedy(path: Path, n: int = 8) -> list[int]:

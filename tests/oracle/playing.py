@@ -209,8 +209,20 @@ def spelling(engine: Engine, text: bytes) -> int | None:
     return next((token for token in range(model.n_vocab) if model.render(token, special=True) == text), None)
 
 
+def first_turns(lengths: Sequence[int], chunk: int) -> list[int]:
+    """The turn in which each prompt is read: as many in one as fit into a chunk together."""
+    assert max(lengths) <= chunk
+    turns, turn, room = [], 0, chunk
+    for length in lengths:
+        if length > room:
+            turn, room = turn + 1, chunk
+        room -= length
+        turns.append(turn)
+    return turns
+
+
 def play(engine: Engine, runs: Sequence[Run]) -> list[Played]:
-    """Decode the runs, as many at once as the engine was opened for: the i-th of a group starts at its i-th step."""
+    """Decode the runs, as many at once as the engine was opened for; those of a group start in `first_turns`."""
     played: list[Played] = []
     size = engine.config.parallel
     with noting_inputs(engine) as noted:
@@ -229,15 +241,16 @@ def play(engine: Engine, runs: Sequence[Run]) -> list[Played]:
             finally:
                 gate.set()
             events = [list(stream) for stream in streams]
-            for turn, (stream, spy) in enumerate(zip(streams, spies, strict=True)):
-                run, known = known_to(engine, runs[first + turn])
+            turns = first_turns([len(stream.prompt) for stream in streams], engine.config.batch_size)
+            for i, (stream, spy, turn) in enumerate(zip(streams, spies, turns, strict=True)):
+                run, known = known_to(engine, runs[first + i])
                 start, slot = len(stream.prompt), stream._sequence.slot
                 fed = [own for own in noted if own.sequence == slot and own.position >= start]
                 assert [own.position for own in fed] == list(range(start, start + len(fed)))
                 assert len(fed) == len(spy.looks) - 1
                 asked = run.prompt.rstrip("\n") + "\n" if isinstance(run.settings, Coconut) else run.prompt
                 assert stream.prompt == engine.tokenize(asked)
-                own_events, result = events[turn], stream.result
+                own_events, result = events[i], stream.result
                 played.append(Played(run, known, stream.prompt, turn, group, own_events, result, spy.looks, fed))
     return played
 

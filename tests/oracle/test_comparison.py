@@ -114,7 +114,7 @@ def played(tiny: Callable[..., Path]) -> tuple[list[Played], Together]:
         Run(OTHER, Selar(tau=0.3), max_tokens=4),
         Run(PROMPT, Plain()),
     ]
-    with opened(path, parallel=4) as engine:
+    with opened(path, parallel=4, batch_size=48) as engine:  # a chunk has room for one of the prompts
         return play(engine, runs), Together(Weights.load(path))
 
 

@@ -127,7 +127,7 @@ def test_the_batch_gate(flavour: str, tiny: Model) -> None:
         for own, seed in settings
         for i, length in enumerate((12, 5, 9, 12))
     ]
-    with opened(path, parallel=4) as engine:
+    with opened(path, parallel=4, batch_size=64) as engine:  # a chunk has room for one of the prompts
         played = play(engine, runs)
     exact, *_ = three_ways(played, Together(Weights.load(path)))
     assert 5 <= exact.seen["made to explore"] < exact.explored < exact.positions, exact
