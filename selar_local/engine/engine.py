@@ -134,7 +134,9 @@ class Engine:
         Raises OptionError, NotCalibrated, PromptTooLong, TemplateError, EngineBusy, EngineClosed here; DecodeError
         from the iteration.
         """
-        request = self._requests.make(prompt, messages, system, raw, thinking, tools, method, options)
+        request = self._requests.make(
+            prompt, messages=messages, system=system, raw=raw, thinking=thinking, tools=tools, method=method, **options
+        )
         return self._submit(request, on_prefill)
 
     def generate(
@@ -151,7 +153,9 @@ class Engine:
         **options: Any,
     ) -> Result:
         """Generate to the end and return the `Result`. Same arguments and errors as `stream`, without its events."""
-        request = self._requests.make(prompt, messages, system, raw, thinking, tools, method, options)
+        request = self._requests.make(
+            prompt, messages=messages, system=system, raw=raw, thinking=thinking, tools=tools, method=method, **options
+        )
         with self._submit(replace(request, events=False), on_prefill) as stream:
             for _ in stream:
                 pass
@@ -210,20 +214,9 @@ class Engine:
     ) -> None:
         self.close()
 
-    def request(
-        self,
-        prompt: str | None = None,
-        *,
-        messages: Messages | None = None,
-        system: str | None = None,
-        raw: bool = False,
-        thinking: bool | None = None,
-        tools: Tools | None = None,
-        method: Method | str | None = None,
-        **options: Any,
-    ) -> Request:
+    def request(self, prompt: str | None = None, **arguments: Any) -> Request:
         """What `stream` would decode for these arguments, which are its own, as are the errors."""
-        return self._requests.make(prompt, messages, system, raw, thinking, tools, method, options)
+        return self._requests.make(prompt, **arguments)
 
     def sequence(self, request: Request, emit: Callable[[Message], None] | None = None) -> Sequence:
         """A sequence for the request, to be given to `enqueue`; `emit` takes its messages instead of its queue.

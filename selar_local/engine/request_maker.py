@@ -39,14 +39,15 @@ class RequestMaker:
 
     def make(
         self,
-        prompt: str | None,
-        messages: Messages | None,
-        system: str | None,
-        raw: bool,
-        thinking: bool | None,
-        tools: Tools | None,
-        method: Method | str | None,
-        options: Mapping[str, Any],
+        prompt: str | None = None,
+        *,
+        messages: Messages | None = None,
+        system: str | None = None,
+        raw: bool = False,
+        thinking: bool | None = None,
+        tools: Tools | None = None,
+        method: Method | str | None = None,
+        **options: Any,
     ) -> Request:
         """The request for the arguments of `Engine.stream`, which names the errors."""
         chosen = method if isinstance(method, Method) else method_class(method or DEFAULT_METHOD)()
