@@ -62,8 +62,9 @@ def _hints(cls: type, field: Field[Any]) -> list[Any]:
 def _parameter(cls: type, field: Field[Any]) -> Any:
     """The click type of one value of the field."""
     hints = _hints(cls, field)
-    if len(hints) > 1:
-        return _NumberOrText(next(hint for hint in hints if hint is not str))
+    number = next((hint for hint in hints if hint in (int, float)), None)
+    if len(hints) > 1 and number is not None:
+        return _NumberOrText(number)
     kinds: dict[Any, Any] = {bool: click.BOOL, int: click.INT, float: click.FLOAT}
     return kinds.get(hints[0], click.STRING)
 

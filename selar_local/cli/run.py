@@ -132,7 +132,7 @@ class Session:
         generation = self.generation
         return {
             "method": self.method, "thinking": self.thinking, **self.given,
-            "max_tokens": generation.max_tokens, "stop": generation.stop,
+            **{name: getattr(generation, name) for name in generation.__dataclass_fields__},
         }  # fmt: skip
 
     def answer_once(self, engine: Any, text: str, trace: TraceWriter | None) -> int:

@@ -131,3 +131,14 @@ def test_values_typed_in_the_chat(cls, name, text, value):
 def test_a_typed_value_that_is_none():
     with pytest.raises(OptionError, match="k: 'many' is not a valid"):
         parse_value(Selar, "k", "many")
+
+
+def test_a_grammar_and_a_schema_bind_the_answer(cli, model):
+    schema = '{"enum": ["red", "yellow"]}'
+    done = cli("run", model, "-p", "x", "--raw", "--json-schema", schema, "-t", 1)
+    assert (done.code, done.out.strip()) in ((0, '"red"'), (0, '"yellow"'))
+    done = cli("run", model, "-p", "x", "--raw", "--grammar", 'root ::= "yes"', "-t", 1)
+    assert (done.code, done.out.strip()) == (0, "yes")
+    for bad in (["--json-schema", "{"], ["--grammar", "root ::= ("]):
+        done = cli("run", model, "-p", "x", "--raw", *bad, "-t", 1)
+        assert done.code == 2 and done.err.splitlines()[-1].startswith("error: ")
