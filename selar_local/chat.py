@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,8 @@ class ChatTemplate:
         """The prompt for these messages: ``role``, and ``content`` as text or ``{"type": "text"}`` parts.
 
         ``thinking`` reaches the template as ``enable_thinking`` and ``thinking``; None leaves its default.
+        Arguments of tool calls that are JSON text, as OpenAI's clients send them, become objects where the template
+        writes JSON itself.
         Leading system messages go into the first user message where the template refuses or drops them
         (Gemma style). Raises `TemplateError` for bad messages and for whatever goes wrong in the template.
         """
@@ -72,9 +75,22 @@ class ChatTemplate:
         switch = {} if thinking is None else {"enable_thinking": thinking, "thinking": thinking}
         if checked[0]["role"] == "system" and not self._has_system_role():
             checked = _fold_system(checked)
-        return self._run(
-            checked, add_generation_prompt=add_generation_prompt, tools=list(tools or ()) or None, **switch
-        )
+        given = {"add_generation_prompt": add_generation_prompt, "tools": list(tools or ()) or None, **switch}
+        return self._run_with_calls(checked, given) if _calls(checked) else self._run(checked, **given)
+
+    def _run_with_calls(self, messages: list[dict[str, Any]], given: dict[str, Any]) -> str:
+        """Templates differ in what they want as a call's arguments: most an object, which they write as JSON.
+
+        Others join the text they get to theirs. Those fail with an object, or print it as Python does.
+        """
+        parsed = [_with_objects(message) for message in messages]
+        objects = [arguments for message in parsed for arguments in _calls([message]) if isinstance(arguments, dict)]
+        try:
+            text = self._run(parsed, **given)
+        except TemplateError:
+            return self._run(messages, **given)
+        printed = any(str(arguments) in text for arguments in objects if str(arguments) != json.dumps(arguments))
+        return self._run(messages, **given) if printed else text
 
     def _has_system_role(self) -> bool:
         """Whether a system text arrives in the prompt: tried once."""
@@ -113,6 +129,40 @@ def _checked(message: Mapping[str, Any]) -> dict[str, Any]:
     if len(sound) < len(parts):
         raise TemplateError("a message has no content, or content that is not text")
     return {**message, "content": "".join(sound)}
+
+
+def _functions(message: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The well-formed tool calls of a message, each with its function."""
+    calls = message.get("tool_calls")
+    pairs = [(c, c.get("function")) for c in calls if isinstance(c, Mapping)] if isinstance(calls, list) else []
+    return [(call, function) for call, function in pairs if isinstance(function, Mapping)]
+
+
+def _calls(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The arguments of all tool calls."""
+    return [function.get("arguments") for message in messages for _, function in _functions(message)]
+
+
+def _with_objects(message: dict[str, Any]) -> dict[str, Any]:
+    """The message with the arguments of its calls as objects, where they are JSON objects in a text."""
+    functions = _functions(message)
+    if not functions or len(functions) < len(message["tool_calls"]):
+        return message
+    calls = [
+        {**call, "function": {**function, "arguments": _object(function.get("arguments"))}}
+        for call, function in functions
+    ]
+    return {**message, "tool_calls": calls}
+
+
+def _object(arguments: Any) -> Any:
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    return value if isinstance(value, dict) else arguments
 
 
 def _fold_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -118,6 +119,34 @@ def test_content_in_parts_and_tool_calls():
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": None, "tool_calls": [1]}]
     assert template.render(messages) == "ab|[1]|"
+
+
+CALLS = [{"type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": [true, "é"]}'}}]
+OPEN_CALL = "{% for m in messages %}{% for c in m.tool_calls %}{{ m.content }}"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{{ c.function.arguments | tojson }}",  # most: an object is wanted
+        "{{ '' + c.function.arguments }}",  # DeepSeek's: fails with an object
+        "{{ c.function.arguments }}",  # prints what it gets
+        "{% if c.function.arguments is string %}{{ c.function.arguments }}"
+        "{% else %}{{ c.function.arguments | tojson }}{% endif %}",
+    ],
+)
+def test_arguments_of_tool_calls_are_written_as_json_once(written):
+    template = ChatTemplate(OPEN_CALL + written + "{% endfor %}{% endfor %}")
+    message = {"role": "assistant", "content": None, "tool_calls": CALLS}
+    assert json.loads(template.render([message])) == {"a": 1, "b": [True, "é"]}
+    assert CALLS[0]["function"]["arguments"].startswith("{")  # the caller's own stays as it is
+
+
+@pytest.mark.parametrize("arguments", ["not json", "[1]", None, 7, {"a": 1}])
+def test_other_arguments_reach_the_template_as_they_are(arguments):
+    template = ChatTemplate(OPEN_CALL + "{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}")
+    calls = [{"function": {"name": "f", "arguments": arguments}}]
+    assert json.loads(template.render([{"role": "assistant", "content": "", "tool_calls": calls}])) == arguments
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def main() -> None:
     """Serve the app at the other end of the standard streams until it goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group: the app decides
     wire = Wire(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
-    os.dup2(2, 1)  # what native code prints must not get between the frames
+    _print_elsewhere()
     outbox: SimpleQueue[Any] = SimpleQueue()
     logging.getLogger("selar_local").addHandler(_LogSender(outbox.put))
     writer = Thread(target=_write, args=(wire, outbox), name="selar-local writer", daemon=True)
@@ -54,6 +54,16 @@ def main() -> None:
     finally:
         outbox.put(_END)
         writer.join(5)
+
+
+def _print_elsewhere() -> None:
+    """What native code prints must not get between the frames: it goes to standard error, if there is one."""
+    try:
+        os.dup2(2, 1)
+    except OSError:  # an app without a console
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
 
 
 def _write(wire: Wire, outbox: SimpleQueue[Any]) -> None:

@@ -39,10 +39,13 @@ class IsolatedEngine:
         on_progress: Callable[[float], None] | None = None,
         check_again: bool = False,
     ) -> None:
-        """As `Engine`: raises ModelNotFound, ModelFileError, UnsupportedModel; EngineCrashed where loading kills it."""
+        """As `Engine`: raises ModelNotFound, ModelFileError, UnsupportedModel; EngineCrashed where loading kills it.
+
+        on_progress: also told when a new process loads, by the thread whose request starts it.
+        """
         self.config = config or EngineConfig()
         self._path = Path(path)
-        self._check_again = check_again
+        self._on_progress = on_progress
         self._lock = threading.Lock()
         self._closed = False
         self._child = ChildProcess(self._path, self.config, check_again, on_progress)
@@ -118,7 +121,7 @@ class IsolatedEngine:
                 raise EngineClosed("the engine is closed")
             if not self._child.alive():
                 self._child.close()
-                self._child = ChildProcess(self._path, self.config, False, None)
+                self._child = ChildProcess(self._path, self.config, False, self._on_progress)
             return self._child
 
 

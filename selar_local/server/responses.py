@@ -9,7 +9,7 @@ import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from fastapi import Request
 from starlette.responses import Response
@@ -19,9 +19,13 @@ from selar_local.errors import SelarError
 from selar_local.server.bridge import Job
 from selar_local.server.errors import ApiError, api_error
 
+T = TypeVar("T")
+
 __all__ = ["Answer", "Generating", "encoded", "error_response", "json_response", "read_body"]
 
 _BODY_SECONDS = 60.0
+#: After so many seconds of silence (a long prompt, a full house) a comment is sent, for proxies that drop idle ones.
+KEEP_ALIVE_SECONDS = 15.0
 
 
 def encoded(value: Any) -> bytes:
@@ -121,16 +125,45 @@ class Generating(Response):
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         last = b"[DONE]"
         try:
-            async for chunk in self._answer.chunks(self._job):
-                await send(_event(encoded(chunk)))
+            async for chunk in _or_silence(self._answer.chunks(self._job), KEEP_ALIVE_SECONDS):
+                await send(_COMMENT if chunk is None else _event(encoded(chunk)))
         except SelarError as error:
             last = encoded(api_error(error, self._params).body())
         await send(_event(last))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+async def _next(items: AsyncIterator[T]) -> T | object:
+    try:
+        return await items.__anext__()
+    except StopAsyncIteration:
+        return _NO_MORE
+
+
+async def _or_silence(items: AsyncIterator[T], seconds: float) -> AsyncIterator[T | None]:
+    """The items; None each time that none has come for so long."""
+    coming = asyncio.ensure_future(_next(items))
+    try:
+        while True:
+            await asyncio.wait({coming}, timeout=seconds)
+            if not coming.done():
+                yield None
+                continue
+            item = coming.result()
+            if item is _NO_MORE:
+                return
+            yield cast(T, item)
+            coming = asyncio.ensure_future(_next(items))
+    finally:
+        coming.cancel()
+
+
 def _event(data: bytes) -> Message:
     return {"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True}
+
+
+_COMMENT: Message = {"type": "http.response.body", "body": b": still at work\n\n", "more_body": True}
+_NO_MORE = object()
 
 
 async def _disconnected(receive: Receive) -> None:

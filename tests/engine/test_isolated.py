@@ -114,6 +114,17 @@ def test_a_death_ends_what_runs_and_the_next_request_starts_anew(model):
 
 
 @posix
+def test_the_new_process_tells_its_progress_too(model):
+    shares: list[float] = []
+    with sl.load(model, threads=1, isolated=True, on_progress=shares.append) as engine:
+        assert shares
+        shares.clear()
+        kill(engine)
+        assert engine._child._gone.wait(SOON)
+        assert engine.tokenize("Hello") and shares and shares == sorted(shares)
+
+
+@posix
 def test_a_death_while_nobody_asks_is_not_noticed(model):
     with sl.load(model, threads=1, isolated=True) as engine:
         kill(engine)

@@ -185,6 +185,8 @@ def test_it_stops_within_a_second(opened, by):
     if by == "button":
         QTest.mouseClick(opened.stop_button, Qt.MouseButton.LeftButton)
     else:
+        opened.activateWindow()  # shortcuts are for the window that has the focus
+        assert QTest.qWaitForWindowActive(opened)
         QTest.keyClick(opened, Qt.Key.Key_Escape)
     wait(lambda: idle(opened))
     assert time.monotonic() - begun < 1.0

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 import selar_local as sl
+from selar_local.server import responses
 
 from .conftest import CHAT, HELLO, TEXT, events, sample, serving, until
 
@@ -39,6 +40,19 @@ def test_tokens_come_as_they_are_made(slow_engine, server_of):
         assert all(line.startswith("data: {") for line in seen)
         assert load_of(url) == (1, 0)  # it is still being generated
     assert until(lambda: idle(url))
+
+
+def test_a_stream_that_waits_says_so(slow_engine, server_of, monkeypatch):
+    monkeypatch.setattr(responses, "KEEP_ALIVE_SECONDS", 0.05)
+    url = server_of(slow_engine)
+    with slow_engine.stream("the end", seed=1) as busy, httpx.Client(timeout=20) as client:
+        next(busy)
+        with client.stream("POST", url + TEXT, json={**LONG, "max_tokens": 3}) as waiting:
+            lines = waiting.iter_lines()
+            assert [line for line in (next(lines) for _ in range(6)) if line] == [": still at work"] * 3
+            busy.cancel()
+            rest = [line for line in lines if line and not line.startswith(":")]
+    assert rest[-1] == "data: [DONE]" and json.loads(rest[-2][6:])["choices"][0]["finish_reason"] == "length"
 
 
 @pytest.mark.parametrize("stream", [True, False])
