@@ -46,14 +46,18 @@ def cli(context: click.Context) -> int | None:
 def _register() -> None:
     from selar_local.cli.calibrate import calibrate
     from selar_local.cli.doctor import doctor
+    from selar_local.cli.eval import evaluation_command
     from selar_local.cli.methods import methods
+    from selar_local.cli.report import report
     from selar_local.cli.run import run
     from selar_local.cli.serve import serve
 
     cli.add_command(run)
     cli.add_command(doctor)
     cli.add_command(calibrate)
+    cli.add_command(evaluation_command)
     cli.add_command(methods)
+    cli.add_command(report)
     cli.add_command(serve)
 
 

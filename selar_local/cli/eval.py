@@ -1,0 +1,177 @@
+"""``selar-local eval``: methods compared on the same problems, seeds and budget."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from selar_local.cli.answer_bar import AnswerBar
+from selar_local.cli.display import Display
+from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
+from selar_local.cli.opening import find, open_engine
+from selar_local.cli.options import as_usage, build, build_sampling, config_options, method_options
+from selar_local.cli.streams import is_terminal, print_json
+from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.errors import OptionError
+from selar_local.evaluation.config import EvaluationConfig, MethodSpec, levels_of, methods_of, with_defaults
+from selar_local.evaluation.runner import Evaluation, Observer, default_folder, evaluate, require_extra
+from selar_local.methods import METHODS, CoT
+
+if TYPE_CHECKING:
+    from selar_local.engine.engine import Engine
+
+__all__ = ["evaluation_command"]
+
+_METHODS = "cot,selar"
+_BASELINE = CoT.name
+_SAMPLING = "Sampling"
+_EXAMPLES = """\b
+Examples:
+  selar-local eval                                                 the bundled model, generated problems
+  selar-local eval model.gguf --task gsm8k --limit 200 --parallel 16
+  selar-local eval model.gguf --methods "cot,selar,selar:contrast=0,selar:tau=0;symbol_guard=off"
+  selar-local eval model.gguf --sweep tau=0.3,0.4,0.5,0.6,0.7 --samples 4 --out sweep --json"""
+
+
+@click.command("eval", cls=GroupedCommand, epilog=_EXAMPLES, short_help="Methods compared on the same problems.")
+@click.argument("model", required=False)
+@config_options(("Problems and budget", EvaluationConfig))
+@option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
+@option(
+    "--methods",
+    default=_METHODS,
+    heading="Methods",
+    help=f"what to compare; options of one follow a colon: selar:tau=0;contrast=0 [default:{NO_BREAK}{_METHODS}]",
+)
+@option("--sweep", help="each method that has the option runs once for each value, such as tau=0.3,0.4")
+@option("--baseline", help=f"the method that the others are compared with [default:{NO_BREAK}{_BASELINE}]")
+@option("--regrade", is_flag=True, help="grade what is there once more")
+@method_options
+@config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig), ("Model and engine", EngineConfig))
+@option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object instead of the table")
+@option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
+def evaluation_command(
+    model: str | None,
+    methods: str,
+    sweep: str | None,
+    baseline: str | None,
+    regrade: bool,
+    as_json: bool,
+    quiet: bool,
+    **values: Any,
+) -> int:
+    """Let MODEL solve problems by several methods, and compare them: same problems, same seeds, same budget.
+
+    Every answer is kept in Inspect's logs. The same command again goes on where it broke off; options of a method,
+    such as --tau, go to every method that has them. MODEL is as for `run` (default: the bundled one).
+    """
+    require_extra()
+    display = Display(quiet=quiet)
+    specs = _specs(methods, sweep, values)
+    labels = [spec.label for spec in specs]
+    if baseline is not None and baseline not in labels:
+        raise click.UsageError(f"--baseline {baseline} is none of the methods: {', '.join(labels)}")
+    plan = _plan(model, specs, values)
+    folder = default_folder(plan) if plan.config.out is None else Path(plan.config.out)
+    started = time.monotonic()
+    with _bar(display, quiet) as observer:
+        display.note(
+            f"{len(plan.problems)} problems of {plan.config.task}, {plan.config.samples} answers each, "
+            f"{len(specs)} methods, at most {plan.config.max_tokens} tokens an answer; logs in {folder}"
+        )
+        logs = _evaluate(plan, folder, display, observer, regrade)
+    display.note(f"done in {_duration(time.monotonic() - started)}; selar-local report {folder} makes the report")
+    _show(logs, labels, baseline, as_json)
+    return 0
+
+
+def _specs(methods: str, sweep: str | None, values: dict[str, Any]) -> tuple[MethodSpec, ...]:
+    """The methods with the options that were given for all of them."""
+    known = {one.name for cls in METHODS.values() for one in fields(cls)}
+    shared = {name: values[name] for name in known if values.get(name) is not None}
+    try:
+        specs = methods_of(methods, shared, sweep)
+    except OptionError as error:
+        raise as_usage(error, {"methods", "sweep", *shared}) from None
+    for spec in specs:
+        build_sampling(spec.method, values)
+    return tuple(specs)
+
+
+def _plan(model: str | None, specs: tuple[MethodSpec, ...], values: dict[str, Any]) -> Evaluation:
+    from selar_local.evaluation.facts import context_for, thinks
+    from selar_local.evaluation.problems import TASKS, load_problems, prompt_of
+
+    given = build(EvaluationConfig, values)
+    if given.task not in TASKS:
+        raise click.UsageError(f"--task must be one of {', '.join(TASKS)}, not {given.task}")
+    path = find(model)
+    config = with_defaults(given, thinks=thinks(path))
+    problems = load_problems(config.task, config.data, config.limit, config.seed, levels_of(config.level))
+    engine = replace(build(EngineConfig, values), parallel=min(config.parallel, len(problems) * config.samples))
+    if values.get("ctx_size") is None:
+        engine = replace(
+            engine, ctx_size=context_for(path, [prompt_of(one) for one in problems], config.max_tokens or 0)
+        )
+    return Evaluation(
+        config=config,
+        specs=specs,
+        problems=tuple(problems),
+        model=path,
+        engine=engine,
+        sampling=build_sampling(specs[0].method, values)[1],
+        stop=tuple(values.get("stop") or ()),
+        thinking=values.get("thinking"),
+    )
+
+
+@contextlib.contextmanager
+def _bar(display: Display, quiet: bool) -> Iterator[Observer]:
+    with AnswerBar(sys.stderr, hidden=quiet or not is_terminal(sys.stderr)) as bar:
+        yield Observer(display.note, bar.begin)
+
+
+def _evaluate(plan: Evaluation, folder: Path, display: Display, observer: Observer, regrade: bool) -> list[Path]:
+    def opened(config: EngineConfig) -> Engine:
+        return open_engine(plan.model, config, display)
+
+    try:
+        return evaluate(plan, folder, opened, observer, regrade=regrade)
+    except KeyboardInterrupt:
+        display.note(f"what is finished is kept in {folder}: the same command goes on from there")
+        raise
+
+
+def _show(logs: list[Path], labels: list[str], baseline: str | None, as_json: bool) -> None:
+    from selar_local.evaluation.logs import read_studies
+    from selar_local.evaluation.summary import as_dict, sentences, summarise, table
+
+    (study,) = read_studies(logs)
+    study = replace(study, runs=tuple(sorted(study.runs, key=lambda run: labels.index(run.label))))
+    chosen = baseline or (_BASELINE if _BASELINE in labels else labels[0])
+    summary = summarise(study, chosen)
+    if as_json:
+        print_json(as_dict(summary))
+    else:
+        click.echo("\n".join([*table(summary), "", *sentences(summary)]))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+# Where two classes have an option, or the evaluation names it otherwise, its own is kept.
+evaluation_command.params = [
+    parameter
+    for parameter in evaluation_command.params
+    if parameter.name not in ("method", "grammar", "json_schema")
+    and not (getattr(parameter, "heading", "") == _SAMPLING and parameter.name in ("seed", "max_tokens"))
+]

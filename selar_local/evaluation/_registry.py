@@ -1,0 +1,31 @@
+"""What Inspect finds by the entry point `selar_local` of the group `inspect_ai`: the provider and the tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inspect_ai.model import modelapi
+
+from selar_local.evaluation.inspect_tasks import (
+    aime24,
+    aime25,
+    answer,
+    generated,
+    gpqa_diamond,
+    graded,
+    gsm8k,
+    math500,
+    problems,
+)
+
+__all__ = [
+    "aime24", "aime25", "answer", "generated", "gpqa_diamond", "graded", "gsm8k", "math500", "problems", "selar",
+]  # fmt: skip
+
+
+@modelapi(name="selar")
+def selar() -> Any:
+    """The provider, imported when a model of it is made."""
+    from selar_local.evaluation.provider import SelarAPI
+
+    return SelarAPI

@@ -1,0 +1,221 @@
+"""One method's figures, and one method against another: from graded answers to estimates with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from selar_local.evaluation import statistics
+from selar_local.evaluation.records import Answer, MethodRun
+
+__all__ = ["Comparison", "Figure", "MethodSummary", "accuracy_of", "compare", "corrected", "describe", "problems_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A value with the ends of its 95 % interval; None where there is nothing to go by, or it is infinite."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, estimate: Sequence[Any]) -> Figure:
+        """From the first three entries of a `statistics.Estimate` or `statistics.Difference` of one study."""
+        return cls(*(_finite(one) for one in estimate[:3]))
+
+
+@dataclass(frozen=True)
+class MethodSummary:
+    """What one method did.
+
+    problems: with at least one answer; samples: the most that a problem has. Shares are 0 to 1: accuracy, explored
+    (exploration steps of all tokens), truncated, repetitive. tokens: of an answer. tpca: all tokens over the number of
+    correct answers, None where nothing is correct. wall_seconds: of all generations together.
+    """
+
+    label: str
+    method: str
+    options: Mapping[str, Any]
+    problems: int
+    answers: int
+    samples: int
+    accuracy: Figure
+    tokens: Figure
+    tpca: Figure
+    explored: Figure
+    truncated: Figure
+    repetitive: Figure
+    wall_seconds: float
+    entropies: tuple[int, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method against a baseline on the problems that both have answers to.
+
+    difference: of the accuracies, in shares. p_corrected: after Holm, over `several` comparisons.
+    minimum_detectable: the smallest true difference that a study like this finds with 80 % power; None where it cannot
+    be told. tokens: difference of the tokens of an answer.
+    """
+
+    method: str
+    baseline: str
+    problems: int
+    accuracy: float | None
+    baseline_accuracy: float | None
+    difference: Figure
+    p: float | None
+    p_corrected: float | None
+    several: int
+    minimum_detectable: float | None
+    tokens: Figure
+
+    @property
+    def verdict(self) -> str:
+        """ "better" or "worse" where interval and corrected p say so; else "uncorrected" or "none shown"."""
+        low, high = self.difference.low, self.difference.high
+        if low is None or high is None or low <= 0 <= high:
+            return "none shown"
+        if self.p_corrected is None or self.p_corrected >= statistics.ALPHA:
+            return "uncorrected"
+        return "better" if low > 0 else "worse"
+
+
+def problems_of(run: MethodRun) -> set[str]:
+    """The problems that the method has answers to."""
+    return {answer.problem for answer in run.answers}
+
+
+def describe(run: MethodRun, *, seed: int = 0, resamples: int = statistics.RESAMPLES) -> MethodSummary:
+    """The method's figures over all problems it has answers to. seed, resamples: of the bootstrap."""
+    per_problem = _by_problem(run.answers)
+    tokens, explored, correct, samples = (_sums(per_problem, what) for what in (_tokens, _explored, _correct, _one))
+    most = int(samples.max()) if samples.size else 0
+    how: dict[str, Any] = {"seed": seed, "resamples": resamples}
+    shares = [
+        statistics.share(statistics.averaged(_matrix(per_problem, what)), samples=most, **how)
+        for what in (_correct, _truncated, _repetitive)
+    ]
+    estimates = {
+        "accuracy": shares[0],
+        "tokens": statistics.mean(statistics.averaged(_matrix(per_problem, _tokens)), **how),
+        "tpca": statistics.per_correct(tokens, correct, samples, **how),
+        "explored": statistics.ratio(explored, tokens, **how),
+        "truncated": shares[1],
+        "repetitive": shares[2],
+    }
+    return MethodSummary(
+        run.label,
+        run.method,
+        run.options,
+        problems=len(per_problem),
+        answers=len(run.answers),
+        samples=most,
+        wall_seconds=run.wall_seconds,
+        entropies=run.entropies,
+        **{name: Figure.of(estimate) for name, estimate in estimates.items()},
+    )
+
+
+def accuracy_of(run: MethodRun, problems: Collection[str], *, resamples: int = statistics.RESAMPLES) -> Figure:
+    """The accuracy on these problems alone."""
+    per_problem = _by_problem(run.answers, problems)
+    most = max((len(answers) for answers in per_problem), default=0)
+    means = statistics.averaged(_matrix(per_problem, _correct))
+    return Figure.of(statistics.share(means, samples=most, resamples=resamples))
+
+
+def compare(
+    run: MethodRun,
+    baseline: MethodRun,
+    problems: Collection[str] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = statistics.RESAMPLES,
+) -> Comparison:
+    """The method against the baseline on the problems that both have, or on those of `problems` alone."""
+    common = problems_of(run) & problems_of(baseline)
+    if problems is not None:
+        common &= set(problems)
+    sides = [_by_problem(one.answers, common) for one in (run, baseline)]
+    ours, theirs = (statistics.averaged(_matrix(side, _correct)) for side in sides)
+    spent, before = (statistics.averaged(_matrix(side, _tokens)) for side in sides)
+    found = statistics.difference(ours, theirs)
+    p = _finite(found.p)
+    return Comparison(
+        run.label,
+        baseline.label,
+        problems=len(common),
+        accuracy=_finite(ours.mean()) if common else None,
+        baseline_accuracy=_finite(theirs.mean()) if common else None,
+        difference=Figure.of(found),
+        p=p,
+        p_corrected=p,
+        several=1,
+        minimum_detectable=_finite(statistics.minimum_detectable(ours, theirs)),
+        tokens=Figure.of(statistics.mean(spent - before, seed=seed, resamples=resamples)),
+    )
+
+
+def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """The comparisons with their p values corrected for being several (Holm)."""
+    adjusted = statistics.holm([math.nan if one.p is None else one.p for one in comparisons])
+    several = sum(one.p is not None for one in comparisons)
+    return tuple(
+        replace(one, p_corrected=_finite(p), several=several) for one, p in zip(comparisons, adjusted, strict=True)
+    )
+
+
+def _by_problem(answers: Sequence[Answer], problems: Collection[str] | None = None) -> list[list[Answer]]:
+    """The answers of each problem, in the order of the problems' ids: the bootstrap must not depend on the log's."""
+    found: dict[str, list[Answer]] = {}
+    for answer in answers:
+        if problems is None or answer.problem in problems:
+            found.setdefault(answer.problem, []).append(answer)
+    return [found[problem] for problem in sorted(found)]
+
+
+def _matrix(per_problem: Sequence[Sequence[Answer]], what: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(problems, samples), not a number where a problem has fewer samples."""
+    table = np.full((len(per_problem), max((len(row) for row in per_problem), default=0)), np.nan)
+    for place, row in enumerate(per_problem):
+        table[place, : len(row)] = [what(answer) for answer in row]
+    return table
+
+
+def _sums(per_problem: Sequence[Sequence[Answer]], what: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([sum(what(answer) for answer in row) for row in per_problem], dtype=np.float64)
+
+
+def _correct(answer: Answer) -> float:
+    return float(answer.correct)
+
+
+def _tokens(answer: Answer) -> float:
+    return float(answer.tokens)
+
+
+def _explored(answer: Answer) -> float:
+    return float(answer.explored)
+
+
+def _truncated(answer: Answer) -> float:
+    return float(answer.truncated)
+
+
+def _repetitive(answer: Answer) -> float:
+    return float(answer.repetitive)
+
+
+def _one(answer: Answer) -> float:
+    return 1.0
+
+
+def _finite(value: Any) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None

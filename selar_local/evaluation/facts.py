@@ -1,0 +1,183 @@
+"""What a log records besides the answers: the model file, the software, the machine, the settings of the study."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selar_local._version import __version__
+from selar_local.cache import sha256_of
+from selar_local.config import EngineConfig
+from selar_local.errors import ModelFileError, OptionError
+from selar_local.evaluation.config import EvaluationConfig, MethodSpec
+from selar_local.llama.gguf_file import GgufFile, open_gguf
+from selar_local.thinking import TAGS
+
+if TYPE_CHECKING:
+    from selar_local.evaluation.problems import Problem
+
+__all__ = [
+    "SETTINGS",
+    "context_for",
+    "data_facts",
+    "environment",
+    "method_facts",
+    "model_facts",
+    "problems_sha256",
+    "settings_of",
+    "thinks",
+]
+
+#: What must be the same in all logs of a study. Threads, versions and the machine are recorded, not compared.
+SETTINGS = (
+    "task", "data", "data_sha256", "problems", "problems_sha256", "model_sha256", "template_hash", "samples", "seed",
+    "max_tokens", "stop", "sampling_given", "thinking", "ctx_size", "parallel", "batch_size", "cache_type_k",
+    "cache_type_v", "flash_attn", "gpu_layers",
+)  # fmt: skip
+_TEMPLATE_ROOM = 512  # tokens for what a chat template adds
+_ROUND = 256
+
+
+def model_facts(path: Path) -> dict[str, Any]:
+    """The file's name, SHA-256, quantisation and the hash of its chat template. Raises ModelFileError.
+
+    Of a model in several parts the hash is that of the parts' hashes.
+    """
+    gguf = open_gguf(path)
+    hashes = [sha256_of(part) for part in gguf.parts]
+    template = gguf.metadata.get("tokenizer.chat_template")
+    return {
+        "model": gguf.path.name,
+        "model_sha256": hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        "quantisation": _quantisation(gguf),
+        "architecture": gguf.architecture,
+        "template_hash": hashlib.sha256(template.encode()).hexdigest() if isinstance(template, str) else None,
+    }
+
+
+def thinks(path: Path) -> bool:
+    """Whether the model's chat template knows a thinking before the answer."""
+    template = open_gguf(path).metadata.get("tokenizer.chat_template")
+    return isinstance(template, str) and any(closing in template for _, closing in TAGS)
+
+
+def _quantisation(gguf: GgufFile) -> str:
+    """The name of the file's type, such as Q4_K_M."""
+    from gguf import LlamaFileType
+
+    number = gguf.metadata.get("general.file_type")
+    try:
+        return str(LlamaFileType(number).name).removeprefix("MOSTLY_").removeprefix("ALL_")
+    except ValueError:
+        return "unknown"
+
+
+def context_for(path: Path, prompts: Sequence[str], max_tokens: int) -> int:
+    """Tokens of context for the longest of the prompts and its answer, at most what the model was trained for.
+
+    The prompt's length is estimated from above, at two bytes a token, so that the model need not be open.
+    """
+    gguf = open_gguf(path)
+    trained = gguf.metadata.get(f"{gguf.architecture}.context_length")
+    longest = max((len(prompt.encode()) for prompt in prompts), default=0)
+    needed = longest // 2 + _TEMPLATE_ROOM + max_tokens
+    rounded = -(-needed // _ROUND) * _ROUND
+    return min(rounded, trained) if isinstance(trained, int) and trained > 0 else rounded
+
+
+def data_facts(data: str | None) -> dict[str, Any]:
+    """The name of the file with the problems, and its SHA-256. Raises OptionError where it cannot be read."""
+    if data is None:
+        return {"data": None, "data_sha256": None}
+    path = Path(data)
+    try:
+        return {"data": path.name, "data_sha256": sha256_of(path)}
+    except (ModelFileError, OSError) as error:
+        raise OptionError(f"data {data} cannot be read: {error}") from None
+
+
+def problems_sha256(problems: Sequence[Problem]) -> str:
+    """Of the problems as they are asked: which they are, and in which words."""
+    digest = hashlib.sha256()
+    for problem in problems:
+        digest.update(repr(sorted(asdict(problem).items())).encode())
+    return digest.hexdigest()
+
+
+def settings_of(
+    config: EvaluationConfig,
+    engine: EngineConfig,
+    sampling: Mapping[str, Any],
+    *,
+    stop: Sequence[str],
+    thinking: bool | None,
+) -> dict[str, Any]:
+    """The settings of a study that its options name. sampling: what was given of it."""
+    return {
+        "task": config.task,
+        "samples": config.samples,
+        "seed": config.seed,
+        "max_tokens": config.max_tokens,
+        "stop": list(stop),
+        "sampling_given": dict(sampling),
+        "thinking": thinking,
+        **{
+            name: getattr(engine, name)
+            for name in (
+                "ctx_size", "parallel", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers",
+            )
+        },
+    }  # fmt: skip
+
+
+def method_facts(spec: MethodSpec, sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one method's log from another's: label, method, all its options, the sampling in force."""
+    in_force = asdict(spec.method.sampling(sampling))
+    in_force.pop("seed")
+    return {"label": spec.label, "method": spec.method.name, "options": asdict(spec.method), "sampling": in_force}
+
+
+def environment() -> dict[str, Any]:
+    """Versions, backend and machine. Loads llama.cpp."""
+    from selar_local.llama import library
+
+    library.start()
+    devices = [f"{one['name']}: {one['description']}" for one in library.backend_devices()]
+    return {
+        "selar_local": __version__,
+        "llama_cpp_python": library.binding_version,
+        "llama_cpp": _llama_build(),
+        "inspect_ai": _version("inspect_ai"),
+        "math_verify": _version("math-verify"),
+        "reasoning_gym": _version("reasoning-gym"),
+        "backend": "gpu" if library.can_offload() else "cpu",
+        "devices": devices,
+        "system_info": library.system_info(),
+        "machine": f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _llama_build() -> str | None:
+    """The SHA-256 of the llama.cpp library in use: its version is llama-cpp-python's, its build is not."""
+    spec = importlib.util.find_spec("llama_cpp")
+    folders = (spec.submodule_search_locations if spec else None) or []
+    for folder in folders:
+        for pattern in ("libllama.so*", "libllama.dylib", "llama.dll"):
+            for path in sorted((Path(folder) / "lib").glob(pattern)):
+                return f"{path.name} sha256 {sha256_of(path)}"
+    return None

@@ -1,0 +1,142 @@
+"""The evaluation as Inspect tasks: ``inspect eval selar_local/gsm8k --model selar/model.gguf -M method=cot``.
+
+They work with any of Inspect's models; what only our provider reports is then missing from the answers. This module
+needs Inspect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+from inspect_ai import Epochs, Task, task
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.model import ChatMessageAssistant, ContentReasoning, ModelOutput
+from inspect_ai.scorer import CORRECT, INCORRECT, Score, Scorer, Target, accuracy, scorer, stderr
+from inspect_ai.solver import Generate, Solver, TaskState, solver
+
+from selar_local.evaluation.config import levels_of, seed_of
+from selar_local.evaluation.grading import grade
+from selar_local.evaluation.problems import Problem, load_problems, prompt_of
+from selar_local.evaluation.repetition import is_repetitive
+
+__all__ = ["aime24", "aime25", "answer", "generated", "gpqa_diamond", "graded", "gsm8k", "math500", "problems"]
+
+
+@task
+def problems(
+    task: str = "generated",
+    data: str | None = None,
+    limit: int | None = None,
+    level: str | int | None = None,
+    seed: int = 0,
+    samples: int = 1,
+    last_number: bool = False,
+) -> Task:
+    """The problems of a task of `selar-local eval`, each answered `samples` times.
+
+    data: a JSON Lines file with `question` and `answer`. seed: what the seeds of the answers, and generated problems,
+    are made of. last_number: see `graded`.
+    """
+    chosen = load_problems(task, data, limit, seed, levels_of(None if level is None else str(level)))
+    return Task(
+        dataset=MemoryDataset([_sample(problem) for problem in chosen], name=task),
+        solver=answer(seed),
+        scorer=graded(last_number),
+        epochs=Epochs(samples, "mean"),
+        name=task.replace("-", "_"),
+        metadata={"task": task},
+    )
+
+
+@task
+def gsm8k(limit: int | None = None, seed: int = 0, samples: int = 1) -> Task:
+    """GSM8K, the test set."""
+    return problems("gsm8k", None, limit, None, seed, samples)
+
+
+@task
+def math500(limit: int | None = None, level: str | int | None = None, seed: int = 0, samples: int = 1) -> Task:
+    """MATH-500."""
+    return problems("math500", None, limit, level, seed, samples)
+
+
+@task
+def gpqa_diamond(limit: int | None = None, seed: int = 0, samples: int = 1) -> Task:
+    """GPQA diamond; the seed shuffles the choices."""
+    return problems("gpqa-diamond", None, limit, None, seed, samples)
+
+
+@task
+def aime24(limit: int | None = None, seed: int = 0, samples: int = 1) -> Task:
+    """AIME 2024."""
+    return problems("aime24", None, limit, None, seed, samples)
+
+
+@task
+def aime25(limit: int | None = None, seed: int = 0, samples: int = 1) -> Task:
+    """AIME 2025."""
+    return problems("aime25", None, limit, None, seed, samples)
+
+
+@task
+def generated(limit: int | None = None, seed: int = 0, samples: int = 1) -> Task:
+    """Problems made by reasoning-gym: no download."""
+    return problems("generated", None, limit, None, seed, samples)
+
+
+def _sample(problem: Problem) -> Sample:
+    """The prompt; the problem itself goes along, so that a log can be graded again without its data."""
+    return Sample(id=problem.id, input=prompt_of(problem), target=problem.answer, metadata={"problem": asdict(problem)})
+
+
+@solver
+def answer(seed: int = 0) -> Solver:
+    """One answer, with a seed of its own that does not depend on the method."""
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        return await generate(state, seed=seed_of(seed, str(state.sample_id), state.epoch))
+
+    return solve
+
+
+@scorer(metrics=[accuracy(), stderr()])
+def graded(last_number: bool = False) -> Scorer:
+    """Right or wrong, by math-verify or the letter; also whether the answer repeats itself at its end.
+
+    last_number: where an answer has no box, its last number, or the last letter it names, counts.
+    """
+
+    async def score(state: TaskState, target: Target) -> Score:
+        return await asyncio.to_thread(grade_output, state.output, problem_of(state.metadata), last_number)
+
+    return score
+
+
+def problem_of(metadata: dict[str, Any]) -> Problem:
+    """The problem that a sample carries along."""
+    return Problem(**metadata["problem"])
+
+
+def grade_output(output: ModelOutput, problem: Problem, last_number: bool = False) -> Score:
+    """The score of an answer; what was thought before it does not count.
+
+    The score's answer is what was graded, None where none was found; its explanation says why.
+    """
+    closed = bool((output.metadata or {}).get("thinking_closed", True))
+    found = grade(output.completion, problem, thinking_closed=closed, fallback=last_number)
+    return Score(
+        value=CORRECT if found.correct else INCORRECT,
+        answer=found.given,
+        explanation=found.reason,
+        metadata={"repetitive": is_repetitive(thinking_of(output) + output.completion)},
+    )
+
+
+def thinking_of(output: ModelOutput) -> str:
+    """What the model thought before its answer."""
+    message = output.choices[0].message if output.choices else ChatMessageAssistant(content="")
+    if isinstance(message.content, str):
+        return ""
+    return "".join(part.reasoning for part in message.content if isinstance(part, ContentReasoning))

@@ -1,0 +1,167 @@
+"""From Inspect's logs to studies: the answers with their grades, and the facts of the runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selar_local.errors import SelarError
+from selar_local.evaluation.facts import SETTINGS
+from selar_local.evaluation.records import BINS, Answer, MethodRun, Study
+from selar_local.methods import METHODS
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalLog, EvalSample
+
+__all__ = ["read_studies"]
+
+#: What a log says of its method alone.
+_OF_THE_METHOD = {"label", "method", "options", "sampling"}
+
+
+def read_studies(paths: Sequence[Path]) -> list[Study]:
+    """The studies in these logs, and in the logs of these folders; each method once, in the order they were begun.
+
+    Logs belong to one study where model, problems, seeds, budget and settings are the same. Raises SelarError for a
+    path without logs, a log that is no Inspect log, one that is not finished and one that is not graded.
+    """
+    studies: dict[str, dict[str, EvalLog]] = {}
+    for path in _files(paths):
+        log = _read(path)
+        runs = studies.setdefault(_key(log), {})
+        label = _label(log)
+        before = runs.get(label)
+        if before is None or _rank(log) > _rank(before):
+            runs[label] = log
+    return [_study(list(runs.values())) for runs in studies.values()]
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(path.glob("*.eval"))
+            if not inside:
+                raise SelarError(f"there are no logs (*.eval) in {path}")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise SelarError(f"there is no log {path}")
+    return list(dict.fromkeys(found))
+
+
+def _read(path: Path) -> EvalLog:
+    from inspect_ai.log import read_eval_log
+
+    try:
+        return read_eval_log(str(path))
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SelarError(f"{path} is no Inspect log that can be read: {first[:200]}") from None
+
+
+def _key(log: EvalLog) -> str:
+    """What all logs of a study have in common."""
+    metadata = log.eval.metadata or {}
+    facts: dict[str, Any] = {name: metadata.get(name) for name in SETTINGS}
+    if "model_sha256" not in metadata:  # not of our runner: what Inspect itself records
+        facts["model"] = log.eval.model
+        facts["problems"] = log.eval.dataset.sample_ids
+        facts["task"] = log.eval.task
+        facts["samples"] = log.eval.config.epochs
+        facts["seed"] = (log.eval.task_args or {}).get("seed")
+        facts["max_tokens"] = log.plan.config.max_tokens
+    return json.dumps(facts, sort_keys=True, default=str)
+
+
+def _label(log: EvalLog) -> str:
+    metadata = log.eval.metadata or {}
+    if "label" in metadata:
+        return str(metadata["label"])
+    arguments = log.eval.model_args
+    name = str(arguments.get("method", log.eval.model))
+    own = set(METHODS[name].__dataclass_fields__) if name in METHODS else set()
+    return " ".join([name, *(f"{key}={value}" for key, value in arguments.items() if key in own)])
+
+
+def _rank(log: EvalLog) -> tuple[bool, str]:
+    return log.status == "success", log.eval.created
+
+
+def _study(logs: Sequence[EvalLog]) -> Study:
+    ordered = sorted(logs, key=lambda log: log.eval.created)
+    for log in ordered:
+        if log.status != "success":
+            raise SelarError(
+                f"{_label(log)}: {_name(log)} is not finished ({log.status}); the same eval goes on with it"
+            )
+    first = ordered[0]
+    metadata = first.eval.metadata or {}
+    facts = {name: value for name, value in metadata.items() if name not in _OF_THE_METHOD}
+    return Study(
+        task=str(metadata.get("task", first.eval.task)),
+        model=str(metadata.get("model", first.eval.model)),
+        runs=tuple(_run(log) for log in ordered),
+        facts={"sampling": metadata.get("sampling"), "created": first.eval.created, **facts},
+    )
+
+
+def _name(log: EvalLog) -> str:
+    return Path(log.location).name
+
+
+def _run(log: EvalLog) -> MethodRun:
+    samples = log.samples or []
+    metadata = log.eval.metadata or {}
+    label = _label(log)
+    answers = tuple(_answer(log, sample) for sample in samples if sample.error is None)
+    method = str(metadata.get("method", log.eval.model_args.get("method", label)))
+    reported = [_reported(sample) for sample in samples]
+    options = next((one["options"] for one in reported if "options" in one), metadata.get("options", {}))
+    entropies = [0] * BINS
+    for one in reported:
+        for number, count in enumerate(one.get("entropies") or ()):
+            entropies[number] += count
+    return MethodRun(
+        label=label,
+        method=method,
+        answers=tuple(sorted(answers, key=lambda answer: (answer.problem, answer.sample))),
+        options=options,
+        entropies=tuple(entropies) if any(entropies) else (),
+        wall_seconds=covered((one["started"], one["started"] + one["seconds"]) for one in reported if "started" in one),
+    )
+
+
+def _reported(sample: EvalSample) -> Mapping[str, Any]:
+    return sample.output.metadata or {}
+
+
+def _answer(log: EvalLog, sample: EvalSample) -> Answer:
+    scores = sample.scores or {}
+    score = scores.get("graded") or next(iter(scores.values()), None)
+    if score is None:
+        raise SelarError(f"{_label(log)}: {_name(log)} is not graded; selar-local eval with the same options grades it")
+    output, told = sample.output, _reported(sample)
+    return Answer(
+        problem=str(sample.id),
+        sample=sample.epoch,
+        correct=score.value in ("C", 1, 1.0, True),
+        tokens=output.usage.output_tokens if output.usage else 0,
+        explored=int(told.get("explored_steps", 0)),
+        truncated=bool(output.choices) and output.stop_reason in ("max_tokens", "model_length"),
+        repetitive=bool((score.metadata or {}).get("repetitive", False)),
+        seconds=float(told.get("seconds", output.time or 0.0)),
+        given=score.answer,
+    )
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Seconds in which at least one of the (start, end) spans ran: pauses between the parts of a study do not count."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        total += max(end - max(start, reached), 0.0)
+        reached = max(reached, end)
+    return total

@@ -1,0 +1,245 @@
+"""The paper's tables: accuracy by task, differences, ablation, efficiency, sweeps; and the facts of the runs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
+
+from selar_local.evaluation import statistics
+from selar_local.evaluation.estimates import Comparison, Figure, MethodSummary, compare, corrected, describe
+from selar_local.evaluation.records import MethodRun, Study
+from selar_local.evaluation.report.table import Table
+from selar_local.evaluation.summary import Summary
+from selar_local.evaluation.sweep import sweeps_of
+from selar_local.evaluation.wording import (
+    NOTHING,
+    duration,
+    p_text,
+    percent,
+    points,
+    rounded,
+    with_interval,
+    with_signs,
+)
+from selar_local.methods import METHODS, Selar
+
+__all__ = ["ablation", "ablation_of", "command_of", "differences", "efficiency", "facts", "main", "sweeps"]
+
+_FULL = "full"
+_ABLATIONS = {
+    _FULL: "SeLaR",
+    "gate": "without selective activation (tau 0, no guard)",
+    "contrast": "without contrastive regularisation (contrast 0)",
+    "inverted": "the opposite gate (soft where sure)",
+}
+#: Options that an ablation sets; all others must be those of the full method it is compared with.
+_SETS = {"gate": {"tau", "symbol_guard"}, "contrast": {"contrast"}, "inverted": {"invert_gate"}}
+_ENGINE = ("thinking", "ctx_size", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers")
+
+
+def main(summaries: Sequence[Summary]) -> Iterator[Table]:
+    """One table a model: methods against tasks, and the mean over tasks where a method has them all."""
+    for model in dict.fromkeys(one.model for one in summaries):
+        of_model = [one for one in summaries if one.model == model]
+        labels = list(dict.fromkeys(method.label for one in of_model for method in one.methods))
+        several = len(of_model) > 1
+        head = ("method", *(f"{one.task} (n = {one.problems})" for one in of_model), *(["mean"] if several else []))
+        rows = []
+        for label in labels:
+            cells = [_accuracy_in(one, label) for one in of_model]
+            row = [label, *(NOTHING if cell is None else with_interval(cell) for cell in cells)]
+            rows.append((*row, *([_mean(cells)] if several else [])))
+        yield Table(f"Accuracy in percent: {model}", head, tuple(rows))
+
+
+def _accuracy_in(summary: Summary, label: str) -> Figure | None:
+    return next((one.accuracy for one in summary.methods if one.label == label), None)
+
+
+def _mean(cells: Sequence[Figure | None]) -> str:
+    known = [
+        (cell.value, cell.low, cell.high)
+        for cell in cells
+        if cell is not None and cell.value is not None and cell.low is not None and cell.high is not None
+    ]
+    return with_interval(Figure.of(statistics.mover(known))) if len(known) == len(cells) else NOTHING
+
+
+def differences(summary: Summary) -> Table | None:
+    """Every method against the baseline; None where nothing is compared."""
+    if not summary.comparisons:
+        return None
+    rows = tuple(
+        (one.method, *_difference(one), _power(one), str(one.problems), one.verdict) for one in summary.comparisons
+    )
+    head = ("method", "points", "p", "p (Holm)", "detectable", "problems", "shown")
+    note = "detectable: the smallest true difference, in points, that a study like this finds with 80 % power"
+    return Table(f"Difference to {summary.baseline}", head, rows, note)
+
+
+def _difference(one: Comparison) -> tuple[str, str, str]:
+    return with_interval(one.difference, points), p_text(one.p), p_text(one.p_corrected)
+
+
+def _power(one: Comparison) -> str:
+    return percent(one.minimum_detectable)
+
+
+def efficiency(summary: Summary) -> Table:
+    """Tokens, TPCA, exploration, truncation, repetition and wall time of every method."""
+    against = {one.method: one.tokens for one in summary.comparisons}
+    compares = bool(against)
+    more = [f"tokens, less {summary.baseline}'s"] if compares else []
+    head = (
+        "method", "tokens per answer", *more, "TPCA", "exploration %", "truncated %", "repetitive %", "wall time",
+    )  # fmt: skip
+    rows = []
+    for one in summary.methods:
+        tokens = with_signs(against[one.label]) if one.label in against else ""
+        shares = (with_interval(figure) for figure in (one.explored, one.truncated, one.repetitive))
+        rows.append(
+            (
+                one.label, with_interval(one.tokens, rounded), *([tokens] if compares else []), _tpca(one), *shares,
+                duration(one.wall_seconds),
+            )
+        )  # fmt: skip
+    return Table("Efficiency", head, tuple(rows))
+
+
+def _tpca(one: MethodSummary) -> str:
+    if one.tpca.value is None:
+        return f"{NOTHING} (nothing correct)" if one.answers else NOTHING
+    return with_interval(one.tpca, rounded)
+
+
+def ablation_of(options: Mapping[str, Any]) -> str | None:
+    """Which row of the ablation these options of SeLaR are: "full", "gate", "contrast", "inverted"; None: of none."""
+    found = [
+        name
+        for name, holds in (
+            ("gate", _option(options, "tau") == 0 and not _option(options, "symbol_guard")),
+            ("contrast", _option(options, "contrast") == 0),
+            ("inverted", bool(_option(options, "invert_gate"))),
+        )
+        if holds
+    ]
+    return _FULL if not found else found[0] if len(found) == 1 else None
+
+
+def _option(options: Mapping[str, Any], name: str) -> Any:
+    return options[name] if name in options else _defaults(Selar.name)[name]
+
+
+def _defaults(method: str) -> dict[str, Any]:
+    """The options of a method with their defaults; none for a method that is not ours."""
+    if method not in METHODS:
+        return {}
+    return {one.name: one.default for one in fields(METHODS[method]) if one.default is not MISSING}
+
+
+def ablation(study: Study, resamples: int = statistics.RESAMPLES) -> Table | None:
+    """SeLaR against itself with a part taken away, told by the options; None where the study has no such pair.
+
+    Each ablation is compared with the full method of the same other options, p corrected over the rows.
+    """
+    runs = {name: [run for run in _selars(study) if ablation_of(run.options) == name] for name in _ABLATIONS}
+    pairs = [
+        (name, run, full)
+        for name in _SETS
+        for run in runs[name]
+        if (full := next((one for one in runs[_FULL] if _same(run, one, _SETS[name])), None)) is not None
+    ]
+    if not pairs:
+        return None
+    found = corrected([compare(run, full, resamples=resamples) for _, run, full in pairs])
+    used = list({full.label: full for _, _, full in pairs}.values())
+    rows = [
+        (_named(_FULL, full, len(used) > 1), *_figures(describe(full, resamples=resamples)), "", "") for full in used
+    ]
+    for (name, run, full), comparison in zip(pairs, found, strict=True):
+        told = (with_interval(comparison.difference, points), p_text(comparison.p_corrected))
+        title = _named(name, full, len(used) > 1)
+        rows.append((title, *_figures(describe(run, resamples=resamples)), *told))
+    head = ("variant", "accuracy %", "exploration %", "tokens per answer", "points to SeLaR", "p (Holm)")
+    return Table("Ablation", head, tuple(rows))
+
+
+def _selars(study: Study) -> list[MethodRun]:
+    return [run for run in study.runs if run.method == Selar.name]
+
+
+def _same(run: MethodRun, full: MethodRun, but: set[str]) -> bool:
+    names = _defaults(Selar.name).keys() - but
+    return all(_option(run.options, name) == _option(full.options, name) for name in names)
+
+
+def _named(name: str, full: MethodRun, several: bool) -> str:
+    return f"{_ABLATIONS[name]}, of {full.label}" if several else _ABLATIONS[name]
+
+
+def _figures(one: MethodSummary) -> tuple[str, str, str]:
+    return with_interval(one.accuracy), with_interval(one.explored), with_interval(one.tokens, rounded)
+
+
+def sweeps(study: Study, summary: Summary) -> Iterator[Table]:
+    """One table a sweep: every setting on all problems, the chosen one marked; the choice itself is a sentence."""
+    by_label = {one.label: one for one in summary.methods}
+    for sweep in sweeps_of(study):
+        choice = next((one for one in summary.chosen if one.label in {run.label for run in sweep.runs.values()}), None)
+        rows = []
+        for value, run in sweep.runs.items():
+            mark = " (chosen)" if choice is not None and choice.value == value else ""
+            chosen_by = NOTHING if choice is None else percent(choice.chosen_by[value])
+            rows.append((f"{value}{mark}", *_figures(by_label[run.label]), chosen_by))
+        head = (sweep.option, "accuracy %", "exploration %", "tokens per answer", "accuracy % on the choosing part")
+        note = "" if choice is None else choice.sentence
+        yield Table(f"Sweep of {sweep.option}: {sweep.base}", head, tuple(rows), note)
+
+
+def facts(summary: Summary) -> Table:
+    """What is needed to repeat the study: the model file, versions, settings, options, and the command line."""
+    rows = [("task", summary.task), ("model", summary.model), ("command", command_of(summary))]
+    rows += [(name, _shown(value)) for name, value in summary.facts.items() if name not in ("task", "model")]
+    rows += [(f"options of {one.label}", _shown(one.options)) for one in summary.methods if one.options]
+    return Table(f"{summary.task}, {summary.model}", ("fact", "value"), tuple(rows))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_shown, value)) or "none"
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def command_of(summary: Summary) -> str:
+    """The command line that makes the study again, as far as its facts tell; options of methods by their values."""
+    known = summary.facts
+    words = ["selar-local", "eval", summary.model, "--task", summary.task]
+    words += ["--methods", ",".join(map(_spec, summary.methods))]
+    flags = {"data": known.get("data"), "limit": known.get("problems", summary.problems)}
+    flags |= {name: known.get(name) for name in ("samples", "parallel", "max_tokens", "seed")}
+    given = known.get("sampling_given")
+    flags |= given if isinstance(given, Mapping) else {}
+    flags |= {name: known.get(name) for name in _ENGINE}
+    for name, value in flags.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            words += [f"--{flag}", str(value)]
+    return shlex.join(words)
+
+
+def _spec(one: MethodSummary) -> str:
+    """``selar:tau=0;symbol_guard=off``: the options that are not the defaults."""
+    default = _defaults(one.method)
+    own = {name: value for name, value in one.options.items() if default.get(name) != value}
+    return one.method + ("" if not own else ":" + ";".join(f"{name}={_word(value)}" for name, value in own.items()))
+
+
+def _word(value: Any) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else "none" if value is None else str(value)

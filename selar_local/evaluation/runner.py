@@ -1,0 +1,243 @@
+"""Runs a study: one Inspect log a method over the same problems, resumed where it broke off, then graded.
+
+What survives a `kill -9`: Inspect writes every finished answer to a database in the user's data folder at once, and the
+log file itself every few answers; `eval_retry` takes both. So only the answers that were under way are lost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selar_local.config import EngineConfig
+from selar_local.errors import MissingExtra, OptionError, SelarError
+from selar_local.evaluation import facts
+from selar_local.evaluation.config import EvaluationConfig, MethodSpec
+from selar_local.evaluation.generation import shared_engines
+from selar_local.evaluation.log_files import LogFile, best_of, delete, log_files
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalLog
+
+    from selar_local.engine.engine import Engine
+    from selar_local.evaluation.problems import Problem
+
+__all__ = ["Evaluation", "Observer", "default_folder", "evaluate", "require_extra"]
+
+_FLUSHES = 200  # times a log file is written at most: each time it is written whole
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A study that is to be made: all that decides its answers.
+
+    config: with max_tokens and limit filled in. sampling: what was given of it. model: the file.
+    """
+
+    config: EvaluationConfig
+    specs: tuple[MethodSpec, ...]
+    problems: tuple[Problem, ...]
+    model: Path
+    engine: EngineConfig
+    sampling: Mapping[str, Any]
+    stop: tuple[str, ...] = ()
+    thinking: bool | None = None
+
+    @property
+    def answers(self) -> int:
+        """Answers of one method."""
+        return len(self.problems) * self.config.samples
+
+    def settings(self) -> dict[str, Any]:
+        """What must be the same in all logs of the study, and the facts about the model file."""
+        return {
+            **facts.settings_of(
+                self.config, self.engine, self.sampling, stop=self.stop, thinking=self.thinking
+            ),
+            **facts.data_facts(self.config.data),
+            **facts.model_facts(self.model),
+            "problems": len(self.problems),
+            "problems_sha256": facts.problems_sha256(self.problems),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Whom the runner tells what it does.
+
+    note: a line for the person. begin: (label, answers there already, answers in all) of what is generated next.
+    """
+
+    note: Callable[[str], None] = lambda text: None
+    begin: Callable[[str, int, int], None] = lambda label, done, total: None
+
+
+def require_extra() -> None:
+    """Raises MissingExtra where what an evaluation needs is not installed."""
+    try:
+        import inspect_ai  # noqa: F401
+        import math_verify  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra(f'an evaluation needs {error.name}: pip install "selar-local[eval]"') from None
+
+
+def default_folder(evaluation: Evaluation) -> Path:
+    """Where the logs of these settings go unless told otherwise: the same settings find them again."""
+    import hashlib
+
+    settings = evaluation.settings()
+    shown = repr(sorted((name, settings[name]) for name in facts.SETTINGS))
+    key = hashlib.sha256(shown.encode()).hexdigest()[:8]
+    return Path("selar-eval") / f"{evaluation.config.task}-{evaluation.model.stem}-{key}"
+
+
+def evaluate(
+    evaluation: Evaluation,
+    folder: Path,
+    open_engine: Callable[[EngineConfig], AbstractContextManager[Engine]],
+    observer: Observer | None = None,
+    *,
+    regrade: bool = False,
+) -> list[Path]:
+    """Generate what is missing in `folder`, grade what is not graded; the logs, in the order of the methods.
+
+    open_engine: called only where something is to be generated. regrade: grade all of them again. Raises OptionError
+    where the folder holds logs of another study, KeyboardInterrupt where it was interrupted, the errors of the engine;
+    what is finished is kept.
+    """
+    observer = observer or Observer()
+    require_extra()
+    settings = evaluation.settings()
+    found = log_files(folder)
+    _require_same(settings, found, folder)
+    best = {spec.label: best_of(found, spec.label) for spec in evaluation.specs}
+    missing = [spec for spec in evaluation.specs if not _finished(best[spec.label])]
+    if missing:
+        with open_engine(evaluation.engine) as engine, shared_engines().lend(engine, evaluation.model):
+            metadata = {**settings, **facts.environment(), "threads": engine.info.threads}
+            for spec in missing:
+                _generate(evaluation, spec, best[spec.label], folder, metadata, observer)
+    finished = [file for spec in evaluation.specs if (file := best_of(log_files(folder), spec.label))]
+    for file in finished:
+        if regrade or file.graded_by != {"last_number": evaluation.config.last_number}:
+            observer.note(f"grading {file.label}")
+            grade_log(file.path, last_number=evaluation.config.last_number)
+    return [file.path for file in finished]
+
+
+def _finished(file: LogFile | None) -> bool:
+    return file is not None and file.finished
+
+
+def _require_same(settings: Mapping[str, Any], found: Sequence[LogFile], folder: Path) -> None:
+    """Raises OptionError where a log of the folder has other settings: it says which."""
+    for file in found:
+        other = [
+            f"{name} {_brief(file.metadata[name])}, here {_brief(settings[name])}"
+            for name in facts.SETTINGS
+            if name in file.metadata and file.metadata[name] != settings[name]
+        ]
+        if other:
+            raise OptionError(
+                f"{folder} holds a study with other settings ({'; '.join(other)}): choose another folder with --out"
+            )
+
+
+def _brief(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else text[:12] + "..."
+
+
+def _generate(
+    evaluation: Evaluation,
+    spec: MethodSpec,
+    begun: LogFile | None,
+    folder: Path,
+    metadata: dict[str, Any],
+    observer: Observer,
+) -> None:
+    """One method's log, from its beginning or from where it broke off."""
+    common: dict[str, Any] = {
+        "log_dir": str(folder), "log_format": "eval", "score": False, "display": "none", "log_level": "critical",
+        "log_level_transcript": "critical", "ctl_server": False, "log_realtime": True,
+        "log_buffer": max(1, evaluation.answers // _FLUSHES), "max_samples": 2 * evaluation.config.parallel,
+        # A few more than are decoded wait in the engine's queue: a place that falls free is taken at once.
+        "max_connections": math.ceil(1.25 * evaluation.config.parallel),
+    }  # fmt: skip
+    observer.begin(spec.label, begun.answers if begun else 0, evaluation.answers)
+    logs = _continued(begun, common) if begun else _begun(evaluation, spec, common, metadata)
+    if not logs or logs[0].status == "cancelled":
+        raise KeyboardInterrupt
+    log = logs[0]
+    if log.status != "success":
+        told = (log.error.message if log.error else "unknown").strip().splitlines()
+        raise SelarError(f"{spec.label}: {told[-1] if told else 'unknown'}; the same command again goes on from here")
+    for file in log_files(folder):
+        if file.label == spec.label and not file.finished:
+            delete(file)
+
+
+def _begun(evaluation: Evaluation, spec: MethodSpec, common: dict[str, Any], metadata: dict[str, Any]) -> list[EvalLog]:
+    from inspect_ai import eval as inspect_eval
+    from inspect_ai.model import get_model
+
+    from selar_local.evaluation import _registry
+
+    config = evaluation.config
+    default = EngineConfig()
+    arguments = {
+        one.name: value
+        for one in fields(EngineConfig)
+        if (value := getattr(evaluation.engine, one.name)) != getattr(default, one.name)
+    }
+    if evaluation.thinking is not None:
+        arguments["thinking"] = evaluation.thinking
+    model = get_model(
+        f"selar/{evaluation.model.resolve()}", method=spec.method.name, **spec.given, **evaluation.sampling, **arguments
+    )
+    task = _registry.problems(
+        config.task,
+        None if config.data is None else str(Path(config.data).resolve()),
+        config.limit,
+        config.level,
+        config.seed,
+        config.samples,
+        config.last_number,
+    )
+    return inspect_eval(
+        task,
+        model=model,
+        metadata={**metadata, **facts.method_facts(spec, evaluation.sampling)},
+        fail_on_error=True,
+        max_tokens=config.max_tokens,
+        stop_seqs=list(evaluation.stop) or None,
+        **common,
+    )
+
+
+def _continued(begun: LogFile, common: dict[str, Any]) -> list[EvalLog]:
+    from inspect_ai import eval_retry
+
+    from selar_local.evaluation import _registry  # noqa: F401 - Inspect looks the task up
+
+    try:
+        return eval_retry(str(begun.path), **common)
+    except IndexError:  # an interrupted evaluation gives no log, and it takes the first
+        return []
+
+
+def grade_log(path: Path, *, last_number: bool = False) -> None:
+    """Grade the answers of a log, again where they are graded; the log is replaced."""
+    from inspect_ai import score
+    from inspect_ai.log import read_eval_log, write_eval_log
+
+    from selar_local.evaluation import _registry
+
+    log = read_eval_log(str(path))
+    # Nothing is generated: no model is needed, and the file may be elsewhere by now.
+    scorer = _registry.graded(last_number)
+    write_eval_log(score(log, scorer, model="none/none", action="overwrite", display="none", copy=False), str(path))

@@ -1,0 +1,275 @@
+"""The statistics of a study: arrays in, estimates with 95 % intervals out.
+
+A problem is the unit: its samples are averaged first, and what varies from problem to problem makes the interval.
+Arrays are (..., problems); leading axes are independent repetitions (`selar_local.evaluation.simulation` uses them).
+Which procedure is used where was chosen by simulated coverage: ``python scripts/simulate_study.py`` shows it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "ALPHA",
+    "FEW",
+    "POWER",
+    "RESAMPLES",
+    "Difference",
+    "Estimate",
+    "averaged",
+    "difference",
+    "holm",
+    "mean",
+    "minimum_detectable",
+    "mover",
+    "per_correct",
+    "ratio",
+    "share",
+]
+
+Floats = npt.NDArray[np.float64]
+
+#: Two-sided error of every interval and test.
+ALPHA = 0.05
+#: Probability with which a study finds its minimum detectable effect.
+POWER = 0.8
+#: Resamples of the bootstrap.
+RESAMPLES = 4999
+#: With fewer problems than this on one side (right, or wrong) the bootstrap's interval is far too short.
+FEW = 8
+
+_AT_ONCE = 4_000_000  # numbers of one batch of resamples
+
+
+class Estimate(NamedTuple):
+    """A value and the ends of its 95 % interval, each (...); not a number where there is nothing to go by."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+
+class Difference(NamedTuple):
+    """A paired difference, its 95 % interval and its two-sided p, each (...). p < 0.05 where zero lies outside."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+
+
+def averaged(values: npt.ArrayLike) -> Floats:
+    """(..., problems, samples), not a number where a sample is missing: the problems' means, (..., problems)."""
+    array = np.asarray(values, dtype=np.float64)
+    there = ~np.isnan(array)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(there, array, 0.0).sum(-1) / there.sum(-1))
+
+
+def share(means: npt.ArrayLike, *, samples: int = 1, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """The mean of values in [0, 1], such as an accuracy, with its interval.
+
+    means: (..., problems), each the average of at most `samples` samples. The interval is the BCa bootstrap over
+    problems (scipy.stats.bootstrap). Where fewer than `FEW` problems have anything right, or anything wrong, the
+    bootstrap collapses (at 0 % and 100 % to a point): there it is Wilson's, with the effective number of problems that
+    the variance between them gives (at most problems x samples) and the quantile of t instead of the normal one.
+    """
+    values = np.asarray(means, dtype=np.float64)
+    if not values.shape[-1]:
+        return _unknown(values.shape[:-1])
+    flat = values.reshape(-1, values.shape[-1])
+    low, high = _wilson(flat, samples)
+    enough = np.minimum((flat > 0).sum(-1), (flat < 1).sum(-1)) >= FEW
+    enough &= np.ptp(flat, axis=-1) > 1e-12
+    if enough.any():
+        low[enough], high[enough] = _bca((flat[enough],), _mean, seed, resamples)
+    return _shaped(flat.mean(-1), np.clip(low, 0, 1), np.clip(high, 0, 1), values.shape[:-1])
+
+
+def mean(values: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """The mean over problems of values without bounds, such as tokens, with its BCa bootstrap interval.
+
+    The interval of values that are all equal is that value; one problem alone has none.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    return _bootstrapped((array,), _mean, array, seed, resamples)
+
+
+def ratio(above: npt.ArrayLike, below: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """Sum over sum, such as exploration steps over tokens, with its BCa bootstrap interval (problems drawn as pairs).
+
+    above, below: (..., problems). Not a number where `below` has a problem without anything.
+    """
+    top, bottom = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    if not bottom.size or (bottom <= 0).any():
+        return _unknown(top.shape[:-1])
+    return _bootstrapped((top, bottom), _ratio, top / bottom, seed, resamples)
+
+
+def per_correct(
+    tokens: npt.ArrayLike, correct: npt.ArrayLike, samples: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
+    """TPCA: all generated tokens over the number of correct answers, with its interval.
+
+    tokens, correct, samples: (problems,) sums over a problem's samples, and how many those are. Infinite where nothing
+    is correct. The bootstrap runs on the inverse, which is always finite; with few problems right or wrong (see
+    `share`) the interval is that of the accuracy, turned over.
+    """
+    spent, right, number = (np.asarray(one, dtype=np.float64) for one in (tokens, correct, samples))
+    if not spent.size or spent.sum() <= 0:
+        return _unknown(())
+    accuracy = right / number
+    if min((right > 0).sum(), (accuracy < 1).sum()) < FEW:
+        bounds = share(accuracy, samples=int(number.max()), seed=seed, resamples=resamples)
+        scale = number.sum() / spent.sum()
+        value, low, high = right.sum() / spent.sum(), bounds.low * scale, bounds.high * scale
+    else:
+        value, low, high = _bootstrapped((right, spent), _ratio, right / spent, seed, resamples)
+    with np.errstate(divide="ignore"):
+        return Estimate(*(np.asarray(1.0 / np.float64(one)) for one in (value, high, low)))
+
+
+def difference(method: npt.ArrayLike, baseline: npt.ArrayLike) -> Difference:
+    """Method less baseline on the same problems: interval and p of the paired t test (scipy.stats.ttest_rel).
+
+    method, baseline: (..., problems) in [0, 1]. For one sample this is nearly McNemar's test. Where every problem shows
+    the same difference c, its variance tells nothing: then at least ``(p / 2) ** (1 / n)`` of all problems show c
+    (Clopper-Pearson, statsmodels), the rest could lie anywhere in [-1, 1], and p is where that interval reaches zero.
+    """
+    first, second = np.broadcast_arrays(
+        np.asarray(method, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
+    )  # fmt: skip
+    if not first.shape[-1]:
+        return Difference(*_unknown(first.shape[:-1]), np.full(first.shape[:-1], np.nan))
+    delta = (first - second).reshape(-1, first.shape[-1])
+    value = delta.mean(-1)
+    low, high, p = _constant(value, delta.shape[-1])
+    varied = np.ptp(delta, axis=-1) > 1e-12
+    if varied.any():
+        from scipy import stats
+
+        found = stats.ttest_rel(first.reshape(delta.shape)[varied], second.reshape(delta.shape)[varied], axis=-1)
+        low[varied], high[varied] = found.confidence_interval(1 - ALPHA)
+        p[varied] = found.pvalue
+    shape = first.shape[:-1]
+    return Difference(*_shaped(value, np.clip(low, -1, 1), np.clip(high, -1, 1), shape), p.reshape(shape))
+
+
+def holm(p_values: npt.ArrayLike) -> Floats:
+    """The p values corrected for being several, after Holm (statsmodels); not-a-numbers stay and do not count."""
+    p = np.asarray(p_values, dtype=np.float64)
+    known = ~np.isnan(p)
+    corrected: Floats = p.copy()
+    if known.any():
+        from statsmodels.stats.multitest import multipletests
+
+        corrected[known] = multipletests(p[known], method="holm")[1]
+    return corrected
+
+
+def minimum_detectable(method: npt.ArrayLike, baseline: npt.ArrayLike) -> float:
+    """The smallest true difference that a study like this finds with 80 % power (paired t test, 5 %, two-sided).
+
+    method, baseline: (problems,). From the observed deviation of the differences (statsmodels' TTestPower); not a
+    number below three problems, where no difference was observed, and where it would be above 1.
+    """
+    delta = np.asarray(method, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
+    if delta.size < 3 or np.ptp(delta) < 1e-12:
+        return float("nan")
+    from statsmodels.stats.power import TTestPower
+
+    effect = TTestPower().solve_power(effect_size=None, nobs=delta.size, alpha=ALPHA, power=POWER)
+    found = float(np.squeeze(effect)) * float(delta.std(ddof=1))
+    return found if found <= 1 else float("nan")
+
+
+def mover(parts: Sequence[tuple[float, float, float]]) -> Estimate:
+    """The mean of independent estimates (value, low, high), its interval from theirs: MOVER of Zou and Donner, 2008."""
+    value, low, high = np.array(parts, dtype=np.float64).T
+    middle, n = value.mean(), len(parts)
+    below, above = np.sqrt(((value - low) ** 2).sum()) / n, np.sqrt(((high - value) ** 2).sum()) / n
+    return Estimate(np.asarray(middle), np.asarray(middle - below), np.asarray(middle + above))
+
+
+def _constant(value: Floats, n: int) -> tuple[Floats, Floats, Floats]:
+    """Interval and p of a difference that all n problems show alike."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    least = float(proportion_confint(n, n, alpha=ALPHA, method="beta")[0])
+    size = np.abs(value)
+    p = np.asarray(np.minimum(1.0, 2.0 * (1.0 + size) ** -float(n)), dtype=np.float64)
+    return value * least - (1 - least), value * least + (1 - least), p
+
+
+def _wilson(flat: Floats, samples: int) -> tuple[Floats, Floats]:
+    """Wilson's interval for each row, with the effective number of problems."""
+    from scipy import stats
+
+    n = flat.shape[-1]
+    m = flat.mean(-1)
+    variance = flat.var(-1, ddof=1) if n > 1 else np.zeros_like(m)
+    varied = variance > 1e-12
+    effective = np.full_like(m, float(n))
+    effective[varied] = np.clip(m[varied] * (1 - m[varied]) * n / variance[varied], 1.0, float(n * max(samples, 1)))
+    z = float(stats.t.ppf(1 - ALPHA / 2, max(n - 1, 1)))
+    centre = (m + z * z / (2 * effective)) / (1 + z * z / effective)
+    half = z / (1 + z * z / effective) * np.sqrt(m * (1 - m) / effective + (z / (2 * effective)) ** 2)
+    return np.minimum(centre - half, m), np.maximum(centre + half, m)
+
+
+def _mean(values: Floats, axis: int = -1) -> Any:
+    return np.mean(values, axis=axis)
+
+
+def _ratio(above: Floats, below: Floats, axis: int = -1) -> Any:
+    return np.sum(above, axis=axis) / np.sum(below, axis=axis)
+
+
+def _bootstrapped(
+    data: tuple[Floats, ...], statistic: Callable[..., Any], shown: Floats, seed: int, resamples: int
+) -> Estimate:
+    """`statistic` with its interval, a point where `shown`, the problems' own values, does not vary."""
+    if not shown.shape[-1]:
+        return _unknown(shown.shape[:-1])
+    flat = tuple(one.reshape(-1, one.shape[-1]) for one in data)
+    value = np.asarray(statistic(*flat, axis=-1), dtype=np.float64)
+    low, high = value.copy(), value.copy()
+    if shown.shape[-1] == 1:
+        low[:], high[:] = np.nan, np.nan
+    varied = np.ptp(shown.reshape(flat[0].shape), axis=-1) > 1e-12
+    if varied.any():
+        low[varied], high[varied] = _bca(tuple(one[varied] for one in flat), statistic, seed, resamples)
+    return _shaped(value, low, high, shown.shape[:-1])
+
+
+def _bca(data: tuple[Floats, ...], statistic: Callable[..., Any], seed: int, resamples: int) -> tuple[Floats, Floats]:
+    """Ends of the BCa interval of each row; the percentile interval where BCa does not exist."""
+    from scipy import stats
+
+    batch = max(1, _AT_ONCE // data[0].size)
+    more: dict[str, Any] = {"paired": len(data) > 1, "vectorized": True, "axis": -1, "n_resamples": resamples}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        found = stats.bootstrap(
+            data, statistic, confidence_level=1 - ALPHA, batch=batch, method="BCa",
+            random_state=np.random.default_rng(seed), **more,
+        )  # fmt: skip
+    low, high = (np.array(end, dtype=np.float64) for end in found.confidence_interval)
+    lost = ~np.isfinite(low) | ~np.isfinite(high)
+    if lost.any():
+        drawn = np.asarray(found.bootstrap_distribution)[lost]
+        low[lost], high[lost] = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=-1)
+    return low, high
+
+
+def _shaped(value: Floats, low: Floats, high: Floats, shape: tuple[int, ...]) -> Estimate:
+    return Estimate(value.reshape(shape), low.reshape(shape), high.reshape(shape))
+
+
+def _unknown(shape: tuple[int, ...]) -> Estimate:
+    return Estimate(*(np.full(shape, np.nan) for _ in range(3)))

@@ -1,0 +1,198 @@
+"""The summary of a study: figures, comparisons, sentences, a table for the terminal, and one JSON object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from selar_local.evaluation import statistics
+from selar_local.evaluation.estimates import (
+    Comparison,
+    Figure,
+    MethodSummary,
+    compare,
+    corrected,
+    describe,
+    problems_of,
+)
+from selar_local.evaluation.records import Study
+from selar_local.evaluation.sweep import Choice, chosen_of
+from selar_local.evaluation.wording import compared, p_text, percent, points, rounded, with_interval
+
+__all__ = ["Comparison", "Figure", "MethodSummary", "Summary", "as_dict", "sentences", "summarise", "table"]
+
+_WIDTH = 100
+_GAP = 2
+_SHORTEST = 8  # characters of a label that are kept, whatever else is in the row
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study in figures.
+
+    problems: that any method has an answer to. comparisons: of every method with the baseline, p corrected over all of
+    them; empty where the study has no such method. chosen: of sweeps. notes: what is missing.
+    """
+
+    task: str
+    model: str
+    baseline: str
+    problems: int
+    methods: tuple[MethodSummary, ...]
+    comparisons: tuple[Comparison, ...]
+    chosen: tuple[Choice, ...] = ()
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def summarise(study: Study, baseline: str = "cot", *, resamples: int = statistics.RESAMPLES) -> Summary:
+    """The figures of a study, its methods compared with the one labelled `baseline`.
+
+    A sweep's split is made with the study's seed. resamples: of the bootstrap, which has a fixed seed: the same answers
+    give the same summary.
+    """
+    reference = next((run for run in study.runs if run.label == baseline), None)
+    compared_with = [run for run in study.runs if reference is not None and run is not reference]
+    comparisons = [compare(run, reference, resamples=resamples) for run in compared_with if reference is not None]
+    every = set().union(*(problems_of(run) for run in study.runs))
+    methods = tuple(describe(run, resamples=resamples) for run in study.runs)
+    seed = study.facts.get("seed")
+    return Summary(
+        task=study.task,
+        model=study.model,
+        baseline=baseline,
+        problems=len(every),
+        methods=methods,
+        comparisons=corrected(comparisons),
+        chosen=chosen_of(study, seed if isinstance(seed, int) else 0, baseline, resamples=resamples),
+        notes=tuple(_missing(methods, len(every), None if reference else baseline)),
+        facts=dict(study.facts),
+    )
+
+
+def _missing(methods: Sequence[MethodSummary], problems: int, absent: str | None) -> list[str]:
+    notes = []
+    if absent is not None and len(methods) > 1:
+        notes.append(f"there is no {absent} in this study: nothing is compared")
+    most = max((one.samples for one in methods), default=0)
+    for one in methods:
+        if not one.answers:
+            notes.append(f"{one.label} has no answers")
+        elif one.problems < problems:
+            notes.append(f"{one.label} has {one.problems} of {problems} problems: only common problems are compared")
+        elif one.answers < problems * most:
+            notes.append(f"{one.label} has {one.answers} of {problems * most} answers")
+    return notes
+
+
+def sentences(summary: Summary) -> list[str]:
+    """What the study shows, one line for each comparison and each choice; then what is missing."""
+    told = [compared(one, summary.problems) for one in summary.comparisons]
+    return [*told, *(choice.sentence for choice in summary.chosen), *(f"note: {note}" for note in summary.notes)]
+
+
+def table(summary: Summary) -> list[str]:
+    """A table of at most 100 columns: accuracy and difference in percent with 95 % intervals, p after Holm.
+
+    "tokens" is the mean of an answer, "explored" and "cut" (off by the budget) are percent.
+    """
+    head = ["method", "accuracy %", f"points to {_cut(summary.baseline, 8)}", "p", "tokens", "TPCA", "explored", "cut"]
+    by_label = {one.method: one for one in summary.comparisons}
+    rows = [_row(one, by_label.get(one.label)) for one in summary.methods]
+    if not summary.comparisons:
+        head, rows = head[:2] + head[4:], [row[:2] + row[4:] for row in rows]
+    widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
+    widths[0] = min(widths[0], max(_WIDTH - sum(widths[1:]) - _GAP * (len(head) - 1), _SHORTEST))
+    lines = []
+    for row in [head, *rows]:
+        cells = [_cut(row[0], widths[0]).ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append((" " * _GAP).join(cells).rstrip())
+    return lines
+
+
+def _row(one: MethodSummary, comparison: Comparison | None) -> list[str]:
+    difference, p = ("", "") if comparison is None else (
+        with_interval(comparison.difference, points), p_text(comparison.p_corrected)
+    )  # fmt: skip
+    return [
+        one.label, with_interval(one.accuracy), difference, p, rounded(one.tokens.value), rounded(one.tpca.value),
+        percent(one.explored.value), percent(one.truncated.value),
+    ]  # fmt: skip
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 2] + ".."
+
+
+def as_dict(summary: Summary) -> dict[str, Any]:
+    """The JSON object of ``eval --json``: shares 0 to 1, None where there is no figure."""
+    return {
+        "task": summary.task,
+        "model": summary.model,
+        "methods": {one.label: _method_dict(one) for one in summary.methods},
+        "comparisons": [_comparison_dict(one) for one in summary.comparisons],
+        "baseline": summary.baseline,
+        "problems": summary.problems,
+        "chosen": [_choice_dict(one) for one in summary.chosen],
+        "notes": list(summary.notes),
+        "facts": dict(summary.facts),
+    }
+
+
+def _method_dict(one: MethodSummary) -> dict[str, Any]:
+    return {
+        "n": one.problems,
+        "accuracy": one.accuracy.value,
+        "interval": _ends(one.accuracy),
+        "tokens_per_answer": one.tokens.value,
+        "tpca": one.tpca.value,
+        "explored_share": one.explored.value,
+        "truncated": one.truncated.value,
+        "repetitive": one.repetitive.value,
+        "answers": one.answers,
+        "samples": one.samples,
+        "tokens_interval": _ends(one.tokens),
+        "tpca_interval": _ends(one.tpca),
+        "explored_interval": _ends(one.explored),
+        "wall_seconds": one.wall_seconds,
+        "method": one.method,
+        "options": dict(one.options),
+        "entropies": list(one.entropies),
+    }
+
+
+def _comparison_dict(one: Comparison) -> dict[str, Any]:
+    return {
+        "method": one.method,
+        "baseline": one.baseline,
+        "difference": one.difference.value,
+        "interval": _ends(one.difference),
+        "p": one.p,
+        "p_corrected": one.p_corrected,
+        "n": one.problems,
+        "minimum_detectable": one.minimum_detectable,
+        "verdict": one.verdict,
+        "tokens_difference": one.tokens.value,
+        "tokens_interval": _ends(one.tokens),
+    }
+
+
+def _choice_dict(one: Choice) -> dict[str, Any]:
+    return {
+        "method": one.label,
+        "option": one.option,
+        "value": one.value,
+        "seed": one.seed,
+        "choosing_problems": one.choosing_problems,
+        "reporting_problems": one.reporting_problems,
+        "chosen_by": dict(one.chosen_by),
+        "accuracy": one.accuracy.value,
+        "interval": _ends(one.accuracy),
+        "comparison": None if one.comparison is None else _comparison_dict(one.comparison),
+    }
+
+
+def _ends(figure: Figure) -> list[float | None]:
+    return [figure.low, figure.high]

@@ -1,0 +1,96 @@
+"""Figures as people read them: percent, points, intervals, p, durations. The same in the terminal and in reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from selar_local.evaluation.estimates import Comparison, Figure
+
+__all__ = [
+    "NOTHING", "compared", "duration", "p_text", "percent", "points", "rounded", "with_interval", "with_signs",
+]  # fmt: skip
+
+#: Where there is no figure.
+NOTHING = "-"
+
+
+def percent(value: float | None) -> str:
+    """A share in percent, without the sign: ``54.2``."""
+    return NOTHING if value is None else f"{100 * value:.1f}"
+
+
+def points(value: float | None) -> str:
+    """A difference of shares in percentage points, with its sign: ``+1.0``."""
+    if value is None:
+        return NOTHING
+    return f"{0.0 if abs(value) < 0.0005 else 100 * value:+.1f}"
+
+
+def rounded(value: float | None) -> str:
+    """A count such as tokens: ``1,234``."""
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
+def with_interval(figure: Figure, write: Callable[[float | None], str] = percent) -> str:
+    """``54.2 [43.1, 65.0]``; write: how one number is written."""
+    if figure.value is None and figure.low is None:
+        return NOTHING
+    if figure.low is None and figure.high is None:
+        return write(figure.value)
+    high = "∞" if figure.high is None else write(figure.high)
+    return f"{write(figure.value)} [{write(figure.low)}, {high}]"
+
+
+def with_signs(figure: Figure) -> str:
+    """A difference of tokens: ``-12 [-30, +6]``."""
+    return with_interval(figure, _signed)
+
+
+def _signed(value: float | None) -> str:
+    return NOTHING if value is None else f"{0.0 if abs(value) < 0.5 else value:+,.0f}"
+
+
+def p_text(p: float | None) -> str:
+    """``0.012``, ``<0.001``."""
+    if p is None:
+        return NOTHING
+    if p < 0.001:
+        return "<0.001"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """``8.3 s``, ``4 min 5 s``, ``2 h 10 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def compared(one: Comparison, total: int | None = None) -> str:
+    """What the comparison shows, in words that follow its interval and its corrected p.
+
+    total: problems of the study; where fewer are compared, the sentence says so.
+    """
+    few = f", on the {one.problems} problems that both have" if total is not None and one.problems < total else ""
+    found = one.difference
+    if not one.problems or found.value is None:
+        return f"{one.method}: no problem in common with {one.baseline}, nothing is compared"
+    interval = f"95 % interval {points(found.low)} to {points(found.high)}"
+    p = f"p {p_text(one.p_corrected)}".replace("p <", "p < ")
+    after = f" after correction for {one.several} comparisons" if one.several > 1 else ""
+    if one.verdict in ("better", "worse"):
+        size = f"{abs(100 * found.value):.1f} points"
+        return f"{one.method}: {one.verdict} than {one.baseline} by {size} ({interval}, {p}{after}{few})"
+    if one.verdict == "uncorrected":
+        told = f"{points(found.value)} points, {interval}, but {p}{after}{few}"
+        return f"{one.method}: no difference to {one.baseline} shown ({told})"
+    power = one.minimum_detectable
+    could = "" if power is None else f"; this study could have shown {_size(power)}"
+    return f"{one.method}: no difference to {one.baseline} shown ({points(found.value)} points, {interval}{few}{could})"
+
+
+def _size(share: float) -> str:
+    """A minimum detectable difference, rounded up: a study promises no more than it can."""
+    size = 100 * share
+    return f"{-(-size // 1):.0f} points" if size > 2 else f"{-(-size * 10 // 1) / 10:.1f} points"

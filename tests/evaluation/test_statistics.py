@@ -1,0 +1,238 @@
+"""Estimates, intervals and tests, against other ways to compute them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+from selar_local.evaluation.statistics import (
+    averaged,
+    difference,
+    holm,
+    mean,
+    minimum_detectable,
+    mover,
+    per_correct,
+    ratio,
+    share,
+)
+
+NAN = float("nan")
+
+
+def some(problems: int, samples: int = 1, chance: float = 0.5, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).binomial(samples, chance, problems) / samples
+
+
+def test_a_problem_is_averaged_over_the_samples_it_has():
+    assert averaged([[1, 0, 1, 1], [0, NAN, NAN, NAN], [1, 0, NAN, NAN]]).tolist() == [0.75, 0, 0.5]
+    assert averaged(np.zeros((7, 3, 2))).shape == (7, 3)
+    assert math.isnan(averaged([[NAN, NAN]])[0])
+
+
+def test_the_interval_of_an_accuracy_is_scipys_bca_over_problems():
+    values = some(60, 4, 0.6)
+    found = share(values, samples=4, seed=5, resamples=999)
+    other = stats.bootstrap(
+        (values,), np.mean, n_resamples=999, method="BCa", random_state=np.random.default_rng(5)
+    ).confidence_interval  # fmt: skip
+    assert found.value == pytest.approx(values.mean())
+    assert (float(found.low), float(found.high)) == pytest.approx((other.low, other.high), abs=1e-9)
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_nearly():
+    values = np.random.default_rng(1).random(80)
+    first, again, other = (share(values, samples=2, seed=seed) for seed in (1, 1, 2))
+    assert first == again and first != other
+    assert float(first.low) == pytest.approx(float(other.low), abs=0.02)
+
+
+def test_rows_are_repetitions():
+    rows = np.stack([some(40, 2, 0.5, 1), some(40, 2, 0.7, 2), np.zeros(40), some(40, 2, 0.04, 3)])
+    together = share(rows, samples=2, seed=4, resamples=499)
+    for place, row in enumerate(rows):
+        alone = share(row, samples=2, seed=4, resamples=499)
+        assert [float(one[place]) for one in together] == pytest.approx([float(one) for one in alone])
+    others = rows[::-1]
+    paired = difference(rows, others)
+    for place in range(len(rows)):
+        alone = difference(rows[place], others[place])
+        assert [float(one[place]) for one in paired] == pytest.approx([float(one) for one in alone])
+
+
+@pytest.mark.parametrize("problems", [5, 30, 200])
+def test_nothing_right_and_nothing_wrong_still_have_an_interval(problems):
+    none, every = share(np.zeros(problems)), share(np.ones(problems))
+    z = stats.t.ppf(0.975, problems - 1)
+    assert (float(none.value), float(none.low)) == (0, 0)
+    assert float(none.high) == pytest.approx(z * z / (problems + z * z))
+    assert [float(one) for one in every] == pytest.approx([1, 1 - float(none.high), 1])
+
+
+def test_few_right_answers_have_wilsons_interval():
+    values = np.zeros(200)
+    values[:7] = 1
+    low, high = proportion_confint(7, 200, method="wilson")
+    found = share(values)
+    assert (float(found.low), float(found.high)) == pytest.approx((low, high), abs=0.002)
+    turned = share(1 - values)
+    assert [1 - float(one) for one in turned] == pytest.approx(
+        [float(found.value), float(found.high), float(found.low)]
+    )
+    values[7] = 1  # from here on the bootstrap
+    bootstrapped = share(values, resamples=999)
+    low, high = proportion_confint(8, 200, method="wilson")
+    assert abs(float(bootstrapped.high) - high) > 1e-4 and low < 0.04 < float(bootstrapped.high)
+
+
+def test_more_samples_of_few_right_problems_tell_more_but_not_more_than_they_are():
+    values = np.full(5, 0.5)
+    values[0] = 0.25
+    wide, narrow, all_there_is = (share(values, samples=samples) for samples in (1, 4, 400))
+    widths = [float(one.high - one.low) for one in (wide, narrow, all_there_is)]
+    assert widths[0] > widths[1] >= widths[2] > 0
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0)])
+def test_no_problems(shape):
+    empty = np.zeros(shape)
+    for found in (share(empty), mean(empty), ratio(empty, empty), difference(empty, empty)):
+        assert all(np.isnan(one).all() and one.shape == shape[:-1] for one in found)
+    assert math.isnan(minimum_detectable(np.zeros(0), np.zeros(0)))
+    assert np.isnan(np.array(per_correct(np.zeros(0), np.zeros(0), np.zeros(0)))).all()
+
+
+def test_a_mean_of_tokens():
+    values = np.random.default_rng(3).lognormal(5, 1, 150)
+    found = mean(values)
+    assert float(found.value) == pytest.approx(values.mean())
+    assert found.low < found.value < found.high
+    assert float(found.high - found.low) == pytest.approx(3.92 * values.std() / math.sqrt(150), rel=0.25)
+    assert float(found.high - found.value) > float(found.value - found.low)  # skewed to the right, and so the interval
+    assert [float(one) for one in mean(np.full(9, 7.0))] == [7, 7, 7]
+    alone = mean([7.0])
+    assert float(alone.value) == 7 and np.isnan(alone.low) and np.isnan(alone.high)
+
+
+def test_a_ratio_is_sum_over_sum_and_draws_pairs():
+    below = np.random.default_rng(1).integers(10, 1000, 100).astype(float)
+    above = 0.1 * below
+    fixed = ratio(above, below)
+    assert [float(one) for one in fixed] == pytest.approx([0.1] * 3)
+    above[::2] *= 2
+    found = ratio(above, below)
+    assert float(found.value) == pytest.approx(above.sum() / below.sum())
+    assert found.low < found.value < found.high
+    assert float(found.high - found.low) < 0.05  # unpaired draws would be several times as wide
+    assert np.isnan(ratio([1.0, 0.0], [2.0, 0.0]).value)
+
+
+def test_tpca():
+    correct, samples = np.array([2, 0, 1] * 20, dtype=float), np.full(60, 2.0)
+    tokens = np.random.default_rng(2).integers(100, 300, 60).astype(float)
+    found = per_correct(tokens, correct, samples)
+    assert float(found.value) == pytest.approx(tokens.sum() / 60)
+    assert 0 < found.low < found.value < found.high < 2 * found.value
+
+
+def test_tpca_where_little_or_nothing_is_correct():
+    tokens, samples = np.full(50, 100.0), np.ones(50)
+    none = per_correct(tokens, np.zeros(50), samples)
+    assert math.isinf(none.value) and math.isinf(none.high) and 100 < none.low < 100 * 50
+    one = np.zeros(50)
+    one[3] = 1
+    few = per_correct(tokens, one, samples)
+    bounds = share(one)
+    assert float(few.value) == pytest.approx(5000)
+    assert (float(few.low), float(few.high)) == pytest.approx((100 / float(bounds.high), 100 / float(bounds.low)))
+    every = per_correct(tokens, np.ones(50), samples)
+    assert float(every.value) == 100 and float(every.low) == 100 < float(every.high)
+
+
+def test_the_difference_is_the_paired_t_test():
+    ours, theirs = some(50, 4, 0.6, 1), some(50, 4, 0.5, 2)
+    found = difference(ours, theirs)
+    other = stats.ttest_1samp(ours - theirs, 0)
+    interval = other.confidence_interval()
+    assert [float(one) for one in found] == pytest.approx(
+        [(ours - theirs).mean(), interval.low, interval.high, other.pvalue]
+    )
+    turned = difference(theirs, ours)
+    assert [float(one) for one in turned] == pytest.approx(
+        [-float(found.value), -float(found.high), -float(found.low), float(found.p)]
+    )
+
+
+def test_pairing_counts():
+    hard = some(200, 1, 0.5, 1)
+    ours = hard.copy()
+    ours[np.flatnonzero(hard == 0)[:8]] = 1
+    assert float(difference(ours, hard).p) < 0.01
+    assert float(difference(ours, np.roll(hard, 1)).p) > 0.1
+
+
+def test_interval_and_p_agree_about_zero():
+    rng = np.random.default_rng(7)
+    told = set()
+    for problems in (1, 2, 3, 5, 6, 10, 40):
+        for samples in (1, 2, 4):
+            for gain in (0.0, 0.2, 0.9):
+                theirs = rng.binomial(samples, 0.1 if gain else 0.5, (40, problems)) / samples
+                ours = rng.binomial(samples, min(0.1 + gain, 1), (40, problems)) / samples
+                found = difference(ours, theirs)
+                outside = (found.low > 0) | (found.high < 0)
+                assert (outside == (found.p < 0.05)).all()
+                assert (found.low <= found.value).all() and (found.value <= found.high).all()
+                assert (found.p >= 0).all() and (found.p <= 1).all()
+                told |= set(outside.tolist())
+    assert told == {True, False}
+
+
+@pytest.mark.parametrize("problems", [1, 5, 6, 100])
+@pytest.mark.parametrize("gain", [0.0, 0.25, 1.0, -1.0])
+def test_the_same_difference_everywhere(problems, gain):
+    theirs = np.full(problems, 1.0 if gain < 0 else 0.0)
+    found = difference(theirs + gain, theirs)
+    outside = bool(found.low > 0 or found.high < 0)
+    assert outside == bool(found.p < 0.05)
+    assert -1 <= found.low <= gain <= found.high <= 1 and found.high > found.low
+    if gain == 0:
+        assert float(found.p) == 1 and float(found.high) == pytest.approx(-float(found.low))
+        assert float(found.high) == pytest.approx(float(proportion_confint(0, problems, method="beta")[1]))
+    if abs(gain) == 1:  # the sign test
+        assert float(found.p) == pytest.approx(min(1.0, stats.binomtest(problems, problems).pvalue))
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
+    with_gap = holm([0.01, NAN, 0.04])
+    assert with_gap[[0, 2]].tolist() == pytest.approx([0.02, 0.04]) and np.isnan(with_gap[1])
+    assert holm([]).size == 0 and np.isnan(holm([NAN])).all() and holm([0.9, 0.8]).max() <= 1
+
+
+@pytest.mark.parametrize("problems", [12, 100])
+def test_the_minimum_detectable_difference_is_found_in_four_of_five_studies(problems):
+    rng = np.random.default_rng(8)
+    observed = rng.normal(0, 1, problems)
+    observed *= 0.2 / observed.std(ddof=1)
+    smallest = minimum_detectable(observed, np.zeros(problems))
+    studies = rng.normal(smallest, 0.2, (20_000, problems))
+    power = (stats.ttest_1samp(studies, 0, axis=-1).pvalue < 0.05).mean()
+    assert power == pytest.approx(0.8, abs=0.015)
+
+
+def test_where_no_minimum_can_be_told():
+    assert math.isnan(minimum_detectable(np.ones(40), np.zeros(40)))
+    assert math.isnan(minimum_detectable([1.0, 0.0], [0.0, 0.0]))
+    assert math.isnan(minimum_detectable([1.0, 0.0, 0.0], [0.0, 0.0, 1.0]))  # above 100 points
+
+
+def test_the_mean_over_tasks():
+    found = mover([(0.5, 0.4, 0.6), (0.7, 0.6, 0.8)])
+    assert [float(one) for one in found] == pytest.approx([0.6, 0.6 - 0.1 / math.sqrt(2), 0.6 + 0.1 / math.sqrt(2)])
+    lopsided = mover([(0.5, 0.2, 0.5), (0.7, 0.7, 0.7)])
+    assert [float(one) for one in lopsided] == pytest.approx([0.6, 0.45, 0.6])
