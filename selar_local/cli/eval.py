@@ -26,6 +26,7 @@ from selar_local.methods import METHODS, CoT
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
+    from selar_local.evaluation.records import Study
 
 __all__ = ["evaluation_command"]
 
@@ -83,12 +84,16 @@ def evaluation_command(
     started = time.monotonic()
     with _bar(display, quiet) as observer:
         display.note(
-            f"{len(plan.problems)} problems of {plan.config.task}, {plan.config.samples} answers each, "
-            f"{len(specs)} methods, at most {plan.config.max_tokens} tokens an answer; logs in {folder}"
+            f"{_count(len(plan.problems), 'problem')} of {plan.config.task}, "
+            f"{_count(plan.config.samples, 'answer')} each, {_count(len(specs), 'method')}, "
+            f"at most {plan.config.max_tokens} tokens an answer; logs in {folder}"
         )
         logs = _evaluate(plan, folder, display, observer, regrade)
     display.note(f"done in {_duration(time.monotonic() - started)}; selar-local report {folder} makes the report")
-    _show(logs, labels, baseline, as_json)
+    study = _study(logs, labels)
+    if not plan.config.last_number:
+        _tell_of_boxes(study, display)
+    _show(study, baseline, as_json)
     return 0
 
 
@@ -149,18 +154,38 @@ def _evaluate(plan: Evaluation, folder: Path, display: Display, observer: Observ
         raise
 
 
-def _show(logs: list[Path], labels: list[str], baseline: str | None, as_json: bool) -> None:
+def _study(logs: list[Path], labels: list[str]) -> Study:
+    """The study with its methods in the order of the command line."""
     from selar_local.evaluation.logs import read_studies
-    from selar_local.evaluation.summary import as_dict, sentences, summarise, table
 
     (study,) = read_studies(logs)
-    study = replace(study, runs=tuple(sorted(study.runs, key=lambda run: labels.index(run.label))))
-    chosen = baseline or (_BASELINE if _BASELINE in labels else labels[0])
-    summary = summarise(study, chosen)
+    return replace(study, runs=tuple(sorted(study.runs, key=lambda run: labels.index(run.label))))
+
+
+def _tell_of_boxes(study: Study, display: Display) -> None:
+    """Small models seldom put their answer where they are asked to: what else can be graded is told."""
+    answers = [answer for run in study.runs for answer in run.answers]
+    without = sum(answer.given is None for answer in answers)
+    if 2 * without > len(answers):
+        display.note(
+            f"{without} of {len(answers)} answers have no \\boxed{{}}, which is no answer by the paper's rule; "
+            "the same command with --last-number grades their last number"
+        )
+
+
+def _show(study: Study, baseline: str | None, as_json: bool) -> None:
+    from selar_local.evaluation.summary import as_dict, sentences, summarise, table
+
+    labels = [run.label for run in study.runs]
+    summary = summarise(study, baseline or (_BASELINE if _BASELINE in labels else labels[0]))
     if as_json:
         print_json(as_dict(summary))
     else:
         click.echo("\n".join([*table(summary), "", *sentences(summary)]))
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" + "s" * (number != 1)
 
 
 def _duration(seconds: float) -> str:

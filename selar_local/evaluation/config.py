@@ -75,9 +75,9 @@ def levels_of(text: str | None) -> tuple[int, ...] | None:
         return None
     levels: set[int] = set()
     for part in text.split(","):
-        low, _, high = part.partition("-")
+        low, dash, high = part.partition("-")
         try:
-            first, last = int(low), int(high or low)
+            first, last = int(low), int(high if dash else low)
         except ValueError:
             raise OptionError(f"level must be a number or a range such as 1-3, not {text!r}") from None
         require(0 <= first <= last <= 100, f"level must be a number or a range such as 1-3, not {text!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +55,14 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _read(path: Path) -> EvalLog:
-    from inspect_ai.log import read_eval_log
+    """The log with its samples, without what is large in them and not looked at."""
+    from inspect_ai.log import read_eval_log, read_eval_log_samples
 
+    unseen = {"events", "messages", "store", "attachments"}
     try:
-        return read_eval_log(str(path))
+        log = read_eval_log(str(path), header_only=True)
+        log.samples = list(read_eval_log_samples(str(path), all_samples_required=False, exclude_fields=unseen))
+        return log
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SelarError(f"{path} is no Inspect log that can be read: {first[:200]}") from None
@@ -92,7 +97,7 @@ def _rank(log: EvalLog) -> tuple[bool, str]:
 
 
 def _study(logs: Sequence[EvalLog]) -> Study:
-    ordered = sorted(logs, key=lambda log: log.eval.created)
+    ordered = sorted(logs, key=_began)
     for log in ordered:
         if log.status != "success":
             raise SelarError(
@@ -107,6 +112,12 @@ def _study(logs: Sequence[EvalLog]) -> Study:
         runs=tuple(_run(log) for log in ordered),
         facts={"sampling": metadata.get("sampling"), "created": first.eval.created, **facts},
     )
+
+
+def _began(log: EvalLog) -> float:
+    """Unix time; Inspect's own has whole seconds, which tell short runs apart no better than their names do."""
+    told = [one["started"] for sample in log.samples or () if "started" in (one := _reported(sample))]
+    return min(told) if told else datetime.fromisoformat(log.eval.created).timestamp()
 
 
 def _name(log: EvalLog) -> str:

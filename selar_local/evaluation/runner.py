@@ -6,7 +6,9 @@ log file itself every few answers; `eval_retry` takes both. So only the answers 
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
@@ -87,8 +89,6 @@ def require_extra() -> None:
 
 def default_folder(evaluation: Evaluation) -> Path:
     """Where the logs of these settings go unless told otherwise: the same settings find them again."""
-    import hashlib
-
     settings = evaluation.settings()
     shown = repr(sorted((name, settings[name]) for name in facts.SETTINGS))
     key = hashlib.sha256(shown.encode()).hexdigest()[:8]
@@ -174,11 +174,17 @@ def _generate(
         raise KeyboardInterrupt
     log = logs[0]
     if log.status != "success":
-        told = (log.error.message if log.error else "unknown").strip().splitlines()
-        raise SelarError(f"{spec.label}: {told[-1] if told else 'unknown'}; the same command again goes on from here")
+        raise SelarError(f"{spec.label}: {_reason(log)}; the same command again goes on from here")
     for file in log_files(folder):
         if file.label == spec.label and not file.finished:
             delete(file)
+
+
+def _reason(log: EvalLog) -> str:
+    """The error that ended it; Inspect records an exception as Python shows it."""
+    lines = (log.error.message if log.error else "").strip().splitlines() or ["an unknown error"]
+    shown = re.fullmatch(r"""\w+\((['"])(.*)\1\)""", lines[-1])
+    return shown[2] if shown else lines[-1]
 
 
 def _begun(evaluation: Evaluation, spec: MethodSpec, common: dict[str, Any], metadata: dict[str, Any]) -> list[EvalLog]:

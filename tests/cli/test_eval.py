@@ -1,0 +1,234 @@
+"""`selar-local eval`: the table, the object, what it refuses, how it is interrupted and goes on."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+
+import pytest
+
+from cli.conftest import COMMAND
+from selar_local.cli import eval as module
+from selar_local.cli.answer_bar import AnswerBar
+from selar_local.evaluation.config import EvaluationConfig
+from selar_local.evaluation.generation import Meter
+from selar_local.evaluation.log_files import log_files
+from selar_local.methods import METHODS
+
+SHORT = ("--limit", "4", "-n", "8", "-t", "1", "--parallel", "2")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "logs"
+
+
+def test_json_is_one_object(chat_model, cli, folder):
+    done = cli("eval", chat_model, *SHORT, "--samples", "2", "--out", folder, "--json", "-q")
+    told = json.loads(done.out)
+    assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
+    assert told["task"] == "generated" and told["model"] == chat_model.name
+    assert list(told["methods"]) == ["cot", "selar"]
+    for name, one in told["methods"].items():
+        assert one["n"] == 4 and one["answers"] == 8 and 0 < one["tokens_per_answer"] <= 8
+        assert one["interval"][0] <= one["accuracy"] <= one["interval"][1] and 0 <= one["truncated"] <= 1
+        assert {"tpca", "explored_share"} <= set(one) and (one["explored_share"] > 0) is (name == "selar")
+    (comparison,) = told["comparisons"]
+    assert (comparison["method"], comparison["baseline"]) == ("selar", "cot")
+    assert {"difference", "interval", "p"} <= set(comparison)
+    assert told["facts"]["parallel"] == 2 and told["facts"]["max_tokens"] == 8
+
+
+def test_what_a_person_reads(chat_model, cli, folder):
+    done = cli("eval", chat_model, *SHORT, "--out", folder)
+    lines = done.out.splitlines()
+    assert done.code == 0 and lines[0].startswith("method") and lines[1].startswith("cot ")
+    assert lines[2].startswith("selar ") and lines[4].startswith("selar: ")
+    notes = done.err.splitlines()
+    assert notes[0] == (
+        f"4 problems of generated, 1 answer each, 2 methods, at most 8 tokens an answer; logs in {folder}"
+    )
+    assert notes[1:3] == ["grading cot", "grading selar"] and notes[3].startswith("done in ")
+    assert r"8 of 8 answers have no \boxed{}" in notes[4] and "--last-number" in notes[4]
+    again = cli("eval", chat_model, *SHORT, "--out", folder, "--last-number")
+    assert again.code == 0 and "boxed" not in again.err and again.err.count("grading") == 2
+    once_more = cli("eval", chat_model, *SHORT, "--out", folder, "--last-number")
+    assert once_more.out == again.out and "grading" not in once_more.err
+
+
+def test_the_same_command_finds_its_logs_by_itself(chat_model, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = cli("eval", chat_model, *SHORT, "--methods", "cot")
+    (folder,) = (tmp_path / "selar-eval").iterdir()
+    logs = sorted(folder.iterdir())
+    assert cli("eval", chat_model, *SHORT, "--methods", "cot").out == first.out
+    assert sorted(folder.iterdir()) == logs and len(logs) == 1
+
+
+def test_methods_options_and_a_sweep(chat_model, cli, folder):
+    done = cli(
+        "eval", chat_model, *SHORT, "--out", folder, "--json", "-q",
+        "--methods", "cot,selar,selar:tau=0;symbol_guard=off", "--sweep", "tau=0.3,0.9",
+        "--contrast", "0", "--temperature", "0.8",
+    )  # fmt: skip
+    told = json.loads(done.out)
+    assert list(told["methods"]) == ["cot", "selar tau=0.3", "selar tau=0.9", "selar tau=0 symbol_guard=off"]
+    options = {label: one["options"] for label, one in told["methods"].items()}
+    assert options["selar tau=0.3"]["contrast"] == 0 and options["selar tau=0.3"]["tau"] == 0.3
+    assert options["selar tau=0 symbol_guard=off"]["symbol_guard"] is False
+    assert told["methods"]["selar tau=0 symbol_guard=off"]["explored_share"] > 0.8
+    assert told["facts"]["sampling_given"] == {"temperature": 0.8}
+
+
+def test_problems_of_a_file(chat_model, cli, tmp_path):
+    data = tmp_path / "mine.jsonl"
+    data.write_text('{"question": "What is 1 + 1?", "answer": "2"}\n')
+    done = cli(
+        "eval",
+        chat_model,
+        "--data",
+        data,
+        "-n",
+        "4",
+        "-t",
+        "1",
+        "--out",
+        tmp_path / "o",
+        "--json",
+        "--baseline",
+        "selar",
+    )
+    told = json.loads(done.out)
+    assert told["methods"]["cot"]["n"] == 1 and told["comparisons"][0]["baseline"] == "selar"
+    assert told["facts"]["data"] == "mine.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--task", "chess"), "--task must be one of generated, gsm8k"),
+        (("--methods", "magic"), "unknown method 'magic'"),
+        (("--methods", "cot", "--tau", "0.3"), "--tau is no option of cot"),
+        (("--methods", "selar:k=1"), "k must be"),
+        (("--sweep", "tau"), "--sweep must be such as"),
+        (("--baseline", "swir"), "--baseline swir is none of the methods: cot, selar"),
+        (("--limit", "0"), "--limit must be"),
+        (("--level", "x"), "--level must be a number or a range"),
+        (("--temperature", "0"), "temperature 0 leaves selar nothing to mix"),
+        (("--parallel", "0"), "--parallel must be"),
+        (("--json-schema", "{}"), "No such option"),
+    ],
+)
+def test_wrong_options_are_usage_errors(chat_model, cli, arguments, told):
+    done = cli("eval", chat_model, *arguments)
+    assert (done.code, done.out) == (2, "") and told in done.err and done.err.count("\n") == 1
+
+
+def test_a_data_file_that_is_not_there(chat_model, cli):
+    done = cli("eval", chat_model, "--data", "missing.jsonl")
+    assert done.code in (1, 2) and "missing.jsonl" in done.err and done.err.count("\n") == 1
+
+
+def test_another_study_in_the_folder(chat_model, cli, folder):
+    assert cli("eval", chat_model, *SHORT, "--methods", "cot", "--out", folder).code == 0
+    done = cli("eval", chat_model, *SHORT, "--methods", "cot", "--out", folder, "--seed", "1")
+    assert done.code == 2 and "seed 0, here 1" in done.err and "--out" in done.err and done.out == ""
+
+
+def test_without_the_extra(chat_model, cli, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *more):
+        if name == "inspect_ai":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    done = cli("eval", chat_model, *SHORT)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == 'error: an evaluation needs inspect_ai: pip install "selar-local[eval]"\n'
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
+def test_ctrl_c_keeps_what_is_finished(tiny, folder):
+    from cli.conftest import CHAT_TEMPLATE
+
+    slow = tiny(chat_template=CHAT_TEMPLATE, n_ctx_train=32768, n_layer=4, n_embd=128, n_ff=512)
+    command = [
+        *COMMAND, "eval", str(slow), "--limit", "16", "-n", "150", "-t", "1", "--parallel", "2", "--methods", "cot",
+        "--out", str(folder),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while sum(file.answers for file in log_files(folder)) < 2:
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert f"what is finished is kept in {folder}: the same command goes on from there" in err
+    assert err.splitlines()[-1] == "interrupted" and "Traceback" not in err
+    kept = sum(file.answers for file in log_files(folder))
+    assert 2 <= kept < 16
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    (file,) = log_files(folder)
+    assert file.answers == 16 and done.stdout.startswith("method")
+
+
+def test_a_bar_on_a_terminal(chat_model, terminal, folder):
+    one = terminal("eval", chat_model, "--limit", "40", "-n", "300", "-t", "1", "--out", folder)
+    one.expect("answers |").expect("tokens/s")
+    assert one.end() == 0 and "/40 answers" in one.text and "method" in one.text
+
+
+class Screen:
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        return True
+
+
+def test_the_bar_follows_the_meter():
+    screen, meter = Screen(), Meter()
+    with AnswerBar(screen, hidden=False, meter=meter) as bar:
+        bar.begin("cot", 3, 10)
+        meter.answers += 4
+        meter.tokens += 5000
+        bar._show()
+        assert "cot 7/10 answers" in screen.text and "tokens/s" in screen.text
+        meter.answers += 40  # never beyond the end
+        bar._show()
+        assert "cot 10/10 answers" in screen.text
+        bar.begin("selar", 0, 10)
+        bar._show()
+        assert "selar 0/10 answers" in screen.text
+    silent = Screen()
+    with AnswerBar(silent, hidden=True, meter=meter) as bar:
+        bar.begin("cot", 0, 10)
+    assert silent.text == ""
+
+
+def test_the_options_are_each_there_once(cli):
+    names = [parameter.name for parameter in module.evaluation_command.params]
+    assert len(names) == len(set(names))
+    flags = [flag for one in module.evaluation_command.params for flag in one.opts if flag.startswith("-")]
+    assert len(flags) == len(set(flags))
+    wanted = {"task", "methods", "ctx_size", "gpu_layers", "threads", "temperature", "top_k", "min_p", "tau", "as_json"}
+    assert wanted | set(EvaluationConfig.__dataclass_fields__) <= set(names)
+    own = {one.name for cls in METHODS.values() for one in fields(cls) if one.metadata.get("cli", True)}
+    assert own <= set(names)
+    assert {"method", "grammar", "json_schema"}.isdisjoint(names)
+    page = cli("eval", "--help").out
+    assert "Problems and budget:" in page and "Options of selar:" in page and "Model and engine:" in page
