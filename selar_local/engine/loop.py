@@ -84,7 +84,8 @@ class DecodeLoop:
         self._settle()
         ready = [s for s in self.running if s.next_input is not None and not s.finished]
         if ready:
-            self._advance(ready)
+            # llama.cpp computes only neighbouring places together: out of order, each would be a batch of its own.
+            self._advance(sorted(ready, key=lambda s: s.slot))
         self._retire()
 
     def _drop_cancelled(self) -> None:

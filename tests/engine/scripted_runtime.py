@@ -100,7 +100,8 @@ class ScriptedRuntime:
     def step(self, feeds: Sequence[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
         self._rows = [feed.sequence for feed in feeds] if hidden else []
         self.fed += [(self._key[feed.sequence], feed.next_input) for feed in feeds]
-        assert len({feed.sequence for feed in feeds}) == len(feeds) > 0
+        slots = [feed.sequence for feed in feeds]
+        assert len(slots) > 0 and slots == sorted(set(slots)), "llama.cpp splits a batch that is out of order"
         self.calls.append(("step", *(self._key[feed.sequence] for feed in feeds)))
         self.prefer_rows.append(prefer_rows)
         self._room(len(feeds))

@@ -302,3 +302,10 @@ def test_slots_serve_again_in_turn():
     assert {s.slot for s in sequences} == {0, 1}
     assert runtime.held == {}
     assert sum(call[0] == "forget" for call in runtime.calls) == len(sequences)
+
+
+def test_inputs_go_in_the_order_of_their_places():
+    """Who comes later takes the place that fell free: neighbouring places in order are computed together."""
+    runtime = ScriptedRuntime({2: [10], 3: [11] * 9, 4: [12] * 9, 5: [13] * 4})
+    drive(DecodeLoop(runtime, 3), request([2]), request([3]), request([4]), request([5]))
+    assert ("step", 5, 3, 4) in runtime.calls
