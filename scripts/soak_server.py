@@ -69,7 +69,7 @@ def check_stream(body: dict[str, Any], text: str) -> str:
     """A complete stream: what it wrote. Raises Broken, or Crash where its last event says so."""
     if not text.endswith("\n\n"):
         raise Broken("a stream without its end")
-    blocks = text[:-2].split("\n\n")
+    blocks = [block for block in text[:-2].split("\n\n") if not block.startswith(":")]  # comments mean nothing
     if any(not block.startswith("data: ") or "\n" in block for block in blocks):
         raise Broken("a stream with something that is no event")
     if blocks[-1] != "data: [DONE]":

@@ -75,6 +75,8 @@ def events(text: str) -> list[Any]:
     assert text.endswith("\n\n")
     found = []
     for block in text[:-2].split("\n\n"):
+        if block.startswith(": "):
+            continue  # a comment, where nothing came for long
         assert block.startswith("data: ") and "\n" not in block
         data = block[len("data: ") :]
         found.append(data if data == "[DONE]" else json.loads(data))
