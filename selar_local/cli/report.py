@@ -22,7 +22,7 @@ Examples:
 
 
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="Tables and plots of evaluations.")
-@click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @option(
     "-o",
     "--output",
@@ -40,6 +40,9 @@ def report(logs: tuple[Path, ...], output: Path | None, baseline: str, quiet: bo
     suffix = "" if output is None else output.suffix.lower()
     if output is not None and suffix not in (*_HTML, *_MARKDOWN):
         raise click.UsageError(f"--output must end in .html or .md, not {output.name}")
+    for path in logs:
+        if not path.exists():
+            raise click.UsageError(f"{path} does not exist")
     text = _made(logs, baseline, as_page=suffix in _HTML)
     if output is None:
         click.echo(text, nl=False)

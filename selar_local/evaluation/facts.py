@@ -17,11 +17,11 @@ from selar_local.cache import sha256_of
 from selar_local.config import EngineConfig
 from selar_local.errors import ModelFileError, OptionError
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec
-from selar_local.llama.gguf_file import GgufFile, open_gguf
 from selar_local.thinking import TAGS
 
 if TYPE_CHECKING:
     from selar_local.evaluation.problems import Problem
+    from selar_local.llama.gguf_file import GgufFile
 
 __all__ = [
     "SETTINGS",
@@ -50,7 +50,7 @@ def model_facts(path: Path) -> dict[str, Any]:
 
     Of a model in several parts the hash is that of the parts' hashes.
     """
-    gguf = open_gguf(path)
+    gguf = _header(path)
     hashes = [sha256_of(part) for part in gguf.parts]
     template = gguf.metadata.get("tokenizer.chat_template")
     return {
@@ -64,8 +64,15 @@ def model_facts(path: Path) -> dict[str, Any]:
 
 def thinks(path: Path) -> bool:
     """Whether the model's chat template knows a thinking before the answer."""
-    template = open_gguf(path).metadata.get("tokenizer.chat_template")
+    template = _header(path).metadata.get("tokenizer.chat_template")
     return isinstance(template, str) and any(closing in template for _, closing in TAGS)
+
+
+def _header(path: Path) -> GgufFile:
+    """The file's header; llama.cpp is loaded here, and not with the commands."""
+    from selar_local.llama.gguf_file import open_gguf
+
+    return open_gguf(path)
 
 
 def _quantisation(gguf: GgufFile) -> str:
@@ -84,7 +91,7 @@ def context_for(path: Path, prompts: Sequence[str], max_tokens: int) -> int:
 
     The prompt's length is estimated from above, at two bytes a token, so that the model need not be open.
     """
-    gguf = open_gguf(path)
+    gguf = _header(path)
     trained = gguf.metadata.get(f"{gguf.architecture}.context_length")
     longest = max((len(prompt.encode()) for prompt in prompts), default=0)
     needed = longest // 2 + _TEMPLATE_ROOM + max_tokens

@@ -43,7 +43,7 @@ def test_a_question_that_came_before_is_left_out():
 def test_every_kind_takes_part_alike_and_nothing_comes_twice():
     assert len({problem.id for problem in PROBLEMS}) == len({problem.question for problem in PROBLEMS}) == 160
     assert {kind: sum(problem.subject == kind for problem in PROBLEMS) for kind in KINDS} == dict.fromkeys(KINDS, 20)
-    assert all(re.fullmatch(rf"{problem.subject}-\d+", problem.id) for problem in PROBLEMS)
+    assert all(re.fullmatch(rf"{problem.subject}-\d+-\d+", problem.id) for problem in PROBLEMS)
     assert all(problem.kind == "math" for problem in PROBLEMS)
 
 
