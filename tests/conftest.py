@@ -81,7 +81,6 @@ def smollm2() -> Path:
 def _log_level_kept() -> Iterator[None]:
     """Inspect sets the level of the root logger; other tests look at what is logged."""
     root = logging.getLogger()
-    level, disabled = root.level, logging.root.manager.disable
+    level = root.level
     yield
     root.setLevel(level)
-    logging.disable(disabled)

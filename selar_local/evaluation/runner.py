@@ -6,10 +6,12 @@ log file itself every few answers; `eval_retry` takes both. So only the answers 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -95,6 +97,18 @@ def default_folder(evaluation: Evaluation) -> Path:
     return Path("selar-eval") / f"{evaluation.config.task}-{evaluation.model.stem}-{key}"
 
 
+@contextlib.contextmanager
+def _root_log_level_kept() -> Iterator[None]:
+    """Inspect sets the root logger's level, which belongs to the program that evaluates."""
+    root = logging.getLogger()
+    level = root.level
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+@_root_log_level_kept()
 def evaluate(
     evaluation: Evaluation,
     folder: Path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -295,3 +296,15 @@ def _in_database(home: Path) -> int:
             continue
         count += sum(bool(json.loads(row[0]).get("completed")) for row in rows)
     return count
+
+
+def test_the_root_logger_keeps_its_level(monkeypatch):
+    def meddle(evaluation: object) -> None:
+        logging.getLogger().setLevel(logging.CRITICAL)
+        raise OptionError("no")
+
+    monkeypatch.setattr(runner.Evaluation, "settings", meddle)
+    logging.getLogger().setLevel(logging.INFO)
+    with pytest.raises(OptionError):
+        runner.evaluate(object.__new__(runner.Evaluation), Path(), None)
+    assert logging.getLogger().level == logging.INFO
