@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 
 # Before NumPy is loaded: threads of its matrix products and those of llama.cpp would wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -20,6 +21,12 @@ from selar_local.catalog import bundled_models
 TinyModel = Callable[..., Path]
 
 _SMOLLM2 = "smollm2-135m"
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works in the programs the tests start: a shell's background job ignores it, and children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
