@@ -120,6 +120,7 @@ class Engine:
         tools: Tools | None = None,
         method: Method | str | None = None,
         on_prefill: Callable[[int, int], None] | None = None,
+        events: bool = True,
         **options: Any,
     ) -> Stream:
         """Generate; returns an iterator of `TokenEvent`s at once, while the worker computes.
@@ -128,6 +129,7 @@ class Engine:
         model's chat template, unless `raw`: then `prompt` is continued as it is, special tokens in it parsed.
         thinking, tools: passed to templates that know them. method: an instance such as ``Selar(tau=0.4)`` or a name.
         on_prefill: called with (done, total) prompt tokens, in the thread that iterates.
+        events: False gives none, for those who want the result alone and may cancel meanwhile.
         options: the fields of `SamplingConfig` and `GenerationConfig` (temperature, top_k, top_p, min_p,
         greedy, seed, max_tokens, stop, grammar, json_schema, logprobs).
 
@@ -137,7 +139,7 @@ class Engine:
         request = self._requests.make(
             prompt, messages=messages, system=system, raw=raw, thinking=thinking, tools=tools, method=method, **options
         )
-        return self._submit(request, on_prefill)
+        return self._submit(replace(request, events=events), on_prefill)
 
     def generate(
         self,
@@ -153,10 +155,10 @@ class Engine:
         **options: Any,
     ) -> Result:
         """Generate to the end and return the `Result`. Same arguments and errors as `stream`, without its events."""
-        request = self._requests.make(
-            prompt, messages=messages, system=system, raw=raw, thinking=thinking, tools=tools, method=method, **options
-        )
-        with self._submit(replace(request, events=False), on_prefill) as stream:
+        with self.stream(
+            prompt, messages=messages, system=system, raw=raw, thinking=thinking, tools=tools, method=method,
+            on_prefill=on_prefill, events=False, **options,
+        ) as stream:  # fmt: skip
             for _ in stream:
                 pass
         return stream.result

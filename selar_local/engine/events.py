@@ -45,7 +45,8 @@ class Usage:
     """Counts of tokens (the ending token included) and of exploration steps.
 
     latent_steps: positions without a token of their own, between prompt and text (Coconut). cached_tokens: prompt
-    tokens that an earlier prompt had left in the KV cache.
+    tokens that an earlier prompt had left in the KV cache. thinking_tokens: those before the answer's first text, the
+    tags of the thinking included; 0 where there was no thinking.
     """
 
     prompt_tokens: int
@@ -53,6 +54,7 @@ class Usage:
     explored_steps: int
     latent_steps: int = 0
     cached_tokens: int = 0
+    thinking_tokens: int = 0
 
     @property
     def explored_share(self) -> float:

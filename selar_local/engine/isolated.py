@@ -58,16 +58,22 @@ class IsolatedEngine:
         return self._child.process.pid
 
     def stream(
-        self, prompt: str | None = None, *, on_prefill: Callable[[int, int], None] | None = None, **arguments: Any
+        self,
+        prompt: str | None = None,
+        *,
+        on_prefill: Callable[[int, int], None] | None = None,
+        events: bool = True,
+        **arguments: Any,
     ) -> Stream:
         """As `Engine.stream`; also raises EngineCrashed, here or from the iteration."""
-        return self._start({"prompt": prompt, **arguments}, on_prefill, True)
+        child = self._living()
+        return Stream(child.start({"prompt": prompt, **arguments}, events), child.alive, on_prefill)
 
     def generate(
         self, prompt: str | None = None, *, on_prefill: Callable[[int, int], None] | None = None, **arguments: Any
     ) -> Result:
         """As `Engine.generate`; also raises EngineCrashed."""
-        with self._start({"prompt": prompt, **arguments}, on_prefill, False) as stream:
+        with self.stream(prompt, on_prefill=on_prefill, events=False, **arguments) as stream:
             for _ in stream:
                 pass
         return stream.result
@@ -109,10 +115,6 @@ class IsolatedEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _start(self, arguments: dict[str, Any], on_prefill: Callable[[int, int], None] | None, events: bool) -> Stream:
-        child = self._living()
-        return Stream(child.start(arguments, events), child.alive, on_prefill)
 
     def _living(self) -> ChildProcess:
         """The process; a new one where the last has died. The others wait while one loads."""

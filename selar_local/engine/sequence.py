@@ -85,6 +85,7 @@ class Sequence:
         self._tokens: list[int] = []
         self._answer: list[str] = []
         self._thought: list[str] = []
+        self._before_answer: int | None = None
         self._explored = 0
         self._latent = 0
         self._cached = 0
@@ -238,8 +239,10 @@ class Sequence:
             return text, ""
         return "".join(t for t, inside in pieces if not inside), "".join(t for t, inside in pieces if inside)
 
-    def _record(self, answer: str, thought: str, entropy: float | None, explored: bool) -> None:
+    def _record(self, answer: str, thought: str, entropy: float | None, explored: bool, *, step: bool = True) -> None:
         if answer:
+            if self._before_answer is None:  # the step's own token is listed already
+                self._before_answer = len(self._tokens) - step
             self._answer.append(answer)
         if thought:
             self._thought.append(thought)
@@ -257,7 +260,7 @@ class Sequence:
             self.failed = True
             self._emit(error)
         # What was held back (half a character, the beginning of a stop string) was said all the same.
-        self._record(*self._split(self._text.flush(), last=True), None, False)
+        self._record(*self._split(self._text.flush(), last=True), None, False, step=False)
         now = time.perf_counter()
         first = self._first_logits or now
         count = len(self._tokens)
@@ -266,7 +269,14 @@ class Sequence:
                 text="".join(self._answer),
                 thinking="".join(self._thought),
                 finish_reason=reason,
-                usage=Usage(len(self.request.prompt), count, self._explored, self._latent, self._cached),
+                usage=Usage(
+                    len(self.request.prompt),
+                    count,
+                    self._explored,
+                    self._latent,
+                    self._cached,
+                    self._thinking_tokens(reason),
+                ),
                 timings=Timings(first - self._started, now - first, count),
                 mean_entropy=sum(self._entropies) / len(self._entropies) if self._entropies else None,
                 context_full=context_full,
@@ -275,3 +285,10 @@ class Sequence:
                 tokens=tuple(self._tokens),
             )
         )
+
+    def _thinking_tokens(self, reason: str) -> int:
+        if not self._thought:
+            return 0
+        if self._before_answer is not None:
+            return self._before_answer
+        return len(self._tokens) - (reason == "stop" and not self._text.stopped)

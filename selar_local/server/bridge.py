@@ -47,6 +47,7 @@ class Generation:
         max_prompt_tokens: int | None,
         deliver: Callable[[Message], None],
         prepare: Callable[[TokenEvent], None],
+        events: bool = True,
     ) -> None:
         """deliver, prepare (before an event is delivered): called in the generation's own thread."""
         self._engine = engine
@@ -54,6 +55,7 @@ class Generation:
         self._max_prompt_tokens = max_prompt_tokens
         self._deliver = deliver
         self._prepare = prepare
+        self._events = events
         self._lock = threading.Lock()
         self._stream: Stream | None = None
         self._cancelled = False
@@ -83,7 +85,9 @@ class Generation:
             self._deliver(SelarError(f"internal error: {type(error).__name__}"))
 
     def _pass_on(self) -> None:
-        stream = self._engine.stream(**self._arguments, on_prefill=lambda done, total: self._announce())
+        stream = self._engine.stream(
+            **self._arguments, on_prefill=lambda done, total: self._announce(), events=self._events
+        )
         with stream:
             limit = self._max_prompt_tokens
             if limit is not None and len(stream.prompt) > limit:
@@ -99,6 +103,8 @@ class Generation:
                 self._announce()
                 self._prepare(event)
                 self._deliver(event)
+        if self.first_token is None and stream.result.tokens:
+            self.first_token = time.perf_counter() - stream.result.timings.decode_seconds
         self._deliver(stream.result)
 
     def _announce(self) -> None:
@@ -117,10 +123,12 @@ class Job:
         max_prompt_tokens: int | None,
         on_end: Callable[[Generation, Result | None], None],
         prepare: Callable[[TokenEvent], None],
+        events: bool = True,
     ) -> None:
         """on_end: called in the loop for each generation that has ended, with None where it failed.
 
-        prepare: called in a generation's thread with each event, before the loop gets it.
+        prepare: called in a generation's thread with each event, before the loop gets it. events: False: the results
+        alone are wanted.
         """
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
@@ -133,7 +141,7 @@ class Job:
         self._unstarted = len(requests)
         self._expired = False
         self.generations = [
-            Generation(engine, arguments, max_prompt_tokens, self._mailbox(i), prepare)
+            Generation(engine, arguments, max_prompt_tokens, self._mailbox(i), prepare, events)
             for i, arguments in enumerate(requests)
         ]
 

@@ -40,7 +40,7 @@ async def chat_completions(request: Request) -> Response:
     if body.logprobs:
         given["logprobs"] = body.top_logprobs or 0
     answer = _ChatAnswer(service, body, settings, plan, forced=schema is not None)
-    job = service.begin(generations(body, settings, [given]))
+    job = service.begin(generations(body, settings, [given]), events=bool(body.stream or body.logprobs))
     form = "response_format" if plan.schema is None else "tools"
     params = settings.params | {"prompt": "messages", "json_schema": form, "grammar": form}
     return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)

@@ -24,8 +24,6 @@ class Collector:
         self._forced = forced
         self._answer = 0
         self._thought = 0
-        self._tokens = 0
-        self._before_answer: int | None = None
         self.result: Result | None = None
 
     @property
@@ -35,7 +33,7 @@ class Collector:
 
     def feed(self, event: TokenEvent) -> tuple[str, str]:
         """(answer, thinking) of a step."""
-        return self._give(event.text, event.thinking, step=True)
+        return self._give(event.text, event.thinking)
 
     def finish(self, result: Result) -> tuple[str, str]:
         """(answer, thinking) that was held back to the end."""
@@ -44,25 +42,17 @@ class Collector:
             return self._give((result.thinking + result.text)[self._answer :], "")
         return self._give(result.text[self._answer :], result.thinking[self._thought :])
 
-    def _give(self, text: str, thinking: str, *, step: bool = False) -> tuple[str, str]:
+    def _give(self, text: str, thinking: str) -> tuple[str, str]:
         if self._forced:
             text, thinking = thinking + text, ""
-        if text and self._before_answer is None:
-            self._before_answer = self._tokens
         self._answer += len(text)
         self._thought += len(thinking)
-        self._tokens += step
         return text, thinking
 
     @property
     def reasoning_tokens(self) -> int:
         """Tokens before the answer, tags included, of a text that has a thinking."""
-        if not self._thought:
-            return 0
-        if self._before_answer is not None:
-            return self._before_answer
-        ended = self.result is not None and self.result.finish_reason == "stop" and self.result.stop_string is None
-        return self._tokens - ended
+        return 0 if self._forced or self.result is None else self.result.usage.thinking_tokens
 
 
 def event_facts(event: TokenEvent) -> dict[str, Any]:

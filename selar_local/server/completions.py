@@ -31,7 +31,8 @@ async def completions(request: Request) -> Response:
     if body.logprobs is not None:
         given["logprobs"] = body.logprobs
     answer = _TextAnswer(service, body, settings)
-    job = service.begin(generations(body, settings, [{**given, "prompt": prompt} for prompt in body.prompt]))
+    requests = generations(body, settings, [{**given, "prompt": prompt} for prompt in body.prompt])
+    job = service.begin(requests, events=bool(body.stream) or body.logprobs is not None)
     params = settings.params | {"prompt": "prompt"}
     return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)
 

@@ -59,8 +59,11 @@ class Service:
         running = sum(g.running for g in unfinished)
         return running, len(unfinished) - running
 
-    def begin(self, requests: Sequence[Mapping[str, Any]]) -> Job:
-        """Hand generations to the engine. Raises ApiError 503 while closing, EngineBusy."""
+    def begin(self, requests: Sequence[Mapping[str, Any]], *, events: bool = True) -> Job:
+        """Hand generations to the engine. Raises ApiError 503 while closing, EngineBusy.
+
+        events: False where the results say all that the answer needs: a step then costs this process nothing.
+        """
         if not self.open:
             raise ApiError(503, "the server is closing", code="closing")
         room = self.engine.config.parallel + self.engine.config.queue_size
@@ -69,7 +72,7 @@ class Service:
         unfinished = sum(self.load)
         if unfinished + len(requests) > room:
             raise EngineBusy(f"the server is busy: {unfinished} generations run or wait already")
-        job = Job(self.engine, requests, self.config.max_prompt_tokens, self._ended, self._look_up)
+        job = Job(self.engine, requests, self.config.max_prompt_tokens, self._ended, self._look_up, events)
         self._jobs.add(job)
         job.start()
         return job

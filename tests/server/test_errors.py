@@ -233,7 +233,7 @@ def test_a_decode_that_fails_is_a_500(api, engine, monkeypatch):
 
 
 def test_an_unforeseen_error_is_a_500_without_its_words(api, monkeypatch, caplog):
-    monkeypatch.setattr(api.service, "begin", lambda *_: 1 / 0)
+    monkeypatch.setattr(api.service, "begin", lambda *_, **__: 1 / 0)
     error = check(api.chat(), 500)
     assert "division" not in error["message"] + caplog.text and "ZeroDivisionError" in caplog.text
     monkeypatch.undo()

@@ -135,13 +135,19 @@ def test_a_written_call_comes_through_the_endpoint(api, monkeypatch):
     from selar_local.server import chat
 
     class Writes(chat.Collector):
+        left = f"so <tool_call>{OTHER.replace('g', 'clock', 1)}</tool_call>"
+
         def feed(self, event):
             super().feed(event)
-            return (f"so <tool_call>{OTHER.replace('g', 'clock', 1)}</tool_call>" if event.index == 0 else ""), ""
+            return self.write(), ""
 
-        def finish(self, result):
+        def finish(self, result):  # a request that is not streamed has no events
             super().finish(result)
-            return "", ""
+            return self.write(), ""
+
+        def write(self):
+            text, self.left = self.left, ""
+            return text
 
     monkeypatch.setattr(chat, "Collector", Writes)
     body = {"messages": HELLO, "tools": [CLOCK], "seed": 1, "stop": ["e"], "max_tokens": 60}
