@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import webbrowser
 from typing import Any
 
 import click
@@ -21,9 +23,12 @@ __all__ = ["serve"]
 PARALLEL = 4
 KEY_VARIABLE = "SELAR_LOCAL_API_KEY"
 _SAMPLING = "Sampling and length, where a request does not say"
+#: "All interfaces" is no place that a browser goes to.
+_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _EXAMPLES = """\b
 Examples:
   selar-local serve model.gguf
+  selar-local serve model.gguf --ui
   selar-local serve model.gguf --method cot --temperature 0.7 --parallel 8
   selar-local serve model.gguf --host 0.0.0.0 --api-key "$KEY" --cors-origin https://app.example"""
 
@@ -38,17 +43,22 @@ Examples:
     default=True,
     help="run llama.cpp in a process of its own, which is started anew where it dies [default:\u00a0on]",
 )
+@option("--open", "open_page", is_flag=True, help="open the chat page in the web browser (implies --ui)")
 @option("--log-requests", is_flag=True, help="one line for each request on standard error")
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
 @method_options
 @config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig), ("Model and engine", EngineConfig))
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")
-def serve(model: str | None, method: str, isolated: bool, log_requests: bool, quiet: bool, **values: Any) -> int:
+def serve(
+    model: str | None, method: str, isolated: bool, open_page: bool, log_requests: bool, quiet: bool, **values: Any
+) -> int:
     """Serve MODEL over HTTP, as OpenAI's API: /v1/chat/completions, /v1/completions, /v1/models; /health, /metrics.
 
-    What a request does not say comes from here. Ctrl-C lets running requests finish for --grace seconds.
+    With --ui there is a chat page at /. What a request does not say comes from here. Ctrl-C lets running requests
+    finish for --grace seconds.
     """
     require_web()
+    values["ui"] = values["ui"] or open_page
     defaults = _defaults(method, values)
     config = _config(values)
     values["parallel"] = PARALLEL if values["parallel"] is None else values["parallel"]
@@ -62,9 +72,21 @@ def serve(model: str | None, method: str, isolated: bool, log_requests: bool, qu
     opening = open_isolated if isolated else open_engine
     with bind(config.host, config.port) as bound, opening(path, engine_config, display) as engine:
         app = create_app(engine, config, defaults, _log if log_requests else None)
-        url = url_of(config.host, bound)
-        Server(app, bound, lambda: click.echo(f"listening on {url}", err=True)).run()
+        url, page = url_of(config.host, bound), url_of(_HERE.get(config.host, config.host), bound) + "/"
+
+        def ready() -> None:
+            click.echo(f"listening on {url}" + (f"\nchat page: {page}" if config.ui else ""), err=True)
+            if open_page:
+                threading.Thread(target=_open, args=(page,), daemon=True).start()
+
+        Server(app, bound, ready).run()
     return 0
+
+
+def _open(page: str) -> None:
+    """Ask the browser; it may take its time."""
+    if not webbrowser.open(page):
+        click.echo(f"no web browser was found: open {page} yourself", err=True)
 
 
 def _defaults(method: str, values: dict[str, Any]) -> Defaults:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from urllib.parse import urlsplit
 
@@ -35,15 +36,18 @@ class Door:
         app: ASGIApp,
         config: ServerConfig,
         metrics: Metrics,
-        paths: frozenset[str],
+        paths: Collection[str],
+        public: Collection[str],
         on_request: Callable[[RequestLine], None] | None,
     ) -> None:
-        """paths: what the metrics count by name; anything else is "other"."""
+        """paths: what the metrics count by name; anything else is "other". public: what needs no key: the chat page."""
         self._app = app
+        self._own_host = config.host if config.ui else None
         self._keys = [sha256(key.encode()).digest() for key in config.api_keys]
         self._origins = config.cors_origins
         self._metrics = metrics
         self._paths = paths
+        self._open_paths = {*_OPEN_PATHS, *public}
         self._on_request = on_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,10 +73,10 @@ class Door:
         headers = Headers(scope=scope)
         refusal = None
         if self._keys:
-            if scope["path"] not in _OPEN_PATHS and not self._has_key(headers.get("authorization", "")):
+            if scope["path"] not in self._open_paths and not self._has_key(headers.get("authorization", "")):
                 refusal = ApiError(401, "the API key is missing or wrong", code="invalid_api_key")
                 refusal.headers["WWW-Authenticate"] = "Bearer"
-        elif scope["method"] == "POST" and self._is_foreign(headers.get("origin")):
+        elif scope["method"] == "POST" and self._is_foreign(headers.get("origin"), headers.get("host")):
             # Any web page could make a browser post here; without a key nothing else would stop it.
             refusal = ApiError(403, "this web origin is not allowed: see --cors-origin", code="origin_not_allowed")
         if refusal is not None:
@@ -86,17 +90,28 @@ class Door:
         found = [hmac.compare_digest(given, known) for known in self._keys]  # all of them: the time tells nothing
         return scheme.lower() == "bearer" and any(found)
 
-    def _is_foreign(self, origin: str | None) -> bool:
+    def _is_foreign(self, origin: str | None, host: str | None) -> bool:
         """Whether a web page from elsewhere asks. Apps with a scheme of their own are no web pages."""
         if origin is None or "*" in self._origins or origin in self._origins:
             return False
         try:
             parts = urlsplit(origin)
+            name = parts.hostname or ""
         except ValueError:
             return True
         if parts.scheme not in ("http", "https"):
             return origin == "null"
-        return not is_loopback(parts.hostname or "")
+        return not is_loopback(name) and not (parts.netloc == host and self._is_own(name))
+
+    def _is_own(self, name: str) -> bool:
+        """Whether our chat page may be at this name. A stranger's name can be made to lead here, an address cannot."""
+        if self._own_host is None:
+            return False
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name == self._own_host.lower()
+        return True
 
 
 class _Visit:

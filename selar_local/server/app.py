@@ -18,8 +18,10 @@ from selar_local.server.completions import completions
 from selar_local.server.config import Defaults, RequestLine, ServerConfig
 from selar_local.server.errors import ApiError, api_error
 from selar_local.server.metrics import CONTENT_TYPE
+from selar_local.server.options import offered
 from selar_local.server.responses import error_response, json_response
 from selar_local.server.service import Service
+from selar_local.server.ui import page_routes
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
@@ -39,13 +41,16 @@ def create_app(
     service = Service(engine, config, defaults or Defaults())
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = service
+    page = page_routes() if config.ui else {}
     routes: tuple[tuple[str, str, Callable[..., Any]], ...] = (
         ("POST", "/v1/chat/completions", chat_completions),
         ("POST", "/v1/completions", completions),
         ("GET", "/v1/models", _models),
         ("GET", "/v1/models/{model:path}", _model),
+        ("GET", "/v1/selar", _selar),
         ("GET", "/health", _health),
         ("GET", "/metrics", _metrics),
+        *(("GET", path, endpoint) for path, endpoint in page.items()),
     )
     for method, path, endpoint in routes:
         app.add_route(path, endpoint, methods=[method])
@@ -54,7 +59,9 @@ def create_app(
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
     paths = frozenset(path for _, path, _ in routes)
     # The last one added is the outermost: a refusal, too, must reach the web page that may read it.
-    app.add_middleware(Door, config=config, metrics=service.metrics, paths=paths, on_request=on_request)
+    app.add_middleware(
+        Door, config=config, metrics=service.metrics, paths=paths, public=frozenset(page), on_request=on_request
+    )
     if config.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -86,6 +93,10 @@ def _description(service: Service) -> dict[str, Any]:
     return {
         "id": service.model, "object": "model", "created": service.created, "owned_by": "selar-local", "selar": facts,
     }  # fmt: skip
+
+
+async def _selar(request: Request) -> Response:
+    return json_response(offered(request.app.state.service))
 
 
 async def _health(request: Request) -> Response:

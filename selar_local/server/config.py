@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from selar_local.config import GenerationConfig, number, opt, require, whole
+from selar_local.config import GenerationConfig, number, opt, require, switch, whole
 from selar_local.methods import DEFAULT_METHOD, Method, method_class
 
 __all__ = ["Defaults", "RequestLine", "ServerConfig", "is_loopback"]
@@ -64,6 +64,7 @@ class ServerConfig:
     grace: float = opt(5.0, "seconds that running requests get when the server is stopped", "--grace")
     model_name: str | None = opt(None, "name of the model in the API (default: the file's)", "--model-name")
     insecure: bool = opt(False, "listen beyond this machine without an API key", "--insecure")
+    ui: bool = opt(False, "serve a chat page at /", "--ui")
 
     def __post_init__(self) -> None:
         require(isinstance(self.host, str) and self.host != "", "host is empty")
@@ -81,6 +82,7 @@ class ServerConfig:
         if self.request_timeout is not None:
             number("request_timeout", self.request_timeout, 0.001, 1e7)
         number("grace", self.grace, 0, 3600)
+        switch("ui", self.ui)
         require(self.model_name is None or self.model_name.strip() != "", "model_name is empty")
         require(
             self.insecure or bool(self.api_keys) or is_loopback(self.host),

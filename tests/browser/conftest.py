@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +52,52 @@ def page(browser: Any, complaints: list[str]) -> Iterator[Any]:
     yield opened
     context.close()
     assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def chat_model(tiny: Callable[..., Path]) -> Path:
+    """A model for the chat page: slow enough to be stopped, quick enough to be waited for."""
+    from server.conftest import TEMPLATE
+
+    return tiny(chat_template=TEMPLATE, thinking_tokens=True, n_ctx_train=32768, n_layer=4, n_embd=128, n_ff=512)
+
+
+@pytest.fixture(scope="module")
+def start_server() -> Iterator[Callable[..., Any]]:
+    """`start_server(*words, **environment)` starts `selar-local serve`; at the end of the module what runs is ended."""
+    from server.test_serve import Process
+
+    started: list[Any] = []
+
+    def begin(*words: object, **environment: str) -> Any:
+        started.append(Process(*words, **environment))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.process.kill()
+        one.process.wait(10)
+        one.process.stdout.close()
+        one.process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def chat_url(chat_model: Path, start_server: Callable[..., Any]) -> str:
+    """A server with the chat page. Its answers have 40 tokens, unless asked otherwise."""
+    from chat_page import SERVE
+
+    url: str = start_server(chat_model, *SERVE, "--port", 0, "-n", 40, "--seed", 1).listening()
+    return url
+
+
+@pytest.fixture
+def open_chat(page: Any, chat_url: str) -> Callable[[], Any]:
+    """`open_chat()` is the chat page, ready."""
+    from playwright.sync_api import expect
+
+    def opened() -> Any:
+        page.goto(chat_url + "/")
+        expect(page.locator("#status-text")).to_have_text("ready")
+        return page
+
+    return opened
