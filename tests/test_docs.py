@@ -41,7 +41,14 @@ def update_docs() -> ModuleType:
 @pytest.fixture(scope="module")
 def commands() -> dict[str, click.Command]:
     program._register()
-    return program.cli.commands
+    """By the words that call them; groups are what is in them."""
+    found: dict[str, click.Command] = {}
+    for name, command in program.cli.commands.items():
+        if isinstance(command, click.Group):
+            found |= {f"{name} {part}": own for part, own in command.commands.items()}
+        else:
+            found[name] = command
+    return found
 
 
 def text_of(path: Path) -> str:
@@ -143,8 +150,9 @@ def test_every_command_line_shown_is_one_that_is_understood(path, commands):
         words = own_words(line)
         if not words or "--help" in words:
             continue
-        command = commands[words[0]]
-        given = command.make_context(words[0], words[1:], help_option_names=["-h", "--help"]).params
+        length = 1 if words[0] in commands else 2
+        name = " ".join(words[:length])
+        given = commands[name].make_context(name, words[length:], help_option_names=["-h", "--help"]).params
         if "method" in given:
             build_method(given["method"], given)
 
