@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +18,117 @@ from selar_local.engine.events import Result, TokenEvent
 from selar_local.errors import SelarError
 from selar_local.methods import Method
 
-__all__ = ["TraceWriter", "read_trace"]
+__all__ = ["Pieces", "SeenTokens", "TraceWriter", "end_record", "read_trace", "run_record", "step_record"]
+
+#: What gives the bytes of a token, such as `Engine.token_bytes`.
+Pieces = Callable[[int], bytes]
+Record = dict[str, Any]
 
 _HASH_FIELD = '"sha256":null'
 _HASH_WIDTH = 66  # a quoted SHA-256
+_PAUSE = 0.1  # seconds between two blocks of the file that are hashed while tokens are generated
+
+
+def run_record(
+    model: Record, method: Method, sampling: SamplingConfig, seed: int, prompt_tokens: tuple[int, ...]
+) -> Record:
+    """The first record. model: the facts of `ModelInfo`, path included."""
+    unit = method.entropy_unit
+    return {
+        "type": "run",
+        "version": __version__,
+        "model": {
+            "path": model["path"],
+            "sha256": None,
+            **{k: v for k, v in model.items() if k != "path"},
+        },
+        "method": method.name,
+        "options": asdict(method),
+        **({} if unit == "normalised" else {"entropy_unit": unit}),
+        "sampling": {**asdict(sampling), "seed": seed},
+        "prompt_tokens": list(prompt_tokens),
+    }
+
+
+def step_record(event: TokenEvent) -> Record:
+    """The record of one step."""
+    record: Record = {
+        "type": "step",
+        "i": event.index,
+        "token": event.token,
+        "text": event.thinking + event.text,
+        "entropy": event.entropy,
+        "explored": event.explored,
+        "top": event.top,
+    }
+    if event.mode is not None:
+        record["mode"] = event.mode
+    return record
+
+
+def end_record(result: Result, pieces: Mapping[int, bytes] | None = None) -> Record:
+    """The last record. pieces: of the tokens in the trace, kept as text, or as numbers where they are no UTF-8."""
+    latent = result.usage.latent_steps
+    record: Record = {
+        "type": "end",
+        "finish_reason": result.finish_reason,
+        "tokens": result.usage.completion_tokens,
+        "explored_steps": result.usage.explored_steps,
+        **({"latent_steps": latent} if latent else {}),
+        "prefill_seconds": round(result.timings.prefill_seconds, 6),
+        "decode_seconds": round(result.timings.decode_seconds, 6),
+    }
+    if pieces is not None:
+        record["pieces"] = {str(token): _spelled(piece) for token, piece in pieces.items() if piece}
+    return record
+
+
+def _spelled(piece: bytes) -> str | list[int]:
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return list(piece)
+
+
+class SeenTokens:
+    """The ids that occur in a trace."""
+
+    def __init__(self) -> None:
+        self._ids: set[int] = set()
+
+    def of_prompt(self, tokens: Iterable[int]) -> None:
+        self._ids.update(tokens)
+
+    def of_step(self, event: TokenEvent) -> None:
+        self._ids.add(event.token)
+        for token, _ in event.top:
+            self._ids.add(token)
+
+    def pieces(self, piece: Pieces | None) -> dict[int, bytes] | None:
+        """Their bytes, in the order of ids; None where nobody tells them (any more)."""
+        if piece is None:
+            return None
+        try:
+            return {token: piece(token) for token in sorted(self._ids)}
+        except SelarError:  # the engine has failed: the trace ends without them
+            return None
+
+
+class _Turns(threading.Event):
+    """Set: hashing is to end. Whoever asks waits while tokens are generated, whose threads need the processors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = threading.Event()
+
+    def is_set(self) -> bool:
+        if not self.idle.is_set() and not super().is_set():
+            self.idle.wait(_PAUSE)
+        return super().is_set()
+
+    def set(self) -> None:
+        super().set()
+        self.idle.set()
 
 
 class TraceWriter:
@@ -36,7 +143,8 @@ class TraceWriter:
         """Raises SelarError when `path` cannot be written."""
         self._path = path
         self._warn = warn
-        self._stop_hashing = threading.Event()
+        self._stop_hashing = _Turns()
+        self._tokens = SeenTokens()
         self._hash: str | None = None
         self._hasher: threading.Thread | None = None
         self._hash_offset: int | None = None
@@ -57,22 +165,8 @@ class TraceWriter:
     ) -> None:
         """Write the ``run`` line. model: the facts of `ModelInfo`, path included."""
         self._model_path = Path(model["path"])
-        unit = method.entropy_unit
-        record: dict[str, Any] = {
-            "type": "run",
-            "version": __version__,
-            "model": {
-                "path": model["path"],
-                "sha256": None,
-                **{k: v for k, v in model.items() if k != "path"},
-            },
-            "method": method.name,
-            "options": asdict(method),
-            **({} if unit == "normalised" else {"entropy_unit": unit}),
-            "sampling": {**asdict(sampling), "seed": seed},
-            "prompt_tokens": list(prompt_tokens),
-        }
-        line = _dumps(record)
+        self._tokens.of_prompt(prompt_tokens)
+        line = _dumps(run_record(model, method, sampling, seed, prompt_tokens))
         before, _, after = line.partition(_HASH_FIELD)
         self._hash_offset = len(_encoded(before + '"sha256":'))
         self._write(before + _HASH_FIELD + " " * (_HASH_WIDTH - len("null")) + after)
@@ -83,35 +177,17 @@ class TraceWriter:
         if self._hasher is None:
             self._hasher = threading.Thread(target=self._compute_hash, name="selar-local hash", daemon=True)
             self._hasher.start()
-        record: dict[str, Any] = {
-            "type": "step",
-            "i": event.index,
-            "token": event.token,
-            "text": event.thinking + event.text,
-            "entropy": event.entropy,
-            "explored": event.explored,
-            "top": event.top,
-        }
-        if event.mode is not None:
-            record["mode"] = event.mode
-        self._write(_dumps(record))
+        self._tokens.of_step(event)
+        self._write(_dumps(step_record(event)))
 
-    def end(self, result: Result) -> None:
-        """Write the ``end`` line."""
-        latent = result.usage.latent_steps
-        record: dict[str, Any] = {
-            "type": "end",
-            "finish_reason": result.finish_reason,
-            "tokens": result.usage.completion_tokens,
-            "explored_steps": result.usage.explored_steps,
-            **({"latent_steps": latent} if latent else {}),
-            "prefill_seconds": round(result.timings.prefill_seconds, 6),
-            "decode_seconds": round(result.timings.decode_seconds, 6),
-        }
-        self._write(_dumps(record))
+    def end(self, result: Result, piece: Pieces | None = None) -> None:
+        """Write the ``end`` line. piece: what gives the bytes of a token: those in the trace are then kept in it."""
+        self._stop_hashing.idle.set()
+        self._write(_dumps(end_record(result, self._tokens.pieces(piece))))
 
     def close(self) -> None:
         """Fill in the hash and close the file. Idempotent."""
+        self._stop_hashing.idle.set()
         if self._hasher is not None:
             self._hasher.join()
         if self._file is not None:

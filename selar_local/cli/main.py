@@ -44,6 +44,7 @@ def cli(context: click.Context) -> int | None:
 
 
 def _register() -> None:
+    from selar_local.cli.analyze import analyze
     from selar_local.cli.calibrate import calibrate
     from selar_local.cli.doctor import doctor
     from selar_local.cli.eval import evaluation_command
@@ -51,6 +52,7 @@ def _register() -> None:
     from selar_local.cli.report import report
     from selar_local.cli.run import run
     from selar_local.cli.serve import serve
+    from selar_local.cli.trace import trace
 
     cli.add_command(run)
     cli.add_command(doctor)
@@ -59,6 +61,8 @@ def _register() -> None:
     cli.add_command(methods)
     cli.add_command(report)
     cli.add_command(serve)
+    cli.add_command(analyze)
+    cli.add_command(trace)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

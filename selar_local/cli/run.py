@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,11 +14,11 @@ from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import as_usage, build, build_method, build_sampling, config_options, method_options
 from selar_local.cli.prompt import read_prompt
 from selar_local.cli.streams import print_json
+from selar_local.cli.trace_outputs import TraceOutputs
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result
-from selar_local.errors import OptionError, SelarError
+from selar_local.errors import OptionError
 from selar_local.methods import Method
-from selar_local.trace import TraceWriter
 
 __all__ = ["Session", "run"]
 
@@ -30,7 +29,8 @@ Examples:
   selar-local run model.gguf "Why is the sky blue?"
   selar-local run -p "Why is the sky blue?"            the bundled model
   selar-local run hf:Qwen/Qwen3-4B-GGUF:Q4_K_M < question.txt > answer.txt
-  selar-local run model.gguf -p "2+3=" --raw -n 8 --trace steps.jsonl --json"""
+  selar-local run model.gguf -p "2+3=" --raw -n 8 --trace steps.jsonl --json
+  selar-local run model.gguf "Why is the sky blue?" --trace-html sky.html"""
 
 
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="One answer, or a chat.")
@@ -44,6 +44,7 @@ Examples:
 @method_options
 @config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig), ("Model and engine", EngineConfig))
 @option("--trace", "trace_path", type=click.Path(), heading="Output", help="write every step to this file (JSON Lines)")
+@option("--trace-html", "page_path", type=click.Path(), help="write a page of all steps to this file, to look at")
 @option("--json", "as_json", is_flag=True, help="print one JSON object instead of the text")
 @option("--no-color", is_flag=True, help="no colours (also: the variable NO_COLOR)")
 @option("-q", "--quiet", is_flag=True, help="the answer alone: no notes, thinking, progress or statistics")
@@ -63,7 +64,7 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
         prompt,
         values["prompt_option"],
         values["prompt_file"],
-        needed=session.as_json or session.raw or values["trace_path"] is not None,
+        needed=session.as_json or session.raw or session.traces,
         raw=session.raw,
     )
     with session.open_trace() as trace, open_engine(path, config, display) as engine:
@@ -72,20 +73,6 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
 
             return chat(engine, session)
         return session.answer_once(engine, text, trace)
-
-
-def _keep_inputs(trace: Path, prompt_file: str | None) -> None:
-    """Raises SelarError where the trace would overwrite a model or the prompt."""
-    try:
-        if prompt_file not in (None, "-") and trace.samefile(str(prompt_file)):
-            raise SelarError(f"the trace {trace} would overwrite the prompt")
-        if not trace.is_file():
-            return
-        with trace.open("rb") as file:
-            if file.read(4) == b"GGUF":
-                raise SelarError(f"the trace {trace} would overwrite a model")
-    except OSError:
-        return  # nothing is there, or it cannot be read: opening it for writing tells
 
 
 class Session:
@@ -110,22 +97,26 @@ class Session:
         self.raw: bool = values["raw"]
         self.as_json: bool = values["as_json"]
         self._trace_path: str | None = values["trace_path"]
+        self._page_path: str | None = values["page_path"]
         self._prompt_file: str | None = values["prompt_file"]
         if self.raw and self.system is not None:
             raise click.UsageError("--system has no place in a --raw prompt")
+        if self._page_path is not None and self._page_path in ("-", self._trace_path):
+            raise click.UsageError("--trace-html needs a file of its own")
+
+    @property
+    def traces(self) -> bool:
+        """Whether the steps are to be kept."""
+        return self._trace_path is not None or self._page_path is not None
 
     @property
     def sampling(self) -> SamplingConfig:
         """The sampling in force: it changes with the method where that has defaults of its own."""
         return self.method.sampling(self.given)
 
-    def open_trace(self) -> Any:
-        """The trace writer, before the model is loaded: a path that cannot be written is told at once."""
-        if self._trace_path is None:
-            return nullcontext()
-        path = Path(self._trace_path)
-        _keep_inputs(path, self._prompt_file)
-        return TraceWriter(path, self.display.warn)
+    def open_trace(self) -> TraceOutputs:
+        """The trace and its page, before the model is loaded: a path that cannot be written is told at once."""
+        return TraceOutputs(self._trace_path, self._page_path, self._prompt_file, self.display)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of `Engine.stream` that every turn shares."""
@@ -135,7 +126,7 @@ class Session:
             **{name: getattr(generation, name) for name in generation.__dataclass_fields__},
         }  # fmt: skip
 
-    def answer_once(self, engine: Any, text: str, trace: TraceWriter | None) -> int:
+    def answer_once(self, engine: Any, text: str, trace: TraceOutputs) -> int:
         """One answer to `text`; the exit code."""
         raw = self.raw
         if not raw and not engine.info.chat_template and self.system is None:
@@ -148,9 +139,7 @@ class Session:
             print_json(_as_dict(result, self.used or self.method, engine.info.path))
         else:
             self.display.statistics(result, self.method.entropy_unit)
-        if trace:
-            with self.display.progress("hashing the model for the trace"):
-                trace.close()
+        trace.close()
         return 130 if result.finish_reason == "cancelled" else 0
 
     def _start(self, engine: Any, **request: Any) -> Any:
@@ -160,7 +149,7 @@ class Session:
         except OptionError as error:
             raise as_usage(error, self.method.__dataclass_fields__) from None
 
-    def show(self, engine: Any, trace: TraceWriter | None = None, **request: Any) -> Result:
+    def show(self, engine: Any, trace: TraceOutputs | None = None, **request: Any) -> Result:
         """Stream one generation to the display (and the trace). Ctrl-C ends the answer, not the program."""
         with ExitStack() as prefill:
             report = prefill.enter_context(self.display.progress("reading the prompt"))
@@ -182,7 +171,7 @@ class Session:
             finally:
                 stream.close()
                 if trace:
-                    trace.end(stream.result)
+                    trace.end(stream.result, engine.token_bytes)
                 if not self.as_json:
                     self.display.end_text(stream.result.text[shown:])
         result: Result = stream.result

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from selar_local.config import CACHE_TYPES, EngineConfig
 from selar_local.errors import DecodeError, OptionError, UnsupportedModel
 from selar_local.llama.ggml import type_traits
+from selar_local.llama.layer_states import LayerStates
 from selar_local.llama.library import C, can_offload, recent_errors
 from selar_local.llama.model import LlamaModel
 
@@ -37,8 +38,10 @@ class Aborted(Exception):
 class LlamaContext:
     """The context of one model for `config.parallel` sequences."""
 
-    def __init__(self, model: LlamaModel, config: EngineConfig) -> None:
+    def __init__(self, model: LlamaModel, config: EngineConfig, layers: LayerStates | None = None) -> None:
+        """layers: what is to see the states after each layer."""
         self.model = model
+        self._layers = layers
         self._cancelled: Callable[[], bool] = bool
         self._abort_callback = C.ggml_abort_callback(lambda _data: self._cancelled())
         self._no_callback = C.ggml_abort_callback()
@@ -96,6 +99,8 @@ class LlamaContext:
             # Hidden states are those of single positions, also where the file names a pooling for embeddings.
             params.pooling_type = C.LLAMA_POOLING_TYPE_NONE
         params.no_perf = True
+        if self._layers is not None:
+            params.cb_eval = self._layers.callback
         return params
 
     def decode(self, batch: C.llama_batch) -> None:

@@ -16,6 +16,7 @@ from selar_local.llama.embedding_table import EmbeddingTable
 from selar_local.llama.gguf_file import GgufFile, check_hyperparameters, open_gguf
 from selar_local.llama.injection_check import injection_difference, refuse_known_bad
 from selar_local.llama.input_batch import InputBatch
+from selar_local.llama.layer_states import LayerStates
 from selar_local.llama.model import LlamaModel
 from selar_local.methods.base import Mixture, NextInput, Token
 
@@ -41,8 +42,12 @@ class LlamaRuntime:
         config: EngineConfig,
         on_progress: Callable[[float], None] | None = None,
         check_again: bool = False,
+        watch_layers: bool = False,
     ) -> None:
-        """Raises ModelNotFound, ModelFileError or UnsupportedModel; nothing stays open when it does."""
+        """watch_layers: make `layers`, which can capture the state after each layer; else it is None.
+
+        Raises ModelNotFound, ModelFileError or UnsupportedModel; nothing stays open when it does.
+        """
         self.gguf: GgufFile = open_gguf(path)
         refuse_known_bad(self.gguf)
         check_hyperparameters(self.gguf)
@@ -52,7 +57,8 @@ class LlamaRuntime:
             self.table = EmbeddingTable(self.gguf, self.model.n_embd_inp)
             if self.table.n_vocab < self.model.n_vocab:
                 raise ModelFileError(f"{self.model.name}: the embedding matrix has fewer rows than the vocabulary")
-            self._context = LlamaContext(self.model, config)
+            self.layers = LayerStates(self.model) if watch_layers else None
+            self._context = LlamaContext(self.model, config, self.layers)
             self.batch = InputBatch(
                 self._context.n_batch, self.model.n_embd_inp, self.model.n_vocab, mrope=self.model.mrope
             )

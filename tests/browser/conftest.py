@@ -101,3 +101,26 @@ def open_chat(page: Any, chat_url: str) -> Callable[[], Any]:
         return page
 
     return opened
+
+
+@pytest.fixture
+def show_traces(page: Any, tmp_path: Path) -> Callable[..., Any]:
+    """`show_traces(*paths, at="#A-5")` writes the page of these traces and opens it from the disk."""
+    from playwright.sync_api import expect
+
+    from selar_local.analysis.page import trace_page
+    from selar_local.analysis.token_texts import token_texts
+    from selar_local.analysis.traces import load_trace
+
+    def opened(*paths: Path, at: str = "") -> Any:
+        traces = [load_trace(path) for path in paths]
+        target = tmp_path / "page.html"
+        target.write_bytes(trace_page(traces, token_texts(traces)))
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(target.as_uri() + at)
+        expect(page.locator("html[data-ready]")).to_be_attached()
+        assert requests == [target.as_uri()]  # nothing else is asked for
+        return page
+
+    return opened

@@ -69,12 +69,22 @@ class Transformer:
 
     def forward_with_hidden(self, inputs: Sequence[ModelInput], cache: Cache) -> tuple[Array, Array]:
         """Like `forward`; also the last position's hidden state after the final norm."""
+        hidden = self._norm("output_norm", self.forward_with_layers(inputs, cache)[-1])
+        return self.weights.output @ hidden, hidden
+
+    def forward_with_layers(self, inputs: Sequence[ModelInput], cache: Cache) -> Array:
+        """Feed the inputs; the last position's state after each layer, (n_layer, n_embd)."""
         states = np.stack([self._entering(item) for item in inputs])
         positions = len(cache) + np.arange(len(states))
+        last = []
         for layer in range(self.hyper.n_layer):
             states = self._block(layer, states, positions, cache)
-        hidden = self._norm("output_norm", states[-1])
-        return self.weights.output @ hidden, hidden
+            last.append(states[-1])
+        return np.stack(last)
+
+    def lens(self, states: Array) -> Array:
+        """What the final norm and the output matrix make of states: their logits, (states, n_vocab)."""
+        return self._norm("output_norm", states) @ self.weights.output.T
 
     def _entering(self, item: ModelInput) -> Array:
         """What the first layer gets for one input."""

@@ -278,6 +278,7 @@ def write_tiny_gguf(
     tie_embeddings: bool = True,
     chat_template: str | None = None,
     thinking_tokens: bool = False,
+    output_bias: bool = False,
     metadata: Mapping[str, Any] | None = None,
     nan_tensor: str | None = None,
 ) -> Path:
@@ -298,6 +299,8 @@ def write_tiny_gguf(
     tensors = dict(make_tensors(_RandomTensors(seed), shape, vocabulary.types))
     if "output_norm.weight" in tensors:
         tensors["output_norm.weight"] *= np.float32(output_scale)
+    if output_bias:
+        tensors["output.bias"] = _RandomTensors(seed + 1).vector(shape.n_vocab, 0.0, 1.0)
     if nan_tensor is not None:
         tensors[nan_tensor] = np.full_like(tensors[nan_tensor], np.nan)
 

@@ -1,0 +1,132 @@
+// The traces, unpacked from the data in the page.
+
+const LEVELS = 8; // shades of the entropy
+
+class Trace {
+  #raw;
+  #units;
+  #starts; // of each step's candidates; null where all have as many
+  #nth; // which of the exploration steps one is
+  #kept;
+
+  /** raw: as in payload.py; units: what its whole numbers are multiples of. */
+  constructor(raw, units, place) {
+    this.#raw = raw;
+    this.#units = units;
+    this.place = place;
+    this.letter = raw.letter;
+    this.name = raw.name;
+    this.line = raw.line;
+    this.facts = raw.facts;
+    this.method = raw.line[0];
+    this.top = raw.top;
+    this.mark = raw.mark;
+    this.computed = raw.computed;
+    this.nats = raw.unit !== "normalised";
+    this.length = raw.tokens.length;
+    this.explored = raw.explored;
+    this.entropies = Float32Array.from(raw.entropies, (value) => (value === null ? NaN : value * units.entropy));
+    this.#nth = new Map(raw.explored.map((step, n) => [step, n]));
+    this.#kept = new Set(raw.kept);
+    this.#starts = Array.isArray(raw.counts) ? starts(raw.counts) : null;
+  }
+
+  text(step) { return this.#raw.texts[step]; }
+  token(step) { return this.#raw.tokens[step]; }
+  isExplored(step) { return this.#nth.has(step); }
+
+  /** What a step without text is called: a control token, a tag; undefined where its text is only held back. */
+  nameOf(step) { return this.#raw.names[step]; }
+
+  /** The entropy of a step, or null. */
+  entropy(step) {
+    const value = this.entropies[step];
+    return Number.isNaN(value) ? null : value;
+  }
+
+  /** Its shade: 0 for none, else 1 to LEVELS. */
+  level(step) {
+    const share = this.entropies[step] / this.top;
+    return share >= 0.02 ? Math.min(LEVELS, Math.ceil(share * LEVELS)) : 0;
+  }
+
+  mode(step) {
+    return this.#raw.modes.findLast(([from]) => from <= step)?.[1] ?? null;
+  }
+
+  /** Why a step is a certain one though the gate opened, or null. */
+  keptBy(step) {
+    return this.#kept.has(step) ? this.#raw.kept_by : null;
+  }
+
+  /** The next exploration step in a direction (1 or -1), or null. */
+  nextExplored(step, direction) {
+    const found = direction > 0
+      ? this.explored.find((other) => other > step)
+      : this.explored.findLast((other) => other < step);
+    return found ?? null;
+  }
+
+  /** The candidates of a step: token, probability, weight (null where it has none). */
+  candidates(step) {
+    const { counts, ids, probabilities } = this.#raw;
+    const from = this.#starts ? this.#starts[step] : step * counts;
+    const to = this.#starts ? this.#starts[step + 1] : from + counts;
+    const weights = this.weights(step);
+    const list = [];
+    for (let i = from; i < to; i++) {
+      const weight = Array.isArray(weights) ? weights[i - from] ?? null : null;
+      list.push({ token: ids[i], probability: probabilities[i] * this.#units.probability, weight });
+    }
+    if (Array.isArray(weights) && weights.length > list.length) {
+      list.push({ token: this.token(step), probability: null, weight: weights.at(-1) });
+    }
+    return list;
+  }
+
+  /** Of an exploration step: a weight for each candidate, or the sentence why they are not known. Else null. */
+  weights(step) {
+    const nth = this.#nth.get(step);
+    if (nth === undefined) return null;
+    const told = this.#raw.weights[nth];
+    return Array.isArray(told)
+      ? told.map((weight) => (weight === null ? null : weight * this.#units.weight))
+      : this.#raw.reasons[told];
+  }
+
+  /** How many candidates are not shown, and their probability; or null. */
+  rest(step) {
+    const found = this.#raw.rest[step];
+    return found ? { count: found[0], probability: found[1] * this.#units.probability } : null;
+  }
+
+  /** What a token spells, as shown. */
+  spelled(token) {
+    const piece = this.#raw.pieces[token];
+    if (piece === undefined) return `token ${token}`;
+    if (typeof piece === "string") return visible(piece) || "(no text)";
+    return piece[0] === "bytes" ? `‹${piece[1]}›` : piece[1];
+  }
+
+  /** Whether a token's text is known. */
+  knows(token) { return this.#raw.pieces[token] !== undefined; }
+}
+
+/** Where each list begins when lists of these lengths stand in a row, and where the last one ends. */
+function starts(counts) {
+  const found = new Int32Array(counts.length + 1);
+  counts.forEach((count, i) => { found[i + 1] = found[i] + count; });
+  return found;
+}
+
+/** Where two traces of a group part: a step, null where they never do. */
+function partingOf(group, one, other) {
+  const [low, high] = one < other ? [one, other] : [other, one];
+  return group.partings.find(([a, b]) => a === low && b === high)?.[2] ?? null;
+}
+
+/** Whether step i of two traces of a group can be compared: they agree before it. */
+function comparable(group, one, other, step) {
+  const parting = partingOf(group, one, other);
+  return parting === null || step <= parting;
+}

@@ -1,0 +1,131 @@
+"""The texts of the tokens in traces: from the trace itself, else from the vocabulary of its model's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from selar_local.analysis.traces import Trace
+from selar_local.errors import ModelFileError, SelarError
+from selar_local.llama.present import require_llama_cpp
+
+if TYPE_CHECKING:
+    from selar_local.llama.vocabulary import Vocabulary
+
+__all__ = ["Piece", "Pieces", "TokenTexts", "token_texts"]
+
+
+class Piece(NamedTuple):
+    """What a token spells. kind: "text"; "bytes": half a character, in hexadecimal digits; "control": a name."""
+
+    kind: str
+    text: str
+
+
+#: By token id; what is not known is not there.
+Pieces = Mapping[int, Piece]
+
+
+class TokenTexts(NamedTuple):
+    """pieces: of each trace, in order. notes: sentences on what could not be found."""
+
+    pieces: tuple[Pieces, ...]
+    notes: tuple[str, ...]
+
+
+def token_texts(traces: Sequence[Trace], model: Path | None = None) -> TokenTexts:
+    """The texts of all tokens that occur in `traces`: prompts, steps, candidates.
+
+    model: the file to read the vocabulary from, for all of them; None: the one that each trace names, if it is there.
+    Raises ModelNotFound, ModelFileError or SelarError for a `model` that was named and cannot serve.
+    """
+    wanted = [_tokens(trace) for trace in traces]
+    files = [model or _file(trace) for trace in traces]
+    vocabularies = _vocabularies(files, wanted, model)
+    pieces: list[Pieces] = []
+    notes: list[str] = []
+    for trace, tokens, path in zip(traces, wanted, files, strict=True):
+        own, vocabulary = _own(trace), vocabularies.get(path)
+        if vocabulary is not None and _differs(trace, vocabulary.n_vocab):
+            if model is not None:
+                raise ModelFileError(
+                    f"{model.name} is not the model of {trace.name}: it has {vocabulary.n_vocab} tokens "
+                    f"instead of {trace.model['n_vocab']}"
+                )
+            vocabulary = None
+        if vocabulary is None and not own and tokens:
+            notes.append(_missing(trace))
+        read = {} if vocabulary is None else {token: _piece(*text) for token, text in vocabulary.tokens.items()}
+        pieces.append({token: piece for token, piece in (read | own).items() if token in tokens})
+    return TokenTexts(tuple(pieces), tuple(notes))
+
+
+def _vocabularies(
+    files: Sequence[Path | None], wanted: Sequence[set[int]], model: Path | None
+) -> dict[Path | None, Vocabulary]:
+    """What each file says of the tokens that are wanted of it. An error counts only for the `model` that was named."""
+    found: dict[Path | None, Vocabulary] = {}
+    for path in dict.fromkeys(path for path in files if path is not None):
+        tokens: set[int] = set().union(*(wanted[i] for i, file in enumerate(files) if file == path))
+        try:
+            require_llama_cpp()
+            from selar_local.llama.vocabulary import read_vocabulary
+
+            found[path] = read_vocabulary(path, tokens)
+        except SelarError:
+            if model is not None:
+                raise
+    return found
+
+
+def _tokens(trace: Trace) -> set[int]:
+    """Every token id that occurs."""
+    tokens = set(trace.prompt)
+    for step in trace.steps:
+        tokens.add(step.token)
+        tokens.update(token for token, _ in step.top)
+    return tokens
+
+
+def _own(trace: Trace) -> dict[int, Piece]:
+    """What the trace itself says, in its end record."""
+    kept = (trace.end or {}).get("pieces")
+    found: dict[int, Piece] = {}
+    for token, text in kept.items() if isinstance(kept, dict) else ():
+        if not (token.isascii() and token.isdigit()):
+            continue
+        if isinstance(text, str):
+            found[int(token)] = Piece("text", text)
+        elif isinstance(text, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in text):
+            found[int(token)] = _piece(bytes(text), False)
+    return found
+
+
+def _piece(data: bytes, control: bool) -> Piece:
+    try:
+        return Piece("control" if control else "text", data.decode())
+    except UnicodeDecodeError:
+        return Piece("bytes", data.hex(" ").upper())
+
+
+def _file(trace: Trace) -> Path | None:
+    """The model's file, if there is one where the trace says."""
+    path = trace.model.get("path")
+    try:
+        return Path(path) if isinstance(path, str) and path and Path(path).is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _differs(trace: Trace, n_vocab: int) -> bool:
+    told = trace.model.get("n_vocab")
+    return isinstance(told, int) and told != n_vocab
+
+
+def _missing(trace: Trace) -> str:
+    path = trace.model.get("path")
+    where = f" ({path})" if isinstance(path, str) and path else ""
+    return (
+        f"{trace.name}: its model{where} is not there: candidates are shown by their ids; --model names another place"
+    )

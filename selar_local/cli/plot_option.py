@@ -1,0 +1,37 @@
+"""``-o FILE.png|.svg``: checked before the work begins, not after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from selar_local.analysis.plotting import SUFFIXES, require_plots
+from selar_local.cli.grouped_help import option
+
+__all__ = ["plot_option", "require_plot"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def plot_option(function: F) -> F:
+    """A decorator that adds ``-o/--output``."""
+    return option(
+        "-o",
+        "--output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help=f"draw a plot into this file: {' or '.join(SUFFIXES)} (needs the extra plots)",
+    )(function)
+
+
+def require_plot(path: Path | None) -> None:
+    """Raises UsageError for a file that no plot can go to, MissingExtra where none can be drawn."""
+    if path is None:
+        return
+    if path.suffix.lower() not in SUFFIXES:
+        raise click.UsageError(f"--output must end in {' or '.join(SUFFIXES)}, not {path.name}")
+    if not path.absolute().parent.is_dir():
+        raise click.UsageError(f"--output: there is no folder {path.parent}")
+    require_plots()

@@ -1,0 +1,238 @@
+"""`selar-local analyze lens`: its tables, its object, its plot, and its errors."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import fields
+
+import pytest
+
+from cli.conftest import COMMAND
+from selar_local.analysis.lens.config import LensConfig
+from selar_local.analysis.lens.measure import LensSamples
+from selar_local.analysis.questions import QUESTIONS
+from selar_local.cli import background as background_module
+from selar_local.cli.background import Background
+from selar_local.cli.options import shown
+from selar_local.config import EngineConfig, SamplingConfig
+from selar_local.llama.output_head import OutputHead
+from selar_local.llama.runtime import LlamaRuntime
+from selar_local.methods import Selar
+
+SHORT = ("-n", "30", "--max-steps", "3", "-t", "1", "-c", "512")
+OPEN = ("--tau", "0.4", "--no-symbol-guard")
+PROMPTS = ("-p", "the answer is", "-p", "so we", "--raw")
+PAIRS = ["with_top1", "with_top2", "without_top1", "without_top2", "top1_top2"]
+
+
+def test_json_is_one_object(chat_model, cli):
+    done = cli("analyze", "lens", chat_model, *PROMPTS, *SHORT, *OPEN, "--seed", "4", "--json", "-q")
+    told = json.loads(done.out)
+    assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
+    assert told["model"] == str(chat_model) and told["architecture"] == "llama"
+    assert told["output_matrix"] == {"type": "f32", "tied": True}
+    assert told["self_check"]["relative"] < 1e-5 and told["self_check"]["mass"] > 0.9999
+    assert told["self_check"]["max_abs_diff"] < 1e-3 < told["self_check"]["largest_logit"]
+    assert told["options"]["tau"] == 0.4 and told["options"]["symbol_guard"] is False and "told" not in told["options"]
+    assert told["sampling"]["temperature"] == 0.6 and "seed" not in told["sampling"]
+    assert (told["seed"], told["max_steps"], told["max_tokens"], told["overlap_k"]) == (4, 3, 30, 10)
+    assert (told["prompts"], told["prompts_with_steps"], len(told["steps"])) == (2, 2, 6)
+    step = told["steps"][0]
+    assert list(step) == ["prompt", "index", "first", "second", "entropy", "first_text", "second_text"]
+    assert step["entropy"] >= 0.4 and isinstance(step["first_text"], str)
+    assert [layer["layer"] for layer in told["layers"]] == [1, 2]
+    for layer in told["layers"]:
+        for measure in ("mass", "common"):
+            assert list(layer[measure]) == PAIRS
+            for figure in layer[measure].values():
+                assert 0 <= figure["low"] <= figure["mean"] <= figure["high"] <= 1
+    assert told["resampled"] == "prompts" and told["deep"]["from_layer"] == 2
+    assert set(told["differences"]["mass"]) == {"lead_with", "lead_without", "gain_top2"}
+
+
+def test_a_seed_repeats_the_table_to_the_digit(chat_model, cli):
+    words = ("analyze", "lens", chat_model, *PROMPTS, *SHORT, *OPEN)
+    first = cli(*words, "--seed", "4")
+    assert first.code == 0 and cli(*words, "--seed", "4").out == first.out != cli(*words, "--seed", "5").out
+    told = cli(*words, "--seed", "4", "--json").out
+    assert cli(*words, "--seed", "4", "--json").out == told
+    assert cli(*words).out == cli(*words, "--seed", "0").out
+
+
+def test_what_a_person_reads(chat_model, cli):
+    done = cli("analyze", "lens", chat_model, *PROMPTS, *SHORT, *OPEN)
+    lines = done.out.splitlines()
+    assert lines[0] == "mass in common, sum of min(p, q)"
+    assert lines[1].split("  ")[0] == "" and "with the push" in lines[1] and "without it" in lines[1]
+    assert lines[2].split() == ["layer", "top-1", "top-2", "top-1", "top-2", "top-1,top-2"]
+    cell = r"[01]\.\d\d ±0\.\d\d"
+    for number, line in enumerate(lines[3:5], 1):
+        assert re.fullmatch(rf"    {number}  (?:{cell} +){{4}}{cell}", line), line
+    assert lines[1].index("without it") == lines[2].index("top-1", 30) and lines[5] == ""
+    assert lines[6] == "share of the 10 most probable tokens in common"
+    assert lines[12] == "6 exploration steps of 2 prompts; 95 % intervals by a bootstrap over the prompts"
+    signed = r"[+-]\d\.\d\d \([+-]\d\.\d\d to [+-]\d\.\d\d\)"
+    assert lines[13] == "layers 2 to 2, mass:" and lines[17] == "layers 2 to 2, common:"
+    lead = rf"top-1 [01]\.\d\d, top-2 [01]\.\d\d: top-1 leads by {signed}"
+    assert re.fullmatch(f"  with the push  {lead}", lines[14]) and re.fullmatch(f"  without it     {lead}", lines[15])
+    assert re.fullmatch(f"  the push gives top-2 {signed}", lines[16])
+    assert lines[21].startswith("self-check: lens of the last layer against the model's own logits: at most ")
+    assert len(lines) == 22 and max(map(len, lines[:21])) <= 80
+    assert done.err == f"looking into 2 layers of {chat_model.name}: 2 prompts, at most 30 tokens each\n"
+
+
+def test_a_single_step_has_no_interval(model, cli):
+    done = cli("analyze", "lens", model, "-p", "so we", "--raw", *SHORT, *OPEN, "--max-steps", "1", "-q")
+    assert done.code == 0 and "±" not in done.out and "1 exploration step of 1 prompt\n" in done.out
+    assert done.err == ""
+
+
+def test_prompts(chat_model, model, tmp_path, cli, monkeypatch):
+    asked = {}
+
+    def measure(session, prompts, method, sampling, config, **how):
+        asked.update(how, prompts=prompts, method=method, sampling=sampling, config=config)
+        return LensSamples(method, (), None, 0, 0)
+
+    monkeypatch.setattr("selar_local.analysis.lens.measure.measure", measure)
+    (tmp_path / "p.jsonl").write_text('{"question": "three"}\n{"prompt": "four"}\n')
+    options = ("-t", "1", "-c", "512", "-q")
+    assert cli("analyze", "lens", chat_model, *options).code == 1
+    assert asked["prompts"] == list(QUESTIONS) and asked["raw"] is False and asked["config"] == LensConfig()
+    words = ("-p", "one", "-p", "two", "-f", tmp_path / "p.jsonl", "--system", "Be brief.", "--no-thinking")
+    cli("analyze", "lens", chat_model, *words, "--limit", "3", "--temp", "0.9", "--k", "5", *options)
+    assert asked["prompts"] == ["one", "two", "three"] and asked["system"] == "Be brief."
+    assert asked["thinking"] is False and asked["sampling"].temperature == 0.9 and asked["method"].k == 5
+    cli("analyze", "lens", chat_model, "-f", "-", *options, stdin=b"five\nsix\n")
+    assert asked["prompts"] == ["five", "six"]
+    cli("analyze", "lens", model, "-p", "x", *options)
+    assert asked["raw"] is True, "a model without a chat template"
+
+
+def test_plots(chat_model, tmp_path, cli):
+    path = tmp_path / "lens.svg"
+    done = cli("analyze", "lens", chat_model, *PROMPTS, *SHORT, *OPEN, "-o", path)
+    assert done.code == 0 and done.err.splitlines()[-1] == f"plot written to {path}"
+    text = path.read_text("utf-8")
+    for label in ("layer", "overlap", "with the push, top-1", "without it, top-2", "top-1 and top-2 themselves",
+                  "mass in common: sum of min(p, q)", "share of the 10 most probable in common",
+                  f"{chat_model.name}: 6 exploration steps of 2 prompts"):  # fmt: skip
+        assert f">{label}<" in text, label
+    cli("analyze", "lens", chat_model, *PROMPTS, *SHORT, *OPEN, "-o", tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_bytes() == path.read_bytes()
+    assert cli("analyze", "lens", chat_model, *PROMPTS, *SHORT, *OPEN, "-o", tmp_path / "p.png", "--json").code == 0
+    assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--contrast", "0"), "--contrast must be above 0"),
+        (("-n", "0"), "--max-tokens must be between 1 and"),
+        (("--max-steps", "-1"), "--max-steps must be between 0 and"),
+        (("--overlap-k", "0"), "--overlap-k must be between 1 and"),
+        (("--limit", "0"), "--limit must be between 1 and"),
+        (("--seed", "-1"), "--seed must be between 0 and"),
+        (("--k", "1"), "--k must be between 2 and"),
+        (("--temperature", "0"), "temperature 0 leaves selar nothing to mix"),
+        (("--raw", "--system", "x"), "--system has no place in a --raw prompt"),
+        (("-p", " "), "a prompt is empty"),
+        (("-o", "plot.pdf"), "--output must end in .png or .svg"),
+        (("--method", "cot"), "No such option"),
+    ],
+    ids=str,
+)
+def test_wrong_usage(arguments, told, model, cli):
+    done = cli("analyze", "lens", model, *arguments)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1) and told in done.err
+
+
+def test_errors_are_one_line(model, tmp_path, cli, monkeypatch):
+    def fails(*arguments: object) -> str:
+        done = cli("analyze", "lens", *arguments, "-q")
+        assert (done.code, done.out, done.err.count("\n")) == (1, "", 1) and done.err.startswith("error: ")
+        return done.err
+
+    assert "there is no" in fails(tmp_path / "none.gguf")
+    assert "none of the 60 steps explored: lower --tau" in fails(model, *PROMPTS, *SHORT, "--tau", "1.5")
+    assert "prompt 2: the prompt has" in fails(model, "-p", "a", "-p", "long " * 300, "--raw", "-c", "128", "-t", "1")
+    assert "run selar-local calibrate" in fails(model, *PROMPTS, *SHORT, "--tau", "auto")
+    with monkeypatch.context() as patch:
+        patch.setattr(LlamaRuntime, "truncate", lambda self, slot, length: False)
+        assert "recurrent or hybrid" in fails(model, *PROMPTS, *SHORT)
+    logits = OutputHead.logits
+    monkeypatch.setattr(OutputHead, "logits", lambda self, *states: 2 * logits(self, *states))
+    assert "the lens of the last layer is not what the model says" in fails(model, *PROMPTS, *SHORT)
+
+
+def test_an_architecture_that_was_not_compared(tiny, cli):
+    path = tiny(architecture="qwen2vl")
+    done = cli("analyze", "lens", path, *PROMPTS, *SHORT, *OPEN)
+    assert done.code == 0 and "was not compared with architecture qwen2vl; its self-check passed" in done.err
+
+
+def test_an_encoding_without_plus_minus(model, process, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = process("analyze", "lens", model, *PROMPTS, *SHORT, *OPEN, "-q")
+    assert done.code == 0 and done.out.isascii() and " +-0." in done.out and "?" not in done.out
+
+
+def test_work_in_the_background():
+    told: list[float] = []
+    with Background() as background:
+        assert background.do(lambda: 7) == 7 and background.do(threading.current_thread).name.startswith("selar-local")
+        with pytest.raises(ValueError, match="wrong"):
+            background.do(lambda: int("wrong"))
+        background.telling(told.append)(0.5)
+    assert told == [0.5] and background.stopped()
+    with pytest.raises(InterruptedError):
+        background.telling(told.append)(0.6)
+
+
+def test_an_interrupt_ends_the_work_first(monkeypatch):
+    def interrupted(futures: object, timeout: object = None) -> object:
+        if timeout is None:
+            return wait(futures)
+        raise KeyboardInterrupt
+
+    wait = background_module.wait
+    monkeypatch.setattr(background_module, "wait", interrupted)
+    ended: list[bool] = []
+
+    def work() -> None:
+        while not background.stopped():
+            time.sleep(0.01)
+        ended.append(True)
+
+    with Background() as background, pytest.raises(KeyboardInterrupt):
+        background.do(work)
+    assert ended == [True]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+def test_ctrl_c(chat_model):
+    words = [*COMMAND, "analyze", "lens", str(chat_model), "-n", "100000", "-c", "40000", "-t", "1", "--tau", "0.2"]
+    words += ["--max-steps", "0", "--no-symbol-guard"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None and "looking into" in run.stderr.readline()
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=30)
+    assert (run.returncode, out, err.strip()) == (130, "", "interrupted")
+
+
+def test_the_help_page_has_the_declared_options(cli):
+    page = " ".join(cli("analyze", "lens", "--help").out.split())
+    for cls in (LensConfig, Selar, SamplingConfig, EngineConfig):
+        for field in fields(cls):
+            if field.metadata.get("cli", True) and (cls, field.name) != (SamplingConfig, "seed"):
+                assert field.metadata["flags"][-1].split("/")[0] in page
+                assert " ".join(field.metadata["help"].split()) in page, field.name
+                plain = field.default not in (None, False)
+                assert not plain or f"[default: {shown(field.default)}]" in page
+    assert "--method" not in page and page.count("--seed") == 1
