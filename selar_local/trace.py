@@ -97,9 +97,11 @@ class SeenTokens:
         self._ids: set[int] = set()
 
     def of_prompt(self, tokens: Iterable[int]) -> None:
+        """Those of a prompt."""
         self._ids.update(tokens)
 
     def of_step(self, event: TokenEvent) -> None:
+        """Those of a step: its token, and the candidates."""
         self._ids.add(event.token)
         for token, _ in event.top:
             self._ids.add(token)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from methods.fakes import Words, generate, linear
 from support import traces as made
 from support.tiny_gguf import THINKING_TOKENS, tiny_vocabulary
 
+from selar_local import trace
 from selar_local.analysis.token_texts import Piece, TokenTexts, token_texts
 from selar_local.analysis.trace_collector import TraceCollector
 from selar_local.analysis.traces import trace_of
@@ -116,3 +118,29 @@ def test_a_model_that_is_not_there_or_another_one(tiny, tmp_path):
     with pytest.raises(ModelFileError):
         token_texts([there], damaged)
     assert token_texts([made.trace(prompt=(), model={})]) == NOTHING
+
+
+# -- the hash, which shares the processors with the generation -----------------------------------------
+
+
+def test_hashing_pauses_while_tokens_are_generated(tmp_path, monkeypatch):
+    monkeypatch.setattr(trace, "_PAUSE", 60)
+    asked, told = threading.Event(), threading.Event()
+
+    def hashing(_path, cancelled):
+        asked.set()
+        cancelled.is_set()  # as between two blocks of the file
+        told.set()
+        return "ab" * 32
+
+    monkeypatch.setattr(trace, "sha256_of", hashing)
+    done = generate(CoT(), linear(VOCABULARY.n_vocab), VOCABULARY, max_tokens=2)
+    path = tmp_path / "t.jsonl"
+    with TraceWriter(path, lambda message: None) as writer:
+        writer.begin({"path": "m.gguf"}, CoT(), SamplingConfig(), 3, (5,))
+        for event in done.events:
+            writer.step(event)
+        assert asked.wait(10) and not told.wait(0.3)
+        writer.end(done.result)
+        assert told.wait(10)
+    assert read_trace(path)[0]["model"]["sha256"] == "ab" * 32

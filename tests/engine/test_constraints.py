@@ -91,9 +91,10 @@ def test_logprobs_are_the_model_s_own(model):
     assert none.logprobs.top == ()
 
 
-def test_too_many_at_once_are_told_so(model):
-    with sl.load(model, threads=1, queue_size=2) as engine:
-        streams = [engine.stream("a", raw=True, max_tokens=200) for _ in range(3)]
+def test_too_many_at_once_are_told_so(long_model):
+    with sl.load(long_model, threads=1, queue_size=2) as engine:
+        endless = {"grammar": 'root ::= "ab" root'}  # else a random model may end before the fourth comes
+        streams = [engine.stream("a", raw=True, **endless) for _ in range(3)]
         with pytest.raises(sl.errors.EngineBusy, match="busy"):
             engine.stream("a", raw=True)
         streams[0].close()

@@ -14,13 +14,13 @@ class Curve {
   #view;
   #lanes;
   #size;
-  #marks = { at: new Map(), over: new Map(), beside: new Map(), partings: new Map(), selected: null };
+  #marks = { at: new Map(), over: new Map(), beside: new Map(), partings: null, selected: null };
   #press = null;
   #frame = 0;
   #range = make("span", { class: "range" });
   #zoomed;
 
-  /** members: the traces of the group; partings: steps by trace; host: has `look`, `leave` and `choose`. */
+  /** members: the traces of the group; partings: where they part; host: has `look`, `leave` and `choose`. */
   constructor(members, partings, host) {
     this.members = members;
     this.host = host;

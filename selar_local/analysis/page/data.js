@@ -119,14 +119,27 @@ function starts(counts) {
   return found;
 }
 
-/** Where two traces of a group part: a step, null where they never do. */
-function partingOf(group, one, other) {
-  const [low, high] = one < other ? [one, other] : [other, one];
-  return group.partings.find(([a, b]) => a === low && b === high)?.[2] ?? null;
-}
+/** Where the traces of a group part from each other. */
+class Partings {
+  #pairs = new Map();
+  #steps = new Map(); // by trace
 
-/** Whether step i of two traces of a group can be compared: they agree before it. */
-function comparable(group, one, other, step) {
-  const parting = partingOf(group, one, other);
-  return parting === null || step <= parting;
+  constructor(group, traces) {
+    for (const place of group.traces) this.#steps.set(traces[place], new Set());
+    for (const [a, b, step] of group.partings) {
+      for (const [one, other] of [[a, b], [b, a]]) {
+        this.#pairs.set(`${one} ${other}`, step);
+        if (step !== null) this.#steps.get(traces[one]).add(step);
+      }
+    }
+  }
+
+  /** The steps at which a trace parts from another one. */
+  of(trace) { return this.#steps.get(trace); }
+
+  /** Whether two traces agree before this step. */
+  agree(one, other, step) {
+    const parting = this.#pairs.get(`${one.place} ${other.place}`);
+    return parting === null || step <= parting;
+  }
 }

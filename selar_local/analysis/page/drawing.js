@@ -24,7 +24,7 @@ class Drawing {
     Object.assign(this, { context, view, lanes, colours, size });
   }
 
-  /** marks: `{at, over, beside, partings, selected}`, steps by trace. */
+  /** marks: `{at, over, beside, partings, selected}`; the first three are steps by trace. */
   draw(marks) {
     const { context, size } = this;
     context.clearRect(0, 0, size.width, size.height);
@@ -56,7 +56,7 @@ class Drawing {
     else this.#polyline(lane);
     this.#explored(lane);
     this.#threshold(lane);
-    for (const step of marks.partings.get(trace) ?? []) this.#upright(lane, step, colours.tau, [3, 3]);
+    for (const step of marks.partings.of(trace)) this.#upright(lane, step, colours.tau, [3, 3]);
     this.#upright(lane, marks.beside.get(trace), colours.accent, [2, 3]);
     this.#upright(lane, marks.over.get(trace), colours.dim, [], true);
     this.#upright(lane, marks.at.get(trace), colours.accent, [], true);

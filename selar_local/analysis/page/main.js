@@ -98,7 +98,7 @@ class Page {
       section.curve.mark(own(this.#at), own(this.#over), new Map(others));
     }
     this.#panel.replaceChildren(...(looked
-      ? panelParts([looked, ...beside], (trace, step) => looked.section.partsAt(trace, step))
+      ? panelParts([looked, ...beside], looked.section.partings)
       : this.#hint));
   }
 

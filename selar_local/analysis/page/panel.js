@@ -2,7 +2,7 @@
 
 /** The parts of the panel for steps, `{trace, step}`, the first being the one that is looked at. */
 function panelParts(shown, partings) {
-  return shown.map(({ trace, step }) => stepPart(trace, step, partings(trace, step)));
+  return shown.map(({ trace, step }) => stepPart(trace, step, partings.of(trace).has(step)));
 }
 
 function stepPart(trace, step, parts) {
@@ -32,7 +32,8 @@ function heldText(trace, step) {
   const text = trace.text(step);
   if (text) return visible(text) === trace.spelled(trace.token(step)) || !trace.knows(trace.token(step))
     ? "" : ` · added “${visible(text)}”`;
-  return trace.nameOf(step) === undefined ? " · its text was held back" : " · adds no text";
+  const held = trace.nameOf(step) === undefined && trace.knows(trace.token(step));
+  return held ? " · its text was held back" : " · adds no text";
 }
 
 function entropyText(trace, step) {

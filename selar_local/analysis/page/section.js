@@ -5,9 +5,10 @@ class Section {
   constructor(group, traces, columns, title, page) {
     this.group = group;
     this.page = page;
-    this.texts = new Texts(group, traces);
-    this.members = this.texts.members;
-    this.curve = new Curve(this.members, this.#partings(traces), {
+    this.partings = new Partings(group, traces);
+    this.members = group.traces.map((place) => traces[place]);
+    this.texts = new Texts(this.members, this.partings, group.first);
+    this.curve = new Curve(this.members, this.partings, {
       look: (trace, step) => page.look(this, trace, step),
       leave: () => page.leave(),
       choose: (trace, step) => page.choose(this, trace, step, { scroll: "center" }),
@@ -25,16 +26,10 @@ class Section {
     if (stays) this.texts.element.style.setProperty("--above", `${this.curve.element.offsetHeight + 8}px`);
   }
 
-  /** Whether the trace parts from another one at this step. */
-  partsAt(trace, step) {
-    return this.group.partings.some(([a, b, at]) => at === step && [a, b].includes(trace.place));
-  }
-
   /** The steps of other traces beside one, as `{trace, step}`: as long as they have not parted. */
   beside(trace, step) {
     return this.members
-      .filter((other) => other !== trace && step < other.length)
-      .filter((other) => comparable(this.group, trace.place, other.place, step))
+      .filter((other) => other !== trace && step < other.length && this.partings.agree(trace, other, step))
       .map((other) => ({ trace: other, step }));
   }
 
@@ -47,14 +42,6 @@ class Section {
   goToParting(step = this.group.first) {
     const trace = step === null ? null : this.withStep(step);
     if (trace) this.page.choose(this, trace, step, { focus: true, scroll: "center" });
-  }
-
-  #partings(traces) {
-    const found = new Map(this.members.map((trace) => [trace, new Set()]));
-    for (const [a, b, step] of this.group.partings) {
-      for (const place of [a, b]) if (step !== null) found.get(traces[place]).add(step);
-    }
-    return found;
   }
 
   #addTools(traces) {

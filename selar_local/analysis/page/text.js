@@ -8,27 +8,22 @@ let filling = false;
 class Texts {
   #blocks = new Map(); // by trace: its blocks in order
   #tokens = new Map(); // by trace: the elements of its steps
-  #marked = new Map(); // by trace: the steps at which it parts from another
   #observer;
   #stops = new Map(); // by trace: the one token that Tab leads to
 
-  /** group: of the data; traces: all of them. */
-  constructor(group, traces) {
-    this.group = group;
-    this.members = group.traces.map((place) => traces[place]);
-    const many = this.members.length;
-    this.element = make("div", { class: `texts${many === 1 ? " single" : many > 2 ? " many" : ""}` });
-    this.element.style.setProperty("--traces", this.members.length);
+  /** members: the traces; partings: where they part; first: the first such step, or null. */
+  constructor(members, partings, first) {
+    this.members = members;
+    this.partings = partings;
+    this.first = first;
+    this.element = make("div", { class: `texts${members.length === 1 ? " single" : members.length > 2 ? " many" : ""}` });
+    this.element.style.setProperty("--traces", members.length);
     this.#observer = new IntersectionObserver((entries) => {
       for (const entry of entries) if (entry.isIntersecting) this.fill(entry.target.block);
     }, { rootMargin: NEAR });
-    for (const trace of this.members) {
+    for (const trace of members) {
       this.#blocks.set(trace, []);
       this.#tokens.set(trace, new Array(trace.length));
-      this.#marked.set(trace, new Set());
-    }
-    for (const [a, b, step] of group.partings) {
-      for (const place of [a, b]) if (step !== null) this.#marked.get(traces[place]).add(step);
     }
     this.#lay();
   }
@@ -40,11 +35,11 @@ class Texts {
         make("span", { class: "letter" }, trace.letter), ` ${trace.name} · ${trace.method}`))));
     }
     const longest = Math.max(...this.members.map((trace) => trace.length));
-    const common = this.group.first ?? longest;
+    const common = this.first ?? longest;
     for (const [from, to] of blocksOf(this.members[0], 0, Math.min(common, this.members[0].length))) {
       rows.push(this.#row(this.members.map((trace) => this.#block(trace, from, to))));
     }
-    if (this.group.first !== null) {
+    if (this.first !== null) {
       rows.push(make("p", { class: "parting" }, make("span", {}, partingText(this.members, common))));
       rows.push(this.#row(this.members.map((trace) => make("div", {},
         ...blocksOf(trace, common, trace.length).map(([from, to]) => this.#block(trace, from, to))))));
@@ -123,7 +118,7 @@ class Texts {
     pending.delete(block);
     const { trace, from, to, element } = block;
     const tokens = this.#tokens.get(trace);
-    const marked = this.#marked.get(trace);
+    const marked = this.partings.of(trace);
     const made = [];
     for (let step = from; step < to; step++) made.push(tokens[step] = tokenElement(trace, step, marked.has(step)));
     element.append(...made);
