@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,7 @@ Record = dict[str, Any]
 
 _HASH_FIELD = '"sha256":null'
 _HASH_WIDTH = 66  # a quoted SHA-256
+_FLUSH_SECONDS = 0.2  # a write to the disk at every step takes time from it; so much is lost where a run is killed
 _PAUSE = 0.1  # seconds between two blocks of the file that are hashed while tokens are generated
 
 
@@ -147,6 +149,7 @@ class TraceWriter:
         self._warn = warn
         self._stop_hashing = _Turns()
         self._tokens = SeenTokens()
+        self._flushed = 0.0
         self._hash: str | None = None
         self._hasher: threading.Thread | None = None
         self._hash_offset: int | None = None
@@ -185,6 +188,7 @@ class TraceWriter:
     def end(self, result: Result, piece: Pieces | None = None) -> None:
         """Write the ``end`` line. piece: what gives the bytes of a token: those in the trace are then kept in it."""
         self._stop_hashing.idle.set()
+        self._flushed = 0.0  # this line goes out at once, with what is kept back
         self._write(_dumps(end_record(result, self._tokens.pieces(piece))))
 
     def close(self) -> None:
@@ -226,7 +230,9 @@ class TraceWriter:
             return
         try:
             self._file.write(_encoded(line + "\n"))
-            self._file.flush()
+            if (now := time.monotonic()) - self._flushed >= _FLUSH_SECONDS:
+                self._file.flush()
+                self._flushed = now
         except OSError as error:
             self._give_up(error)
 

@@ -115,7 +115,20 @@ def test_the_hash_delays_no_step(tmp_path, model, monkeypatch):
     assert lines(path)[0]["model"]["sha256"] == "ab" * 32
 
 
-def test_valid_at_every_moment(tmp_path, model):
+def test_steps_go_out_several_at_once(tmp_path, model, monkeypatch):
+    path, clock = tmp_path / "t.jsonl", iter([1000.0, 1000.1, 1000.15, 1000.3])
+    monkeypatch.setattr(trace.time, "monotonic", lambda: next(clock))
+    writer = TraceWriter(path, warned)
+    begin(writer, model)
+    for event, there in zip(EVENTS, (1, 1, 4), strict=True):
+        writer.step(event)
+        assert len(lines(path)) == there
+    monkeypatch.undo()
+    writer.close()
+
+
+def test_valid_at_every_moment(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(trace, "_FLUSH_SECONDS", 0.0)
     path = tmp_path / "t.jsonl"
     writer = TraceWriter(path, warned)
     assert lines(path) == []
