@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selar_local.analysis.lens.overlap import MEASURES, PAIRS
-from selar_local.analysis.lens.summary import DIFFERENCES
+from selar_local.analysis.lens.summary import DERIVED
 
 if TYPE_CHECKING:
     from selar_local.analysis.lens.session import SelfCheck
@@ -40,18 +40,30 @@ def sentences(summary: LensSummary) -> list[str]:
     intervals = f"95 % intervals by a bootstrap over the {summary.resampled}"
     steps = f"{summary.steps:,} exploration step{'s' * (summary.steps != 1)}"
     prompts = f"{summary.prompts} prompt{'s' * (summary.prompts != 1)}"
-    lines = [f"{steps} of {prompts}" + (f"; {intervals}" if summary.steps > 1 else "")]
-    last = summary.layers.mean.shape[0]
+    (with1, with2), (without1, without2) = summary.weights_with, summary.weights_without
+    lines = [
+        f"{steps} of {prompts}" + (f"; {intervals}" if summary.steps > 1 else ""),
+        f"weights of top-1 and top-2: {with1:.2f} and {with2:.2f} with the push, "
+        f"{without1:.2f} and {without2:.2f} without",
+    ]
     for measure, name in enumerate(MEASURES):
-        with1, with2, without1, without2, _ = summary.deep.mean[:, measure]
-        leads = [_signed(summary.differences, i, measure) for i in range(len(DIFFERENCES))]
-        lines += [
-            f"layers {summary.deep_from} to {last}, {name}:",
-            f"  with the push  top-1 {with1:.2f}, top-2 {with2:.2f}: top-1 leads by {leads[0]}",
-            f"  without it     top-1 {without1:.2f}, top-2 {without2:.2f}: top-1 leads by {leads[1]}",
-            f"  the push gives top-2 {leads[2]}",
-        ]
+        lines += _deep(summary, measure, name)
     return lines
+
+
+def _deep(summary: LensSummary, measure: int, name: str) -> list[str]:
+    """One measure over the last third of the layers."""
+    with1, with2, without1, without2, themselves = summary.deep.mean[:, measure]
+    derived = {name: _figure(summary.derived, i, measure) for i, name in enumerate(DERIVED)}
+    last = summary.layers.mean.shape[0]
+    return [
+        f"layers {summary.deep_from} to {last}, {name}: top-1 and top-2 themselves {themselves:.2f}",
+        f"  with the push  top-1 {with1:.2f}, top-2 {with2:.2f}: top-1 leads by {derived['lead_with']}",
+        f"                 the smaller of a step's two {derived['both_with']}",
+        f"  without it     top-1 {without1:.2f}, top-2 {without2:.2f}: top-1 leads by {derived['lead_without']}",
+        f"                 the smaller of a step's two {derived['both_without']}",
+        f"  the push gives top-2 {derived['gain_top2']}",
+    ]
 
 
 def self_check(check: SelfCheck) -> str:
@@ -67,10 +79,10 @@ def _cell(means: Means, *at: int) -> str:
     return f"{means.mean[at]:.2f}" if np.isnan(half) else f"{means.mean[at]:.2f} {_plus_minus()}{half:.2f}"
 
 
-def _signed(means: Means, *at: int) -> str:
+def _figure(means: Means, *at: int) -> str:
     if np.isnan(means.low[at]):
-        return f"{means.mean[at]:+.2f}"
-    return f"{means.mean[at]:+.2f} ({means.low[at]:+.2f} to {means.high[at]:+.2f})"
+        return f"{means.mean[at]:.2f}"
+    return f"{means.mean[at]:.2f} ({means.low[at]:.2f} to {means.high[at]:.2f})"
 
 
 def _plus_minus() -> str:

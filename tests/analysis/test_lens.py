@@ -156,7 +156,17 @@ def test_the_options_of_the_method_are_in_what_is_fed(session: LensSession) -> N
     for one in found:
         assert 4 <= len(one.branches.pushed.ids) <= 5 and one.branches.plain.weights.sum() == pytest.approx(1)
         assert isinstance(one.branches.pushed, Mixture)
-    assert looked(session, method).method == method
+    samples = looked(session, method)
+    assert samples.method == method
+    for step in samples.steps:
+        assert 0 < step.second_share <= step.first_share < 1 and step.first_weight < step.first_share
+
+
+def test_the_weights_of_the_candidates(session: LensSession) -> None:
+    for step in looked(session).steps:
+        push = step.entropy
+        assert step.first_weight == pytest.approx((1 + push) * step.first_share - push)
+        assert step.second_weight == pytest.approx((1 + push) * step.second_share)
 
 
 def test_progress_and_cancelling(session: LensSession) -> None:
@@ -245,7 +255,7 @@ def test_the_paper_s_picture_on_a_real_model(smollm2: Path) -> None:
     found = as_dict(summarise(samples))
     assert len(samples.steps) > 12
     for name in MEASURES:
-        told = found["differences"][name]
+        told = found["derived"][name]
         assert told["lead_without"]["low"] > 0.1 and told["gain_top2"]["low"] > 0.05
         assert told["lead_with"]["high"] < told["lead_without"]["low"]
         assert found["deep"][name]["with_top2"]["low"] > found["deep"][name]["top1_top2"]["high"]

@@ -8,7 +8,7 @@ import pytest
 
 from selar_local.analysis.lens.measure import Explored, LensSamples, layer_overlaps
 from selar_local.analysis.lens.overlap import MEASURES, PAIRS, overlaps
-from selar_local.analysis.lens.summary import DIFFERENCES, as_dict, summarise
+from selar_local.analysis.lens.summary import DERIVED, as_dict, summarise
 from selar_local.errors import DecodeError
 from selar_local.methods import Selar
 
@@ -115,7 +115,7 @@ def test_every_step_and_layer_in_batches_that_fit(units, monkeypatch):
 def samples(values: npt.NDArray[np.float64], prompts: list[int]) -> LensSamples:
     """values: (steps, layers) of every pair and measure, plus a tenth for each pair."""
     spread = values[:, :, None, None] + 0.1 * np.arange(len(PAIRS))[:, None] + np.zeros(len(MEASURES))
-    steps = tuple(Explored(prompt, i, 1, 2, 0.5) for i, prompt in enumerate(prompts))
+    steps = tuple(Explored(prompt, i, 1, 2, 0.5, 0.5, 0.3, 0.1, 0.4 + i) for i, prompt in enumerate(prompts))
     return LensSamples(Selar(), steps, spread, 100, max(prompts) + 1)
 
 
@@ -125,12 +125,23 @@ def test_means_over_the_steps_and_differences():
     assert (found.deep_from, found.steps, found.prompts, found.resampled) == (3, 3, 2, "prompts")
     assert found.deep.mean[1].tolist() == pytest.approx([0.6, 0.6])
     # top-1 less top-2 is a tenth below 0 in both, and with the push top-2 is two tenths lower.
-    assert dict(zip(DIFFERENCES, found.differences.mean[:, 0], strict=True)) == pytest.approx(
-        {"lead_with": -0.1, "lead_without": -0.1, "gain_top2": -0.2}
+    assert dict(zip(DERIVED, found.derived.mean[:, 0], strict=True)) == pytest.approx(
+        {"lead_with": -0.1, "lead_without": -0.1, "gain_top2": -0.2, "both_with": 0.5, "both_without": 0.7}
     )
+    assert found.weights_with == pytest.approx((0.1, 1.4)) and found.weights_without == pytest.approx((0.5, 0.3))
     # What all steps have alike has no spread; what prompts differ in does: one mean is 0.2, the other 0.5.
-    np.testing.assert_allclose(found.differences.low, found.differences.high, atol=1e-12)
+    np.testing.assert_allclose(found.derived.low[:3], found.derived.high[:3], atol=1e-12)
     assert found.layers.low[0, 0, 0] == pytest.approx(0.2) and found.layers.high[0, 0, 0] == pytest.approx(0.5)
+
+
+def test_steps_that_follow_one_or_the_other_are_not_both_at_once():
+    found = np.zeros((2, 1, len(PAIRS), len(MEASURES)))
+    found[0, 0, 0], found[1, 0, 1] = 1.0, 1.0  # with the push one step follows top-1, one top-2
+    found[:, 0, 2:4] = 0.5  # without it each follows both by half
+    steps = samples(np.zeros((2, 1)), [0, 1]).steps
+    derived = as_dict(summarise(LensSamples(Selar(), steps, found, 2, 2)))["derived"]["mass"]
+    assert derived["lead_with"]["mean"] == derived["lead_without"]["mean"] == 0.0
+    assert (derived["both_with"]["mean"], derived["both_without"]["mean"]) == (0.0, 0.5)
 
 
 def test_the_intervals_are_those_of_the_prompts_not_of_the_steps():
@@ -158,4 +169,4 @@ def test_the_same_samples_give_the_same_summary():
     assert first == second
     assert [layer["layer"] for layer in first["layers"]] == [1, 2, 3, 4, 5, 6]
     assert first["deep"]["from_layer"] == 5
-    assert set(first["layers"][0]["common"]) == set(PAIRS) and set(first["differences"]["mass"]) == set(DIFFERENCES)
+    assert set(first["layers"][0]["common"]) == set(PAIRS) and set(first["derived"]["mass"]) == set(DERIVED)

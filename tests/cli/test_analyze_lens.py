@@ -44,7 +44,10 @@ def test_json_is_one_object(chat_model, cli):
     assert (told["seed"], told["max_steps"], told["max_tokens"], told["overlap_k"]) == (4, 3, 30, 10)
     assert (told["prompts"], told["prompts_with_steps"], len(told["steps"])) == (2, 2, 6)
     step = told["steps"][0]
-    assert list(step) == ["prompt", "index", "first", "second", "entropy", "first_text", "second_text"]
+    assert list(step) == [
+        "prompt", "index", "first", "second", "entropy", "first_share", "second_share", "first_weight",
+        "second_weight", "first_text", "second_text",
+    ]  # fmt: skip
     assert step["entropy"] >= 0.4 and isinstance(step["first_text"], str)
     assert [layer["layer"] for layer in told["layers"]] == [1, 2]
     for layer in told["layers"]:
@@ -53,7 +56,8 @@ def test_json_is_one_object(chat_model, cli):
             for figure in layer[measure].values():
                 assert 0 <= figure["low"] <= figure["mean"] <= figure["high"] <= 1
     assert told["resampled"] == "prompts" and told["deep"]["from_layer"] == 2
-    assert set(told["differences"]["mass"]) == {"lead_with", "lead_without", "gain_top2"}
+    assert set(told["derived"]["mass"]) == {"lead_with", "lead_without", "gain_top2", "both_with", "both_without"}
+    assert told["mean_weights"]["with"][0] < told["mean_weights"]["without"][0]
 
 
 def test_a_seed_repeats_the_table_to_the_digit(chat_model, cli):
@@ -77,13 +81,16 @@ def test_what_a_person_reads(chat_model, cli):
     assert lines[1].index("without it") == lines[2].index("top-1", 30) and lines[5] == ""
     assert lines[6] == "share of the 10 most probable tokens in common"
     assert lines[12] == "6 exploration steps of 2 prompts; 95 % intervals by a bootstrap over the prompts"
-    signed = r"[+-]\d\.\d\d \([+-]\d\.\d\d to [+-]\d\.\d\d\)"
-    assert lines[13] == "layers 2 to 2, mass:" and lines[17] == "layers 2 to 2, common:"
-    lead = rf"top-1 [01]\.\d\d, top-2 [01]\.\d\d: top-1 leads by {signed}"
-    assert re.fullmatch(f"  with the push  {lead}", lines[14]) and re.fullmatch(f"  without it     {lead}", lines[15])
-    assert re.fullmatch(f"  the push gives top-2 {signed}", lines[16])
-    assert lines[21].startswith("self-check: lens of the last layer against the model's own logits: at most ")
-    assert len(lines) == 22 and max(map(len, lines[:21])) <= 80
+    assert re.fullmatch(r"weights of top-1 and top-2: (-?\d\.\d\d( and |,? with the push, | without)?){4}", lines[13])
+    for start, name in ((14, "mass"), (20, "common")):
+        assert re.fullmatch(rf"layers 2 to 2, {name}: top-1 and top-2 themselves [01]\.\d\d", lines[start])
+        figure = r"-?\d\.\d\d \(-?\d\.\d\d to -?\d\.\d\d\)"
+        lead = rf"top-1 [01]\.\d\d, top-2 [01]\.\d\d: top-1 leads by {figure}"
+        told = f"  with the push  {lead}", f"  +the smaller of a step's two {figure}", f"  without it     {lead}"
+        for number, line in enumerate((*told, told[1], f"  the push gives top-2 {figure}"), start + 1):
+            assert re.fullmatch(line, lines[number]), lines[number]
+    assert lines[26].startswith("self-check: lens of the last layer against the model's own logits: at most ")
+    assert len(lines) == 27 and max(map(len, lines[:26])) <= 88
     assert done.err == f"looking into 2 layers of {chat_model.name}: 2 prompts, at most 30 tokens each\n"
 
 

@@ -18,6 +18,7 @@ from selar_local.engine.request import Request
 from selar_local.errors import PromptTooLong
 from selar_local.llama.output_head import OutputHead
 from selar_local.methods import Selar
+from selar_local.methods.base import Mixture
 
 __all__ = ["Explored", "LensSamples", "layer_overlaps", "measure"]
 
@@ -26,13 +27,21 @@ _LOGIT_BYTES = 256 << 20  # of lens logits at a time: as many states as fit shar
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """An exploration step: prompt and step are counted from 0, first and second are its two most probable tokens."""
+    """An exploration step: prompt and step (index) are counted from 0, first and second are its most probable tokens.
+
+    entropy: the normalised one. first_share, second_share: their shares of the plain mix; first_weight, second_weight:
+    their weights in what SeLaR feeds, which may be negative.
+    """
 
     prompt: int
     index: int
     first: int
     second: int
     entropy: float
+    first_share: float
+    second_share: float
+    first_weight: float
+    second_weight: float
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ def measure(
             request, max_steps=config.max_steps, cancelled=cancelled, on_step=report.stepped
         )
         tokens += result.usage.completion_tokens
-        steps += [Explored(number, one.index, *one.branches[2:]) for one in found]
+        steps += [_explored(number, one) for one in found]
         if found:
             measured.append(layer_overlaps(session.head, found, config.overlap_k, cancelled, report.looked))
         report.looked(1.0)
@@ -90,6 +99,16 @@ def measure(
         tokens,
         len(requests),
     )
+
+
+def _explored(number: int, step: Branching) -> Explored:
+    pushed, plain, first, second, entropy = step.branches
+    weights = [_weight(mixture, token) for mixture in (plain, pushed) for token in (first, second)]
+    return Explored(number, step.index, first, second, entropy, *weights)
+
+
+def _weight(mixture: Mixture, token: int) -> float:
+    return float(mixture.weights[mixture.ids == token].sum())
 
 
 def _requests(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +12,20 @@ import numpy.typing as npt
 from selar_local.analysis.lens.measure import LensSamples
 from selar_local.analysis.lens.overlap import MEASURES, PAIRS
 
-__all__ = ["LensSummary", "Means", "as_dict", "summarise"]
+__all__ = ["DERIVED", "LensSummary", "Means", "as_dict", "summarise"]
 
 Floats = npt.NDArray[np.float64]
 
 _DRAWS = 2000
 _LEVEL = 0.95
-#: Differences worth an interval of their own: the branches of a step are alike in much, which they share.
-DIFFERENCES: dict[str, tuple[str, str]] = {
-    "lead_with": ("with_top1", "with_top2"),
-    "lead_without": ("without_top1", "without_top2"),
-    "gain_top2": ("with_top2", "without_top2"),
+#: What is made of each step's overlaps, with an interval of its own: how far top-1 is ahead of top-2, what the push
+#: gives top-2, and the smaller of the two overlaps. Where that is large, both trajectories are there in one step.
+DERIVED: dict[str, tuple[Callable[[Floats, Floats], Floats], str, str]] = {
+    "lead_with": (np.subtract, "with_top1", "with_top2"),
+    "lead_without": (np.subtract, "without_top1", "without_top2"),
+    "gain_top2": (np.subtract, "with_top2", "without_top2"),
+    "both_with": (np.minimum, "with_top1", "with_top2"),
+    "both_without": (np.minimum, "without_top1", "without_top2"),
 }
 
 
@@ -40,19 +44,21 @@ class Means:
 @dataclass(frozen=True)
 class LensSummary:
     """layers: of the overlaps, (layers, pairs, measures). deep: of their means over the last third of the layers,
-    (pairs, measures). differences: of those means, (differences, measures), in the order of `DIFFERENCES`.
+    (pairs, measures). derived: from each step's means there, (derived, measures), in the order of `DERIVED`.
 
     deep_from: the first layer of that third, counted from 1. resampled: "prompts", or "steps" where a single prompt has
-    any.
+    any. weights_with, weights_without: mean weights of the first and the second candidate in what was fed.
     """
 
     layers: Means
     deep: Means
-    differences: Means
+    derived: Means
     deep_from: int
     steps: int
     prompts: int
     resampled: str
+    weights_with: tuple[float, float]
+    weights_without: tuple[float, float]
 
 
 def summarise(samples: LensSamples) -> LensSummary:
@@ -67,18 +73,25 @@ def summarise(samples: LensSamples) -> LensSummary:
     first = n_layer - max(n_layer // 3, 1)
     deep = samples.overlaps[:, first:].mean(axis=1)
     names = list(PAIRS)
-    differences = np.stack(
-        [deep[:, names.index(one)] - deep[:, names.index(other)] for one, other in DIFFERENCES.values()], axis=1
+    derived = np.stack(
+        [make(deep[:, names.index(one)], deep[:, names.index(other)]) for make, one, other in DERIVED.values()], axis=1
     )
     return LensSummary(
         layers=_means(samples.overlaps, groups),
         deep=_means(deep, groups),
-        differences=_means(differences, groups),
+        derived=_means(derived, groups),
         deep_from=first + 1,
         steps=len(prompts),
         prompts=n_prompts,
         resampled="prompts" if n_prompts > 1 else "steps",
+        weights_with=_mean_of(samples, "first_weight", "second_weight"),
+        weights_without=_mean_of(samples, "first_share", "second_share"),
     )
+
+
+def _mean_of(samples: LensSamples, one: str, other: str) -> tuple[float, float]:
+    first, second = (float(np.mean([getattr(step, name) for step in samples.steps])) for name in (one, other))
+    return first, second
 
 
 def _means(values: Floats, groups: npt.NDArray[np.int64]) -> Means:
@@ -103,10 +116,11 @@ def as_dict(summary: LensSummary) -> dict[str, Any]:
     return {
         "layers": layers,
         "deep": {"from_layer": summary.deep_from, **_overlaps(summary.deep)},
-        "differences": {
-            measure: {name: _figure(summary.differences, (i, j)) for i, name in enumerate(DIFFERENCES)}
+        "derived": {
+            measure: {name: _figure(summary.derived, (i, j)) for i, name in enumerate(DERIVED)}
             for j, measure in enumerate(MEASURES)
         },
+        "mean_weights": {"with": list(summary.weights_with), "without": list(summary.weights_without)},
         "resampled": summary.resampled,
     }
 
