@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tempfile
-import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -82,11 +82,11 @@ def write(key: str, value: dict[str, Any]) -> None:
             raise
 
 
-def sha256_of(path: Path, *, cancelled: threading.Event | None = None) -> str:
+def sha256_of(path: Path, *, cancelled: Callable[[], bool] = bool) -> str:
     """The SHA-256 of a file in hex; hashed once per path, size and time of change.
 
-    Raises `InterruptedError` soon after ``cancelled`` is set, `ModelNotFound` or `ModelFileError` where the
-    file is missing or cannot be read.
+    cancelled: asked between blocks of the file. Raises `InterruptedError` once it is true, `ModelNotFound` or
+    `ModelFileError` where the file is missing or cannot be read.
     """
     key = file_key(path, "sha256")
     kept = (read(key) or {}).get("sha256")
@@ -95,11 +95,11 @@ def sha256_of(path: Path, *, cancelled: threading.Event | None = None) -> str:
     digest = hashlib.sha256()
     try:
         with path.open("rb", buffering=0) as file:
-            while (block := file.read(_BLOCK)) and not (cancelled and cancelled.is_set()):
+            while (block := file.read(_BLOCK)) and not cancelled():
                 digest.update(block)
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
-    if cancelled and cancelled.is_set():
+    if cancelled():
         raise InterruptedError("hashing was cancelled")
     if file_key(path, "sha256") == key:  # else it was written to meanwhile
         write(key, {"sha256": digest.hexdigest()})

@@ -118,23 +118,6 @@ class SeenTokens:
             return None
 
 
-class _Turns(threading.Event):
-    """Set: hashing is to end. Whoever asks waits while tokens are generated, whose threads need the processors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.idle = threading.Event()
-
-    def is_set(self) -> bool:
-        if not self.idle.is_set() and not super().is_set():
-            self.idle.wait(_PAUSE)
-        return super().is_set()
-
-    def set(self) -> None:
-        super().set()
-        self.idle.set()
-
-
 class TraceWriter:
     """Writes the trace of one generation.
 
@@ -147,7 +130,8 @@ class TraceWriter:
         """Raises SelarError when `path` cannot be written."""
         self._path = path
         self._warn = warn
-        self._stop_hashing = _Turns()
+        self._stop_hashing = threading.Event()
+        self._idle = threading.Event()  # set: no more tokens are generated
         self._tokens = SeenTokens()
         self._flushed = 0.0
         self._hash: str | None = None
@@ -187,13 +171,13 @@ class TraceWriter:
 
     def end(self, result: Result, piece: Pieces | None = None) -> None:
         """Write the ``end`` line. piece: what gives the bytes of a token: those in the trace are then kept in it."""
-        self._stop_hashing.idle.set()
+        self._idle.set()
         self._flushed = 0.0  # this line goes out at once, with what is kept back
         self._write(_dumps(end_record(result, self._tokens.pieces(piece))))
 
     def close(self) -> None:
         """Fill in the hash and close the file. Idempotent."""
-        self._stop_hashing.idle.set()
+        self._idle.set()
         if self._hasher is not None:
             self._hasher.join()
         if self._file is not None:
@@ -219,9 +203,15 @@ class TraceWriter:
     ) -> None:
         self.close() if kind is None else self.abort()
 
+    def _hashing_is_over(self) -> bool:
+        """Asked between two blocks: waits while tokens are generated, whose threads need the processors."""
+        if not self._stop_hashing.is_set():
+            self._idle.wait(_PAUSE)
+        return self._stop_hashing.is_set()
+
     def _compute_hash(self) -> None:
         try:
-            self._hash = sha256_of(self._model_path, cancelled=self._stop_hashing)
+            self._hash = sha256_of(self._model_path, cancelled=self._hashing_is_over)
         except (OSError, SelarError):
             self._hash = None
 

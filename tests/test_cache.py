@@ -100,7 +100,7 @@ def test_sha256_can_be_cancelled_and_then_keeps_nothing(tmp_path, folder):
     stop = threading.Event()
     stop.set()
     with pytest.raises(InterruptedError):
-        cache.sha256_of(file, cancelled=stop)
+        cache.sha256_of(file, cancelled=stop.is_set)
     assert not folder.exists()
     with pytest.raises(ModelNotFound):
         cache.sha256_of(tmp_path / "none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from selar_local.cli.background import Background
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.opening import find
-from selar_local.cli.options import as_usage, build, build_sampling, config_options
+from selar_local.cli.options import as_usage, build, build_sampling, config_options, some_of
 from selar_local.cli.plot_option import plot_option, require_plot
 from selar_local.cli.prompt import read_prompts
 from selar_local.cli.streams import print_json
@@ -30,20 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["lens"]
 
+_SAMPLING = [field.name for field in fields(SamplingConfig) if field.name != "seed"]  # it has a default of its own here
 _EXAMPLES = """\b
 Examples:
   selar-local analyze lens model.gguf                  questions of our own, some minutes
   selar-local analyze lens model.gguf -p "A farmer has 3 pens of 12 sheep and sells 7. How many are left?"
   selar-local analyze lens model.gguf -f questions.txt --limit 50 -o lens.svg
   selar-local analyze lens model.gguf --tau 0.3 --k 5 --json > lens.json"""
-
-
-def _without_seed(cls: type) -> type:
-    """The sampling options but for the seed, which has a default of its own here."""
-    chosen = [one for one in fields(cls) if one.name != "seed"]
-    return make_dataclass(
-        cls.__name__, [(one.name, one.type, field(default=one.default, metadata=one.metadata)) for one in chosen]
-    )
 
 
 @click.command("lens", cls=GroupedCommand, epilog=_EXAMPLES, short_help="The logit lens at exploration steps.")
@@ -62,7 +55,7 @@ def _without_seed(cls: type) -> type:
 @config_options(
     ("What is looked at", LensConfig),
     ("Options of selar", Selar),
-    ("Sampling", _without_seed(SamplingConfig)),
+    ("Sampling", some_of(SamplingConfig, *_SAMPLING)),
     ("Model and engine", EngineConfig),
 )
 @option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object instead of the tables")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import field, fields, make_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.histogram import bar_characters, histogram
 from selar_local.cli.opening import find as find_model
 from selar_local.cli.opening import open_engine
-from selar_local.cli.options import build, build_sampling, config_options
+from selar_local.cli.options import build, build_sampling, config_options, some_of
 from selar_local.cli.prompt import read_prompts
 from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig, SamplingConfig
@@ -38,14 +38,6 @@ Examples:
   selar-local calibrate model.gguf --k 5 --gate-on full --json"""
 
 
-def _some_of(cls: type, *names: str) -> type:
-    """A class with some of the options of `cls`: their flags, help texts and defaults are declared there."""
-    chosen = [one for one in fields(cls) if one.name in names]
-    return make_dataclass(
-        cls.__name__, [(one.name, one.type, field(default=one.default, metadata=one.metadata)) for one in chosen]
-    )
-
-
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="A threshold from the model's own entropies.")
 @click.argument("model", required=False)
 @option(
@@ -57,8 +49,8 @@ def _some_of(cls: type, *names: str) -> type:
 )
 @config_options(
     ("Prompts and length", CalibrationConfig),
-    ("What it holds for", _some_of(Selar, "k", "gate_on")),
-    ("What it holds for", _some_of(SamplingConfig, "temperature", "top_k", "top_p", "min_p")),
+    ("What it holds for", some_of(Selar, "k", "gate_on")),
+    ("What it holds for", some_of(SamplingConfig, "temperature", "top_k", "top_p", "min_p")),
     ("Model and engine", EngineConfig),
 )
 @option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object instead of the text")

@@ -6,7 +6,8 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, make_dataclass
+from dataclasses import field as declared
 from typing import Any, NamedTuple, TypeVar
 
 import click
@@ -28,6 +29,7 @@ __all__ = [
     "method_options",
     "parse_value",
     "shown",
+    "some_of",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -157,6 +159,14 @@ def described(cls: type) -> list[Described]:
         )
         for field in fields(cls)
     ]
+
+
+def some_of(cls: type, *names: str) -> type:
+    """A class with some of the options of `cls`: their flags, help texts and defaults are declared there."""
+    chosen = [one for one in fields(cls) if one.name in names]
+    return make_dataclass(
+        cls.__name__, [(one.name, one.type, declared(default=one.default, metadata=one.metadata)) for one in chosen]
+    )
 
 
 def config_options(*groups: tuple[str, type]) -> Callable[[F], F]:

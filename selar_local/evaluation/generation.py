@@ -48,14 +48,13 @@ class Generated:
     """A finished generation.
 
     entropies: counts of its entropies in `BINS` equal bins over [0, 1], none where the method reports none.
-    reasoning_tokens: before the answer, tags included. logprobs: (token, its log-probabilities) a step, where wanted.
+    logprobs: (token, its log-probabilities) a step, where wanted.
     started: Unix time of its admission. method: the one at work, with what depends on the model filled in.
     """
 
     result: Result
     method: Method
     entropies: tuple[int, ...]
-    reasoning_tokens: int
     logprobs: tuple[tuple[int, Logprobs], ...]
     started: float
 
@@ -118,17 +117,12 @@ class _Tally:
         self.method = method
         self._bins = [0] * BINS
         self._normalised = method.entropy_unit == "normalised"
-        self._before_answer: int | None = None
-        self._tokens = 0
         self._logprobs: list[tuple[int, Logprobs]] = []
         self.error: SelarError | None = None
 
     def step(self, event: TokenEvent) -> None:
         """Count a step."""
         METER.tokens += 1
-        if event.text and self._before_answer is None:
-            self._before_answer = self._tokens
-        self._tokens += 1
         if event.entropy is not None and self._normalised:
             self._bins[min(int(event.entropy * BINS), BINS - 1)] += 1
         if event.logprobs is not None:
@@ -136,12 +130,9 @@ class _Tally:
 
     def generated(self, result: Result) -> Generated:
         """The whole of it."""
-        reasoning = 0
-        if result.thinking:
-            reasoning = self._tokens if self._before_answer is None else self._before_answer
         seconds = result.timings.prefill_seconds + result.timings.decode_seconds
         entropies = tuple(self._bins) if any(self._bins) else ()
-        return Generated(result, self.method, entropies, reasoning, tuple(self._logprobs), time.time() - seconds)
+        return Generated(result, self.method, entropies, tuple(self._logprobs), time.time() - seconds)
 
 
 class _Job:

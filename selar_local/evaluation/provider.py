@@ -213,7 +213,7 @@ class SelarAPI(ModelAPI):
                 input_tokens_cache_read=cached,
                 output_tokens=usage.completion_tokens,
                 total_tokens=usage.prompt_tokens + usage.completion_tokens,
-                reasoning_tokens=made.reasoning_tokens,
+                reasoning_tokens=usage.thinking_tokens,
             ),
             time=seconds,
             metadata={

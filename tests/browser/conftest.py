@@ -65,20 +65,10 @@ def chat_model(tiny: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="module")
 def start_server() -> Iterator[Callable[..., Any]]:
     """`start_server(*words, **environment)` starts `selar-local serve`; at the end of the module what runs is ended."""
-    from server.test_serve import Process
+    from support.serving import serving
 
-    started: list[Any] = []
-
-    def begin(*words: object, **environment: str) -> Any:
-        started.append(Process(*words, **environment))
-        return started[-1]
-
-    yield begin
-    for one in started:
-        one.process.kill()
-        one.process.wait(10)
-        one.process.stdout.close()
-        one.process.stderr.close()
+    with serving() as begin:
+        yield begin
 
 
 @pytest.fixture(scope="module")

@@ -8,61 +8,19 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+from support.serving import COMMAND, Process, serving
 
 from .conftest import CHAT, HELLO, TEXT, events
-
-COMMAND = [sys.executable, "-c", "from selar_local.cli.main import main; main()", "serve"]
-
-
-class Process:
-    """The command; `url` once it listens."""
-
-    def __init__(self, *words: object, **environment: str) -> None:
-        self.err: list[str] = []
-        self.url = ""
-        self._ready = threading.Event()
-        self.process = subprocess.Popen(
-            [*COMMAND, *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, env={**os.environ, **environment},
-        )  # fmt: skip
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        for line in self.process.stderr:
-            self.err.append(line)
-            found = re.match(r"listening on (http://\S+)$", line)
-            if found:
-                self.url = found[1]
-                self._ready.set()
-        self._ready.set()
-
-    def listening(self) -> str:
-        assert self._ready.wait(30) and self.url, self.err
-        return self.url
-
-    def ended(self) -> int:
-        return self.process.wait(20)
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Process]]:
-    started = []
-
-    def begin(*words: object, **environment: str) -> Process:
-        started.append(Process(*words, **environment))
-        return started[-1]
-
-    yield begin
-    for one in started:
-        one.process.kill()
-        one.process.wait(10)
-        one.process.stdout.close()
-        one.process.stderr.close()
+    with serving() as begin:
+        yield begin
 
 
 def test_serving_and_sigterm(model, start):
