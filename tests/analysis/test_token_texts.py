@@ -129,7 +129,7 @@ def test_hashing_pauses_while_tokens_are_generated(tmp_path, monkeypatch):
 
     def hashing(_path, cancelled):
         asked.set()
-        cancelled.is_set()  # as between two blocks of the file
+        cancelled()  # as between two blocks of the file
         told.set()
         return "ab" * 32
 
