@@ -131,10 +131,15 @@ def _plan(model: str | None, specs: tuple[MethodSpec, ...], values: dict[str, An
         problems=tuple(problems),
         model=path,
         engine=engine,
-        sampling=build_sampling(specs[0].method, values)[1],
+        sampling=_sampling(specs[0], values),
         stop=tuple(values.get("stop") or ()),
         thinking=values.get("thinking"),
     )
+
+
+def _sampling(spec: MethodSpec, values: dict[str, Any]) -> dict[str, Any]:
+    """What was given of the sampling. `--seed` is the study's, of which every answer's own is made."""
+    return build_sampling(spec.method, {name: value for name, value in values.items() if name != "seed"})[1]
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import time
 from dataclasses import fields
 
 import pytest
+from inspect_ai.log import read_eval_log
 
 from cli.conftest import COMMAND
 from selar_local.cli import eval as module
@@ -138,6 +139,19 @@ def test_another_study_in_the_folder(chat_model, cli, folder):
     assert cli("eval", chat_model, *SHORT, "--methods", "cot", "--out", folder).code == 0
     done = cli("eval", chat_model, *SHORT, "--methods", "cot", "--out", folder, "--seed", "1")
     assert done.code == 2 and "seed 0, here 1" in done.err and "--out" in done.err and done.out == ""
+
+
+def test_the_seed_is_the_studys_and_decides_the_answers(chat_model, cli, folder):
+    data = folder.with_name("mine.jsonl")
+    data.write_text('{"question": "1 + 1?", "answer": "2"}\n{"question": "2 + 2?", "answer": "4"}\n')
+    texts = {}
+    for name, seed in (("one", "1"), ("again", "1"), ("other", "2")):
+        arguments = (*SHORT, "--methods", "cot", "--data", data, "--temperature", "1.5", "--seed", seed)
+        assert cli("eval", chat_model, *arguments, "--out", folder / name).code == 0
+        (log,) = (read_eval_log(str(path)) for path in (folder / name).glob("*.eval"))
+        assert log.eval.metadata["seed"] == int(seed)
+        texts[name] = [sample.output.completion for sample in log.samples]
+    assert texts["one"] == texts["again"] != texts["other"]
 
 
 def test_without_the_extra(chat_model, cli, monkeypatch):
