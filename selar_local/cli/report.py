@@ -14,11 +14,14 @@ __all__ = ["report"]
 
 _HTML = (".html", ".htm")
 _MARKDOWN = (".md", ".markdown")
+_STUDIES = ".json"
 _EXAMPLES = """\b
 Examples:
   selar-local report logs/                             Markdown, on standard output
   selar-local report logs/ -o report.html              one file with plots, opens offline
-  selar-local report logs/gsm8k logs/math500 -o report.md"""
+  selar-local report logs/gsm8k logs/math500 -o report.md
+  selar-local report logs/ -o study.json               the answers without their texts, to publish
+  selar-local report study.json -o report.html         and the report of them"""
 
 
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="Tables and plots of evaluations.")
@@ -28,40 +31,46 @@ Examples:
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     heading="Output",
-    help="write to this file: .html with plots, or .md [default: Markdown on standard output]",
+    help="write to this file: .html with plots, .md, or .json: every answer's figures without the texts "
+    "[default: Markdown on standard output]",
 )
 @option("--baseline", default="cot", help=f"label of the method the others are compared with [default:{NO_BREAK}cot]")
 @option("-q", "--quiet", is_flag=True, help="no notes")
 def report(logs: tuple[Path, ...], output: Path | None, baseline: str, quiet: bool) -> int:
-    """Make a report of the studies in LOGS: Inspect logs (*.eval), or folders of them.
+    """Make a report of the studies in LOGS: Inspect logs (*.eval), folders of them, or files written by -o FILE.json.
 
-    Accuracy, ablations, efficiency and sweeps, each with intervals; the facts of the runs stand at the end.
+    Accuracy, ablations, efficiency and sweeps, each with intervals; the facts of the runs stand at the end. Studies
+    that differ in nothing but the seed, or in nothing but their methods, are reported as one.
     """
     suffix = "" if output is None else output.suffix.lower()
-    if output is not None and suffix not in (*_HTML, *_MARKDOWN):
-        raise click.UsageError(f"--output must end in .html or .md, not {output.name}")
+    if output is not None and suffix not in (*_HTML, *_MARKDOWN, _STUDIES):
+        raise click.UsageError(f"--output must end in .html, .md or .json, not {output.name}")
     for path in logs:
         if not path.exists():
             raise click.UsageError(f"{path} does not exist")
-    text = _made(logs, baseline, as_page=suffix in _HTML)
-    if output is None:
-        click.echo(text, nl=False)
-        return 0
-    output.write_text(text, encoding="utf-8")
-    Display(quiet=quiet).note(f"written to {output}")
+    try:
+        _write(logs, output, suffix, baseline)
+    except ImportError as error:
+        raise MissingExtra(f'a report needs {error.name}: pip install "selar-local[eval]"') from None
+    if output is not None:
+        Display(quiet=quiet).note(f"written to {output}")
     return 0
 
 
-def _made(logs: tuple[Path, ...], baseline: str, *, as_page: bool) -> str:
-    """The text of the report. Raises MissingExtra, or SelarError where the logs hold no study."""
-    try:
-        from selar_local.evaluation.logs import read_studies
-        from selar_local.evaluation.report import as_html, as_markdown, report_of
+def _write(logs: tuple[Path, ...], output: Path | None, suffix: str, baseline: str) -> None:
+    """Raises ImportError where the extra is missing, SelarError where the logs hold no study."""
+    from selar_local.evaluation.logs import read_studies
+    from selar_local.evaluation.report import as_html, as_markdown, report_of
+    from selar_local.evaluation.study_files import write_study_file
 
-        studies = read_studies(logs)
-        if not studies:
-            raise SelarError(f"there is no study in {', '.join(map(str, logs))}")
-        content = report_of(studies, baseline, plots=as_page)
-        return as_html(content) if as_page else as_markdown(content)
-    except ImportError as error:
-        raise MissingExtra(f'a report needs {error.name}: pip install "selar-local[eval]"') from None
+    studies = read_studies(logs)
+    if not studies:
+        raise SelarError(f"there is no study in {', '.join(map(str, logs))}")
+    if output is None:
+        click.echo(as_markdown(report_of(studies, baseline, plots=False)), nl=False)
+    elif suffix == _STUDIES:
+        write_study_file(output, studies)
+    elif suffix in _HTML:
+        output.write_text(as_html(report_of(studies, baseline)), encoding="utf-8")
+    else:
+        output.write_text(as_markdown(report_of(studies, baseline, plots=False)), encoding="utf-8")

@@ -15,11 +15,14 @@ from selar_local.engine.sequence import Sequence
 from selar_local.engine.slots import Slots
 from selar_local.errors import DecodeError, SelarError
 from selar_local.llama.context import Aborted, ContextFull
-from selar_local.llama.runtime import Feed
+from selar_local.llama.runtime import Chunk, Feed
 
 __all__ = ["DecodeLoop", "Runtime"]
 
 logger = logging.getLogger("selar_local.engine")
+
+# Up to so many rows llama.cpp's arithmetic is that of one row: with no more under way, each gets what it gets alone.
+_ALONE = 3
 
 
 class Runtime(Protocol):
@@ -29,15 +32,9 @@ class Runtime(Protocol):
     batch_size: int
 
     def prefill(
-        self,
-        sequence: int,
-        position: int,
-        ids: Many[int],
-        last: bool,
-        cancelled: Callable[[], bool],
-        hidden: bool = False,
-    ) -> npt.NDArray[np.float32] | None:
-        """Decode a chunk of a prompt; logits after the last one. hidden: keep its hidden state too."""
+        self, chunks: Many[Chunk], cancelled: Callable[[], bool], hidden: bool = False
+    ) -> list[npt.NDArray[np.float32] | None]:
+        """Decode chunks of prompts; logits after those that end one. hidden, for one chunk: keep its hidden state."""
 
     def step(self, feeds: Many[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
         """Decode one input per sequence; their logits. hidden: keep their hidden states too."""
@@ -110,36 +107,64 @@ class DecodeLoop:
         Running answers never wait for more than that.
         """
         room = self._runtime.batch_size
-        for sequence in [s for s in self.running if s.prefilling]:
-            needed = min(len(sequence.pending_prompt), self._runtime.batch_size)
+        waiting = [s for s in self.running if s.prefilling]
+        while waiting:
+            needed = min(len(waiting[0].pending_prompt), self._runtime.batch_size)
             if needed > room:
                 return
-            room -= needed
-            self._prefill(sequence)
+            together = self._alike(waiting, room // needed)
+            room -= needed * len(together)
+            waiting = [s for s in waiting if s not in together]
+            self._prefill(together)
 
-    def _prefill(self, sequence: Sequence) -> None:
-        chunk = sequence.pending_prompt[: self._runtime.batch_size]
-        last = len(chunk) == len(sequence.pending_prompt)
+    def _alike(self, waiting: list[Sequence], most: int) -> list[Sequence]:
+        """The first, and others with as many tokens to decode: llama.cpp computes chunks of one length at once.
+
+        (Whole chunks never share a batch: what the prompt cache keeps of them must be what it was alone.)
+        """
+        first = waiting[0]
+        if len(self.running) <= _ALONE or first.wants_hidden:
+            return [first]
+        length = len(first.pending_prompt)
+        alike = [s for s in waiting if len(s.pending_prompt) == length and not s.wants_hidden]
+        return sorted(alike[:most], key=lambda s: s.slot)
+
+    def _prefill(self, sequences: list[Sequence]) -> None:
+        size = self._runtime.batch_size
+        chunks = [Chunk(s.slot, s.position, s.pending_prompt[:size], len(s.pending_prompt) <= size) for s in sequences]
+        hidden = chunks[0].last and sequences[0].wants_hidden
         try:
-            logits = self._runtime.prefill(
-                sequence.slot,
-                sequence.position,
-                chunk,
-                last,
-                lambda: sequence.cancelled.is_set() or self._closing(),
-                last and sequence.wants_hidden,
+            found = self._runtime.prefill(
+                chunks, lambda: self._closing() or all(s.cancelled.is_set() for s in sequences), hidden
             )
-            sequence.prefilled(len(chunk))
-            if logits is None or not sequence.wants_hidden:  # with it the last token was decoded alone
-                self._slots.decoded(sequence.slot, sequence.position)
-            if logits is not None:
-                hidden = self._runtime.hidden_state(0) if sequence.wants_hidden else None
-                sequence.take(logits, self._runtime.capacity, hidden)
         except Aborted:
-            if sequence.cancelled.is_set():  # else the engine closes, and says so to all
-                sequence.finish("cancelled")
-        except ContextFull:
-            sequence.finish("length", context_full=True)
+            for sequence in sequences:
+                if sequence.cancelled.is_set():  # else the engine closes, and says so to all
+                    sequence.finish("cancelled")
+        except Exception as error:
+            if len(sequences) > 1:  # one prompt may have spoilt the batch: each alone, so that the others go on
+                for sequence in sequences:
+                    self._prefill([sequence])
+            elif isinstance(error, ContextFull):
+                sequences[0].finish("length", context_full=True)
+            else:
+                sequences[0].finish("error", _fit(error))
+        else:
+            for sequence, chunk, logits in zip(sequences, chunks, found, strict=True):
+                self._prefilled(sequence, len(chunk.ids), logits, hidden)
+
+    def _prefilled(self, sequence: Sequence, count: int, logits: npt.NDArray[np.float32] | None, hidden: bool) -> None:
+        sequence.prefilled(count)
+        if not hidden:  # with it the last token was decoded alone
+            self._slots.decoded(sequence.slot, sequence.position)
+        if logits is not None:
+            self._take(sequence, logits, 0)
+
+    def _take(self, sequence: Sequence, logits: npt.NDArray[np.float32], row: int) -> None:
+        """The sequence's step on the logits of the batch's row; what goes wrong in it is its own."""
+        try:
+            hidden = self._runtime.hidden_state(row) if sequence.wants_hidden else None
+            sequence.take(logits, self._runtime.capacity, hidden)
         except Exception as error:
             sequence.finish("error", _fit(error))
 
@@ -169,11 +194,7 @@ class DecodeLoop:
             return
         for row, (sequence, logits) in enumerate(zip(ready, all_logits, strict=True)):
             sequence.position += 1
-            try:
-                hidden = self._runtime.hidden_state(row) if sequence.wants_hidden else None
-                sequence.take(logits, self._runtime.capacity, hidden)
-            except Exception as error:
-                sequence.finish("error", _fit(error))
+            self._take(sequence, logits, row)
 
     def _retire(self) -> None:
         for sequence in [s for s in self.running if s.finished]:

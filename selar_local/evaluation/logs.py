@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from selar_local.errors import SelarError
 from selar_local.evaluation.facts import SETTINGS
+from selar_local.evaluation.pooling import pooled
 from selar_local.evaluation.records import BINS, Answer, MethodRun, Study
+from selar_local.evaluation.study_files import SUFFIX, read_study_file
 from selar_local.methods import METHODS
 
 if TYPE_CHECKING:
@@ -25,18 +27,23 @@ _OF_THE_METHOD = {"label", "method", "options", "sampling"}
 def read_studies(paths: Sequence[Path]) -> list[Study]:
     """The studies in these logs, and in the logs of these folders; each method once, in the order they were begun.
 
-    Logs belong to one study where model, problems, seeds, budget and settings are the same. Raises SelarError for a
+    Logs belong to one study where model, problems, seeds, budget and settings are the same; studies that differ in
+    nothing but the seed are put together. Files of studies (`study_files`) are read as well. Raises SelarError for a
     path without logs, a log that is no Inspect log, one that is not finished and one that is not graded.
     """
     studies: dict[str, dict[str, EvalLog]] = {}
+    kept: list[Study] = []
     for path in _files(paths):
+        if path.suffix == SUFFIX:
+            kept += read_study_file(path)
+            continue
         log = _read(path)
         runs = studies.setdefault(_key(log), {})
         label = _label(log)
         before = runs.get(label)
         if before is None or _rank(log) > _rank(before):
             runs[label] = log
-    return [_study(list(runs.values())) for runs in studies.values()]
+    return pooled([*(_study(list(runs.values())) for runs in studies.values()), *kept])
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

@@ -20,7 +20,7 @@ from selar_local.llama.layer_states import LayerStates
 from selar_local.llama.model import LlamaModel
 from selar_local.methods.base import Mixture, NextInput, Token
 
-__all__ = ["Feed", "LlamaRuntime"]
+__all__ = ["Chunk", "Feed", "LlamaRuntime"]
 
 _NOTHING = np.zeros(0, np.float32)
 
@@ -31,6 +31,15 @@ class Feed(NamedTuple):
     sequence: int
     position: int
     next_input: NextInput
+
+
+class Chunk(NamedTuple):
+    """Tokens of one sequence's prompt, from `position` on. last: they end it, the logits after them are wanted."""
+
+    sequence: int
+    position: int
+    ids: Sequence[int]
+    last: bool
 
 
 class LlamaRuntime:
@@ -82,31 +91,41 @@ class LlamaRuntime:
         return self._context
 
     def prefill(
-        self,
-        sequence: int,
-        position: int,
-        ids: Sequence[int],
-        last: bool,
-        cancelled: Callable[[], bool],
-        hidden: bool = False,
-    ) -> npt.NDArray[np.float32] | None:
-        """Decode a chunk of a prompt from `position` on; the logits after it when it is the `last` one.
+        self, chunks: Sequence[Chunk], cancelled: Callable[[], bool], hidden: bool = False
+    ) -> list[npt.NDArray[np.float32] | None]:
+        """Decode chunks of prompts, in the order of their sequences; the logits after each that ends its prompt.
 
-        ids: at most ``batch_size`` of them. `cancelled` is asked while llama.cpp computes and may be
-        called from its threads. hidden: keep the last position's hidden state (see `hidden_state`).
-        Raises ContextFull, Aborted, DecodeError.
+        At most ``batch_size`` tokens in all. llama.cpp computes chunks of one length together, others one by one.
+        `cancelled` is asked while llama.cpp computes and may be called from its threads. hidden: keep the last
+        position's hidden state (see `hidden_state`), of one chunk. Raises ContextFull, Aborted, DecodeError.
         """
-        n = len(ids)
         if hidden:
-            # llama.cpp makes every token of a batch an output while it gives hidden states: the last one goes alone.
-            if n > 1:
-                self.prefill(sequence, position, ids[:-1], False, cancelled)
-            return self.step([Feed(sequence, position + n - 1, Token(ids[-1]))], False, hidden=True)[0]
-        outputs = [False] * (n - 1) + [last]
-        batch = self.batch.of_tokens(ids, range(position, position + n), [sequence] * n, outputs)
+            (chunk,) = chunks
+            return [self._prefill_keeping_state(chunk, cancelled)]
+        ids: list[int] = []
+        positions: list[int] = []
+        sequences: list[int] = []
+        outputs: list[bool] = []
+        ends: list[int] = []
+        for sequence, position, tokens, last in chunks:
+            n = len(tokens)
+            ids += tokens
+            positions += range(position, position + n)
+            sequences += [sequence] * n
+            outputs += [False] * (n - 1) + [last]
+            ends.append(len(ids) - 1)
+        batch = self.batch.of_tokens(ids, positions, sequences, outputs)
         with self.context.abortable(cancelled):
             self.context.decode(batch)
-        return self.context.logits(n - 1) if last else None
+        return [self.context.logits(end) if chunk.last else None for chunk, end in zip(chunks, ends, strict=True)]
+
+    def _prefill_keeping_state(self, chunk: Chunk, cancelled: Callable[[], bool]) -> npt.NDArray[np.float32]:
+        """llama.cpp makes every token of a batch an output while it gives hidden states: the last one goes alone."""
+        *before, final = chunk.ids
+        if before:
+            self.prefill([chunk._replace(ids=before, last=False)], cancelled)
+        feed = Feed(chunk.sequence, chunk.position + len(before), Token(final))
+        return self.step([feed], False, hidden=True)[0]
 
     def step(self, feeds: Sequence[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
         """Decode one input of each sequence; their logits in the same order (views, valid until the next call).

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.prefill import prefill
 
 import selar_local as sl
 from selar_local.analysis.lens import session as module
@@ -95,7 +96,7 @@ def test_the_branches_are_what_the_four_inputs_give(path: Path) -> None:
         np.testing.assert_allclose(pushed.weights, weights, atol=1e-12)
         assert plain.weights.sum() == pytest.approx(1) and plain.ids[:2].tolist() == [first, second]
         runtime.forget(0)
-        runtime.prefill(0, 0, request.prompt, True, bool)
+        prefill(runtime, 0, 0, request.prompt)
         for position, item in enumerate(fed[: one.index], start):
             runtime.step([Feed(0, position, item)], True)
         for branch, item in enumerate((pushed, plain, Token(first), Token(second))):

@@ -51,6 +51,16 @@ def test_files(read, cli, tmp_path, name, start):
     assert cli("report", tmp_path, "-q", "-o", tmp_path / name) == (0, "", "")
 
 
+def test_a_file_of_the_study_and_the_report_of_it(cli, tmp_path, monkeypatch):
+    real = logs.read_studies
+    monkeypatch.setattr(logs, "read_studies", lambda paths: [SMALL])
+    kept = tmp_path / "study.json"
+    assert cli("report", tmp_path, "-o", kept) == (0, "", f"written to {kept}\n")
+    wanted = cli("report", tmp_path).out
+    monkeypatch.setattr(logs, "read_studies", real)
+    assert cli("report", kept).out == wanted
+
+
 def test_another_baseline(read, cli, tmp_path):
     assert "### Difference to selar\n" in cli("report", tmp_path, "--baseline", "selar").out
     assert "there is no swir in this study" in cli("report", tmp_path, "--baseline", "swir").out
@@ -59,8 +69,8 @@ def test_another_baseline(read, cli, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((".", "-o", "report.pdf"), "--output must end in .html or .md, not report.pdf"),
-        ((".", "-o", "report"), "--output must end in .html or .md"),
+        ((".", "-o", "report.pdf"), "--output must end in .html, .md or .json, not report.pdf"),
+        ((".", "-o", "report"), "--output must end in .html, .md or .json"),
         (("no-such-log.eval",), "does not exist"),
         ((), "Missing argument"),
     ],

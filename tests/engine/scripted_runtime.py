@@ -16,7 +16,7 @@ from selar_local.engine.sequence import Prefilled
 from selar_local.engine.sequence import Sequence as Running
 from selar_local.errors import SelarError
 from selar_local.llama.context import ContextFull
-from selar_local.llama.runtime import Feed
+from selar_local.llama.runtime import Chunk, Feed
 from selar_local.methods import CoTGreedy, Method
 from selar_local.methods.base import NextInput, Token, Vector
 
@@ -60,6 +60,7 @@ class ScriptedRuntime:
         self.capacity, self.batch_size = capacity, batch_size
         self.calls: list[tuple[object, ...]] = []
         self.held: dict[int, int] = {}
+        self.together: list[int] = []  # chunks of each prefill
         self.prefer_rows: list[bool] = []
         self.cleared = 0
         self.can_truncate = True
@@ -72,26 +73,33 @@ class ScriptedRuntime:
         self._done: dict[int, int] = {}
 
     def prefill(
-        self,
-        sequence: int,
-        position: int,
-        ids: Sequence[int],
-        last: bool,
-        cancelled: Callable[[], bool],
-        hidden: bool = False,
-    ) -> npt.NDArray[np.float32] | None:
-        self._rows = [sequence] if hidden else []
-        assert 0 < len(ids) <= self.batch_size
-        assert position == self.held.get(sequence, 0), "a gap, or a slot that was not freed"
-        if position == 0:
-            self._key[sequence], self._done[sequence] = ids[0], 0
-        self.calls.append(("prefill", self._key[sequence], position, len(ids)))
+        self, chunks: Sequence[Chunk], cancelled: Callable[[], bool], hidden: bool = False
+    ) -> list[npt.NDArray[np.float32] | None]:
+        slots = [chunk.sequence for chunk in chunks]
+        assert slots
+        assert slots == sorted(set(slots)), "llama.cpp splits a batch that is out of order"
+        assert sum(len(chunk.ids) for chunk in chunks) <= self.batch_size
+        assert not hidden or len(chunks) == 1
+        self._rows = slots if hidden else []
+        self.together.append(len(chunks))
+        for chunk in chunks:
+            self._begin(chunk)
         self.on_prefill(cancelled)
-        self._room(len(ids))
-        if last:
-            self._fail(sequence)
-        self.held[sequence] = position + len(ids)
-        return self._logits(sequence) if last else None
+        self._room(sum(len(chunk.ids) for chunk in chunks))
+        for chunk in chunks:
+            if chunk.last:
+                self._fail(chunk.sequence)
+        for chunk in chunks:
+            self.held[chunk.sequence] = chunk.position + len(chunk.ids)
+        return [self._logits(chunk.sequence) if chunk.last else None for chunk in chunks]
+
+    def _begin(self, chunk: Chunk) -> None:
+        slot, position, ids, _ = chunk
+        assert len(ids) > 0
+        assert position == self.held.get(slot, 0), "a gap, or a slot that was not freed"
+        if position == 0:
+            self._key[slot], self._done[slot] = ids[0], 0
+        self.calls.append(("prefill", self._key[slot], position, len(ids)))
 
     def hidden_state(self, row: int) -> npt.NDArray[np.float32]:
         """The position the row's sequence has reached, twice: so that tests know it again."""

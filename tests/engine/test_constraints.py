@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from support.prefill import prefill
 
 import selar_local as sl
 from selar_local.config import EngineConfig
@@ -77,7 +78,7 @@ def test_a_schema_as_text_is_the_same(engine):
 def test_logprobs_are_the_model_s_own(model):
     """Temperature 1 and no filters, whatever the sampling: checked against the logits themselves."""
     runtime = LlamaRuntime(model, EngineConfig(threads=1))
-    logits = runtime.prefill(0, 0, runtime.model.prompt_tokens("the end"), True, bool).astype(np.float64)
+    logits = prefill(runtime, 0, 0, runtime.model.prompt_tokens("the end")).astype(np.float64)
     runtime.close()
     expected = logits - logits.max() - math.log(np.exp(logits - logits.max()).sum())
     with sl.load(model, threads=1) as engine:

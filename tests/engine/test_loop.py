@@ -76,6 +76,68 @@ def test_short_prompts_are_read_together_up_to_a_chunk():
     assert [call[0] for call in runtime.calls[3:]] == ["prefill", "step"]
 
 
+def test_prompts_of_one_length_share_a_batch_where_more_than_three_are_under_way():
+    runtime = ScriptedRuntime({key: [10] * 8 for key in range(2, 7)}, batch_size=8)
+    loop = DecodeLoop(runtime, 5)
+    loop.waiting.extend(request([key] * (3 if key == 4 else 2)) for key in (2, 3, 4, 5, 6))
+    loop.step()
+    assert [call for call in runtime.calls if call[0] == "prefill"] == [("prefill", key, 0, 2) for key in (2, 3, 5, 6)]
+    assert runtime.together == [4]  # the third is longer, and beyond the chunk's room by now
+    loop.step()
+    assert runtime.together == [4, 1]
+
+
+def test_with_three_under_way_each_prompt_is_decoded_alone():
+    runtime = ScriptedRuntime({key: [10] * 8 for key in (2, 3, 4)}, batch_size=8)
+    drive(DecodeLoop(runtime, 3), *(request([key] * 2) for key in (2, 3, 4)))
+    assert runtime.together == [1, 1, 1]
+
+
+def test_whole_chunks_are_decoded_alone():
+    runtime = ScriptedRuntime({key: [10] * 8 for key in range(2, 7)}, batch_size=4)
+    drive(DecodeLoop(runtime, 5), *(request([key] * (6 if key % 2 else 2)) for key in range(2, 7)))
+    sizes = [call[3] for call in runtime.calls if call[0] == "prefill"]
+    batches = [[sizes.pop(0) for _ in range(count)] for count in runtime.together]
+    assert [4] in batches
+    assert [2, 2] in batches
+    assert all(batch in ([4], [2], [2, 2]) for batch in batches)
+    assert not sizes
+
+
+def test_one_of_the_prompts_that_share_a_batch_fails_alone():
+    scripts: dict[int, list[Item]] = {key: [10] * 4 for key in range(2, 7)}
+    scripts[4] = [DecodeError("broken")]
+    runtime = ScriptedRuntime(scripts, batch_size=16)
+    sequences = [request([key] * 2) for key in range(2, 7)]
+    drive(DecodeLoop(runtime, 5), *sequences)
+    assert runtime.together[:6] == [5, 1, 1, 1, 1, 1]
+    got = [outcome(sequence) for sequence in sequences]
+    assert [str(one.error) for one in got] == ["None", "None", "broken", "None", "None"]
+    assert [one.result.tokens for one in got] == [(*[10] * 4, END) if number != 2 else () for number in range(5)]
+
+
+def test_a_cancelled_prompt_that_shares_a_batch_leaves_the_others_theirs():
+    runtime = ScriptedRuntime({key: [10] * 4 for key in range(2, 7)}, batch_size=16)
+    sequences = [request([key] * 2) for key in range(2, 7)]
+    given_up = []
+
+    def cancel(cancelled: Callable[[], bool]) -> None:
+        sequences[1].cancelled.set()
+        given_up.append(cancelled())
+        for sequence in sequences:
+            sequence.cancelled.set()
+        given_up.append(cancelled())
+        for sequence in sequences:
+            sequence.cancelled.clear()
+        sequences[1].cancelled.set()
+
+    runtime.on_prefill = cancel
+    drive(DecodeLoop(runtime, 5), *sequences)
+    assert given_up[:2] == [False, True]  # the decode is given up where it is of no use to anyone
+    reasons = [outcome(sequence).result.finish_reason for sequence in sequences]
+    assert reasons == ["stop", "cancelled", "stop", "stop", "stop"]
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_any_company_gives_what_each_gives_alone(seed):
     draw = np.random.default_rng(seed)
@@ -87,7 +149,7 @@ def test_any_company_gives_what_each_gives_alone(seed):
     methods = {key: Selar() if draw.random() < 0.5 else CoTGreedy() for key in keys}
     prompts = {key: [key] * int(draw.integers(1, 12)) for key in keys}
     runtime = ScriptedRuntime(scripts, capacity=16, batch_size=int(draw.integers(1, 5)))
-    loop = DecodeLoop(runtime, int(draw.integers(1, 4)))
+    loop = DecodeLoop(runtime, int(draw.integers(1, 7)))
     together = {key: request(prompts[key], methods[key]) for key in keys}
     for sequence in together.values():
         loop.waiting.append(sequence)

@@ -60,10 +60,11 @@ def test_sixteen_in_flight_all_finish_and_none_leaks(path, alone) -> None:
                 fed.setdefault(feed.sequence, []).append(feed.next_input)
             return step(feeds, *how, **more)
 
-        def watched_prefill(slot: int, position: int, ids: Any, *more: Any) -> Any:
-            if len(more) == 3:  # the loop's own call; one for a hidden state makes another within
-                prompts[slot] = prompts.get(slot, []) + list(ids)
-            return prefill(slot, position, ids, *more)
+        def watched_prefill(chunks: Any, *more: Any) -> Any:
+            if len(more) == 2:  # the loop's own call; one for a hidden state makes another within
+                for chunk in chunks:
+                    prompts[chunk.sequence] = prompts.get(chunk.sequence, []) + list(chunk.ids)
+            return prefill(chunks, *more)
 
         runtime.step, runtime.prefill = watched_step, watched_prefill  # type: ignore[method-assign]
         results: dict[int, tuple[list[sl.TokenEvent], sl.Result]] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gguf.quants import dequantize
+from support.prefill import prefill
 from support.tiny_gguf import QuickReader
 
 from selar_local.config import EngineConfig
@@ -38,7 +39,7 @@ def output_matrix(path: Path) -> np.ndarray:
 
 def test_the_output_matrix_makes_the_logits_of_it(runtime: LlamaRuntime, path: Path) -> None:
     matrix = output_matrix(path)
-    logits = runtime.prefill(0, 0, [10, 20, 30], True, bool, hidden=True)
+    logits = prefill(runtime, 0, 0, [10, 20, 30], hidden=True)
     assert logits is not None
     np.testing.assert_allclose(matrix @ runtime.hidden_state(0), logits, atol=1e-4)
     (logits,) = runtime.step([Feed(0, 3, Token(40))], True, hidden=True)
@@ -48,7 +49,7 @@ def test_the_output_matrix_makes_the_logits_of_it(runtime: LlamaRuntime, path: P
 def test_each_row_has_its_own(runtime: LlamaRuntime, path: Path) -> None:
     matrix = output_matrix(path)
     for sequence, prompt in enumerate(([10, 20], [30, 40, 50])):
-        runtime.prefill(sequence, 0, prompt, True, bool)
+        prefill(runtime, sequence, 0, prompt)
     both = runtime.step([Feed(0, 2, Token(7)), Feed(1, 3, Token(8))], False, hidden=True)
     for row, logits in enumerate(both):
         np.testing.assert_allclose(matrix @ runtime.hidden_state(row), logits, atol=1e-4)
@@ -59,14 +60,14 @@ def test_each_row_has_its_own(runtime: LlamaRuntime, path: Path) -> None:
 def test_taking_it_changes_no_logits(runtime: LlamaRuntime, prompt: list[int]) -> None:
     # The last prompt token goes alone where its state is wanted: compare with the same chunks.
     if len(prompt) > 1:
-        runtime.prefill(0, 0, prompt[:-1], False, bool)
-    plain = runtime.prefill(0, len(prompt) - 1, prompt[-1:], True, bool)
+        prefill(runtime, 0, 0, prompt[:-1], last=False)
+    plain = prefill(runtime, 0, len(prompt) - 1, prompt[-1:])
     assert plain is not None
     plain = plain.copy()
     (after,) = runtime.step([Feed(0, len(prompt), Token(60))], False)
     after = after.copy()
     runtime.forget(0)
-    taken = runtime.prefill(0, 0, prompt, True, bool, hidden=True)
+    taken = prefill(runtime, 0, 0, prompt, hidden=True)
     assert taken is not None and taken.tobytes() == plain.tobytes()
     assert runtime.step([Feed(0, len(prompt), Token(60))], False, hidden=True)[0].tobytes() == after.tobytes()
     # And it is over when nobody asks any more.
@@ -75,7 +76,7 @@ def test_taking_it_changes_no_logits(runtime: LlamaRuntime, prompt: list[int]) -
 
 
 def test_it_can_be_fed_back_and_is_a_copy(runtime: LlamaRuntime) -> None:
-    runtime.prefill(0, 0, [10, 20], True, bool, hidden=True)
+    prefill(runtime, 0, 0, [10, 20], hidden=True)
     states = [runtime.hidden_state(0)]
     kept = states[0].copy()
     for position in (2, 3, 4):
@@ -92,7 +93,7 @@ def test_tokens_and_vectors_in_one_step_where_rows_are_not_exact(
     matrix = output_matrix(path)
     monkeypatch.setattr(runtime, "rows_are_exact", False)
     for sequence in (0, 1):
-        runtime.prefill(sequence, 0, [10, 20], True, bool)
+        prefill(runtime, sequence, 0, [10, 20])
     state = np.full(runtime.model.n_embd, 0.1, np.float32)
     both = runtime.step([Feed(0, 2, Token(7)), Feed(1, 2, Vector(state))], True, hidden=True)
     for row, logits in enumerate(both):
@@ -103,7 +104,7 @@ def test_a_file_that_names_a_pooling_gives_them_all_the_same(tiny: TinyModel) ->
     path = tiny(tie_embeddings=False, metadata={"llama.pooling_type": 3})
     runtime = LlamaRuntime(path, EngineConfig(**EXACT))
     try:
-        logits = runtime.prefill(0, 0, [10, 20], True, bool, hidden=True)
+        logits = prefill(runtime, 0, 0, [10, 20], hidden=True)
         np.testing.assert_allclose(output_matrix(path) @ runtime.hidden_state(0), logits, atol=1e-4)
     finally:
         runtime.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.prefill import prefill
 
 from selar_local.config import EngineConfig
 from selar_local.errors import DecodeError, UnsupportedModel
@@ -54,7 +55,7 @@ def watched(runtime: LlamaRuntime) -> LayerStates:
 
 def test_the_last_one_is_the_hidden_state_before_the_final_norm(runtime: LlamaRuntime) -> None:
     head = OutputHead(runtime.gguf, runtime.model.n_vocab)
-    runtime.prefill(0, 0, [10, 20, 30], True, bool)
+    prefill(runtime, 0, 0, [10, 20, 30])
     for position, item in enumerate((Token(40), MIXTURE, Token(5)), 3):
         with watched(runtime).capturing():
             runtime.step([Feed(0, position, item)], True, hidden=True)
@@ -68,7 +69,7 @@ def test_taking_them_changes_no_bit(path: Path) -> None:
     said = []
     for watch, capture in ((False, False), (True, False), (True, True)):
         runtime = opened(path, watch)
-        logits = [runtime.prefill(0, 0, [10, 20, 30], True, bool)]
+        logits = [prefill(runtime, 0, 0, [10, 20, 30])]
         for position, item in enumerate((Token(40), MIXTURE, Token(5)), 3):
             if capture:
                 with watched(runtime).capturing():
@@ -101,7 +102,7 @@ def test_a_context_that_was_not_asked_has_no_callback(tiny: TinyModel, monkeypat
 def test_each_row_has_its_own(runtime: LlamaRuntime) -> None:
     prompts = ([10, 20], [30, 40, 50])
     for sequence, prompt in enumerate(prompts):
-        runtime.prefill(sequence, 0, prompt, True, bool)
+        prefill(runtime, sequence, 0, prompt)
     with watched(runtime).capturing():
         runtime.step([Feed(0, 2, Token(7)), Feed(1, 3, Token(8))], False)
     both = watched(runtime).states()
@@ -114,7 +115,7 @@ def test_each_row_has_its_own(runtime: LlamaRuntime) -> None:
 
 
 def test_they_are_copies_of_one_decode(single: LlamaRuntime) -> None:
-    single.prefill(0, 0, [10, 20], True, bool)
+    prefill(single, 0, 0, [10, 20])
     layers = watched(single)
     with pytest.raises(UnsupportedModel, match="names no layer states"):
         layers.states()
@@ -131,14 +132,14 @@ def test_they_are_copies_of_one_decode(single: LlamaRuntime) -> None:
 
 def test_inputs_that_are_no_outputs_are_told(single: LlamaRuntime) -> None:
     with watched(single).capturing():
-        single.prefill(0, 0, [10, 20, 30], True, bool)
+        prefill(single, 0, 0, [10, 20, 30])
     with pytest.raises(DecodeError, match="no outputs"):
         watched(single).states()
 
 
 def test_a_batch_computed_in_pieces_is_told(runtime: LlamaRuntime) -> None:
     for sequence in (0, 2):
-        runtime.prefill(sequence, 0, [10, 20], True, bool)
+        prefill(runtime, sequence, 0, [10, 20])
     with pytest.raises(DecodeError, match="in pieces"), watched(runtime).capturing():
         runtime.step([Feed(0, 2, Token(7)), Feed(2, 2, Token(8))], False)  # no neighbours
     for sequence in (0, 2):
@@ -152,7 +153,7 @@ def test_a_batch_computed_in_pieces_is_told(runtime: LlamaRuntime) -> None:
 def test_nothing_is_raised_through_llama_cpp(
     single: LlamaRuntime, error: BaseException, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    single.prefill(0, 0, [10, 20], True, bool)
+    prefill(single, 0, 0, [10, 20])
 
     def fail(tensor: object, layer: int) -> None:
         raise error
@@ -182,7 +183,7 @@ def test_names(single: LlamaRuntime, name: bytes | None, layer: int | None, monk
 def test_a_layer_that_is_missing_or_of_another_shape_is_told(
     single: LlamaRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    single.prefill(0, 0, [10, 20], True, bool)
+    prefill(single, 0, 0, [10, 20])
     layers = watched(single)
     with monkeypatch.context() as patch:
         patch.setattr(layers, "n_layer", N_LAYER + 1)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gguf import TokenType
+from support.prefill import prefill
 from support.tiny_gguf import BOS, IM_END, IM_START, split_gguf, tiny_vocabulary
 
 from selar_local.config import EngineConfig
@@ -18,7 +19,7 @@ from selar_local.llama import library
 from selar_local.llama.context import Aborted, ContextFull
 from selar_local.llama.gguf_file import open_gguf
 from selar_local.llama.model import LlamaModel
-from selar_local.llama.runtime import Feed, LlamaRuntime
+from selar_local.llama.runtime import Chunk, Feed, LlamaRuntime
 from selar_local.methods.base import Mixture, Token, Vector
 
 Tiny = Callable[..., Path]
@@ -142,7 +143,7 @@ def greedy(path: Path, n: int = 8) -> list[int]:
     """The first tokens after a fixed prompt."""
     model = runtime(path)
     tokens: list[int] = []
-    logits = model.prefill(0, 0, [10, 20, 30], True, bool)
+    logits = prefill(model, 0, 0, [10, 20, 30])
     for position in range(3, 3 + n):
         assert logits is not None
         tokens.append(int(logits.argmax()))
@@ -227,13 +228,34 @@ def test_rows_and_ids_agree_over_many_steps(tiny, architecture):
     model = runtime(tiny(architecture=architecture), parallel=2)
     draw = np.random.default_rng(0)
     for slot in (0, 1):
-        model.prefill(slot, 0, [10, 20, 30], True, bool)
+        prefill(model, slot, 0, [10, 20, 30])
     for position in range(3, 28):
         token = Token(int(draw.integers(0, 300)))
         as_id = model.step([Feed(0, position, token)], False)[0].copy()
         as_row = model.step([Feed(1, position, token)], True)[0].copy()
         assert np.array_equal(as_id, as_row), position
         assert as_id.std() > 0.1
+    model.close()
+
+
+@pytest.mark.parametrize("lengths", [(5, 5, 5, 5), (5, 3, 5, 1)], ids=["alike", "unlike"])
+def test_chunks_of_several_prompts_in_one_batch(tiny, lengths):
+    model = runtime(tiny(weight_type="F32"), parallel=4)
+    draw = np.random.default_rng(1)
+    prompts = [draw.integers(0, 300, length).tolist() for length in lengths]
+    wanted = []
+    for slot, ids in enumerate(prompts):
+        wanted.append(prefill(model, slot, 0, ids).copy())
+    follow = [model.step([Feed(slot, len(ids), Token(7))], False)[0].copy() for slot, ids in enumerate(prompts)]
+    model.clear()
+    found = model.prefill([Chunk(slot, 0, ids, slot != 2) for slot, ids in enumerate(prompts)], bool)
+    assert found[2] is None
+    for slot in (0, 1, 3):
+        assert np.allclose(found[slot], wanted[slot], atol=1e-3), slot
+    again = model.step([Feed(slot, len(ids), Token(7)) for slot, ids in enumerate(prompts)], False)
+    for slot in range(4):
+        assert np.allclose(again[slot], follow[slot], atol=1e-3), slot
+    assert not np.allclose(wanted[0], wanted[1], atol=0.1)
     model.close()
 
 
@@ -244,36 +266,36 @@ def test_the_three_kinds_of_input(two):
     results = []
     for chosen in inputs:
         two.clear()
-        two.prefill(0, 0, [10, 20], True, bool)
+        prefill(two, 0, 0, [10, 20])
         results.append(two.step([Feed(0, 2, chosen)], True)[0].copy())
     assert np.array_equal(results[0], results[1])
     assert np.array_equal(results[0], results[2])
     two.clear()
-    two.prefill(0, 0, [10, 20], True, bool)
+    prefill(two, 0, 0, [10, 20])
     mixed = two.step([Feed(0, 2, Mixture(np.array([50, 60]), np.array([0.5, 0.5])))], True)[0]
     assert not np.allclose(mixed, results[0])
 
 
 def test_a_full_context_and_how_it_goes_on(two):
     assert two.capacity == 256
-    logits = two.prefill(0, 0, [10] * 256, True, bool)
+    logits = prefill(two, 0, 0, [10] * 256)
     assert logits is not None
     with pytest.raises(ContextFull):
         two.step([Feed(0, 256, Token(10))], False)
-    assert two.prefill(1, 0, [10] * 3, True, bool) is not None
+    assert prefill(two, 1, 0, [10] * 3) is not None
     two.forget(0)
-    assert two.prefill(0, 0, [10] * 3, True, bool) is not None
+    assert prefill(two, 0, 0, [10] * 3) is not None
 
 
 def test_a_prompt_that_is_cancelled(two):
-    before = two.prefill(0, 0, [10, 20], True, bool)
+    before = prefill(two, 0, 0, [10, 20])
     assert before is not None
     wanted = before.copy()
     two.forget(0)
     with pytest.raises(Aborted):
-        two.prefill(0, 0, [10] * 200, True, lambda: True)
+        prefill(two, 0, 0, [10] * 200, cancelled=lambda: True)
     two.forget(0)
-    after = two.prefill(0, 0, [10, 20], True, bool)
+    after = prefill(two, 0, 0, [10, 20])
     assert np.array_equal(after, wanted)
 
 
@@ -293,7 +315,7 @@ def test_a_prompt_that_is_cancelled(two):
 )
 def test_bad_inputs_are_refused_and_harm_nothing(two, feed):
     for slot in (0, 1):
-        two.prefill(slot, 0, [10, 20], True, bool)
+        prefill(two, slot, 0, [10, 20])
     for prefer_rows in (True, False):
         with pytest.raises((DecodeError, IndexError)):
             two.step([feed], prefer_rows)
@@ -303,7 +325,7 @@ def test_bad_inputs_are_refused_and_harm_nothing(two, feed):
 
 
 def test_logits_nobody_asked_for(two):
-    assert two.prefill(0, 0, [10, 20], False, bool) is None
+    assert prefill(two, 0, 0, [10, 20], last=False) is None
     with pytest.raises(DecodeError, match="no logits"):
         two.context.logits(1)
 
@@ -317,7 +339,7 @@ def test_a_closed_runtime(two):
 @pytest.mark.parametrize("flash_attn", ["on", "off"])
 def test_clearing_wipes_nan(tiny, flash_attn):
     model = runtime(tiny(), flash_attn=flash_attn)
-    first = model.prefill(0, 0, [10, 20], True, bool)
+    first = prefill(model, 0, 0, [10, 20])
     assert first is not None
     wanted = first.copy()
     model.clear()
@@ -328,7 +350,7 @@ def test_clearing_wipes_nan(tiny, flash_attn):
     model.context.decode(batch)
     assert np.isnan(model.context.logits(0)).all()
     model.clear()
-    after = model.prefill(0, 0, [10, 20], True, bool)
+    after = prefill(model, 0, 0, [10, 20])
     assert np.array_equal(after, wanted)
     model.close()
 

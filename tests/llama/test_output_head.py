@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.prefill import prefill
 from support.tiny_gguf import dequantise_to_f32, split_gguf
 
 from selar_local.analysis.lens.session import TOLERANCE
@@ -32,7 +33,7 @@ def states_and_logits(path: Path) -> tuple[LlamaRuntime, np.ndarray, np.ndarray]
     runtime = LlamaRuntime(path, EngineConfig(**EXACT), watch_layers=True)
     assert runtime.layers is not None
     prompt = runtime.model.prompt_tokens("the answer is so")
-    runtime.prefill(0, 0, prompt, True, bool)
+    prefill(runtime, 0, 0, prompt)
     states, logits = [], []
     for position, item in enumerate(INPUTS, len(prompt)):
         with runtime.layers.capturing():

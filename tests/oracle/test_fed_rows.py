@@ -13,6 +13,7 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import dequantize, quantize
 from support import tiny_gguf
+from support.prefill import prefill
 from support.tiny_gguf import QuickReader
 
 import selar_local as sl
@@ -121,7 +122,7 @@ def test_the_fed_vector_is_the_oracle_s(
     try:
         stepper = sl.Selar(k=5, tau=0, symbol_guard=False).start(Setting(runtime.model, SamplingConfig(), 64))
         random = np.random.default_rng(4)
-        assert runtime.prefill(0, 0, [1, 2], True, bool) is not None
+        assert prefill(runtime, 0, 0, [1, 2]) is not None
         for position in range(2, 22):
             logits = (4 * random.standard_normal(runtime.model.n_vocab)).astype(np.float32)
             sampling = SamplingConfig(top_p=0.7) if position % 2 else SamplingConfig(temperature=2.0)

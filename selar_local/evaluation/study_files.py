@@ -1,0 +1,73 @@
+"""Studies as files without the texts: what can be published, kept and reported on where the logs are not.
+
+One JSON object: ``format``, ``version`` and ``studies``. A run's answers stand in columns, one list for each field of
+`Answer` but `given`, which quotes the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from selar_local.errors import SelarError
+from selar_local.evaluation.records import BINS, Answer, MethodRun, Study
+
+__all__ = ["SUFFIX", "read_study_file", "write_study_file"]
+
+SUFFIX = ".json"
+_FORMAT, _VERSION = "selar-local studies", 1
+_COLUMNS = {one.name: one.type for one in fields(Answer) if one.name != "given"}
+_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "bool": (bool,), "float": (float, int)}
+
+
+def write_study_file(path: Path, studies: Sequence[Study]) -> None:
+    """Write the studies, their answers' texts left out."""
+    content = {"format": _FORMAT, "version": _VERSION, "studies": [_written(study) for study in studies]}
+    path.write_text(json.dumps(content, separators=(",", ":"), default=str) + "\n", encoding="utf-8")
+
+
+def _written(study: Study) -> dict[str, Any]:
+    return {
+        "task": study.task, "model": study.model, "facts": dict(study.facts),
+        "runs": [
+            {
+                **{name: value for name, value in asdict(run).items() if name != "answers"},
+                "answers": {name: [getattr(one, name) for one in run.answers] for name in _COLUMNS},
+            }
+            for run in study.runs
+        ],
+    }  # fmt: skip
+
+
+def read_study_file(path: Path) -> list[Study]:
+    """The studies that `write_study_file` wrote. Raises SelarError where the file is another."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT or content["version"] != _VERSION:
+            raise ValueError("another format or version")
+        return [_study(told) for told in content["studies"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SelarError(f"{path} is no file of studies that can be read: {error!r}"[:300]) from None
+
+
+def _study(told: Mapping[str, Any]) -> Study:
+    runs = tuple(_run(run) for run in told["runs"])
+    return Study(str(told["task"]), str(told["model"]), runs, dict(told["facts"]))
+
+
+def _run(told: Mapping[str, Any]) -> MethodRun:
+    columns: Mapping[str, list[Any]] = told["answers"]
+    for name, kind in _COLUMNS.items():
+        if any(type(value) not in _KINDS[str(kind)] for value in columns[name]):
+            raise ValueError(f"a value of {name} that is no {kind}")
+    rows = zip(*(columns[name] for name in _COLUMNS), strict=True)
+    answers = tuple(Answer(**dict(zip(_COLUMNS, row, strict=True))) for row in rows)
+    entropies = tuple(int(count) for count in told["entropies"])
+    if len(entropies) not in (0, BINS):
+        raise ValueError(f"entropies of {len(entropies)} bins, not {BINS}")
+    return MethodRun(
+        str(told["label"]), str(told["method"]), answers, dict(told["options"]), entropies, float(told["wall_seconds"])
+    )

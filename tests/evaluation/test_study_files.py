@@ -1,0 +1,126 @@
+"""Studies kept without their texts, and parts of studies put together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from support.studies import FACTS, drawn, full_study, told
+
+from selar_local.errors import SelarError
+from selar_local.evaluation.logs import read_studies
+from selar_local.evaluation.pooling import pooled
+from selar_local.evaluation.records import BINS, Study
+from selar_local.evaluation.study_files import read_study_file, write_study_file
+from selar_local.evaluation.summary import as_dict, summarise
+
+COT, SELAR = told("cot", {"a": [1, 0], "b": [0, 0]}), told("selar", {"a": [1, 1], "b": [0, 1]})
+
+
+def study(*runs, **facts):
+    return Study("gsm8k", "tiny.gguf", tuple(runs), {**FACTS, **facts})
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    path = tmp_path / "s.json"
+    written = [full_study(), full_study("math500")]
+    write_study_file(path, written)
+    assert read_study_file(path) == written == read_studies([path])
+    assert as_dict(summarise(read_studies([path])[0], "cot")) == as_dict(summarise(written[0], "cot"))
+
+
+def test_what_the_model_said_is_left_out(tmp_path):
+    path = tmp_path / "s.json"
+    run = replace(COT, answers=tuple(replace(answer, given="forty-two") for answer in COT.answers))
+    write_study_file(path, [study(run)])
+    assert "forty-two" not in path.read_text()
+    assert read_study_file(path) == [study(COT)]
+
+
+def _spoilt(change):
+    def spoil(content):
+        change(content["studies"][0]["runs"][0])
+        return json.dumps(content)
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: json.dumps(content)[:-20],
+        lambda content: json.dumps({**content, "format": "another"}),
+        lambda content: json.dumps({**content, "version": 2}),
+        lambda content: json.dumps([content]),
+        lambda content: "",
+        _spoilt(lambda run: run["answers"]["tokens"].pop()),
+        _spoilt(lambda run: run["answers"].pop("correct")),
+        _spoilt(lambda run: run["answers"]["correct"].__setitem__(0, "yes")),
+        _spoilt(lambda run: run["answers"]["tokens"].__setitem__(0, True)),
+        _spoilt(lambda run: run.pop("label")),
+        _spoilt(lambda run: run.update(entropies=[1] * (BINS - 1))),
+    ],
+)
+def test_a_file_that_is_none(tmp_path, spoil):
+    path = tmp_path / "s.json"
+    write_study_file(path, [study(COT, SELAR)])
+    path.write_text(spoil(json.loads(path.read_text())))
+    with pytest.raises(SelarError, match=r"s\.json is no file of studies"):
+        read_studies([path])
+
+
+def test_another_seed_brings_more_samples():
+    other_cot = told("cot", {"a": [0, 0], "b": [1, 0]})
+    (both,) = pooled([study(COT, SELAR, seed=1), study(SELAR, other_cot, seed=2)])
+    assert [run.label for run in both.runs] == ["cot", "selar"]
+    assert (both.facts["seed"], both.facts["samples"]) == ("1, 2", 4)
+    cot = {(answer.problem, answer.sample): answer.correct for answer in both.runs[0].answers}
+    assert cot == {
+        ("a", 1): True, ("a", 2): False, ("a", 3): False, ("a", 4): False,
+        ("b", 1): False, ("b", 2): False, ("b", 3): True, ("b", 4): False,
+    }  # fmt: skip
+    assert both.runs[0].wall_seconds == COT.wall_seconds + other_cot.wall_seconds
+
+
+def test_a_third_seed_joins_two_that_were_put_together_before(tmp_path):
+    write_study_file(tmp_path / "two.json", pooled([study(COT, seed=1), study(COT, seed=2)]))
+    write_study_file(tmp_path / "three.json", [study(COT, seed=3)])
+    (all_three,) = read_studies([tmp_path / "two.json", tmp_path / "three.json"])
+    assert (all_three.facts["seed"], all_three.facts["samples"]) == ("1, 2, 3", 6)
+    assert len(all_three.runs[0].answers) == 12
+
+
+def test_entropies_are_added():
+    runs = drawn("selar", 0.2, 1), drawn("selar", 0.2, 2)
+    (both,) = pooled([study(run, seed=seed) for seed, run in enumerate(runs)])
+    assert both.runs[0].entropies == tuple(2 * count for count in runs[0].entropies)
+    (one,) = pooled([study(replace(runs[0], entropies=()), seed=1), study(runs[1], seed=2)])
+    assert one.runs[0].entropies == runs[1].entropies
+
+
+def test_methods_of_one_seed_are_put_together():
+    (both,) = pooled([study(COT, seed=1), study(SELAR, COT, seed=1)])
+    assert [run.label for run in both.runs] == ["cot", "selar"]
+    assert both.facts["samples"] == FACTS["samples"]
+
+
+def test_a_seed_that_is_there_twice():
+    two = pooled([study(COT, seed=1), study(COT, seed=2)])
+    with pytest.raises(SelarError, match="given twice"):
+        pooled([*two, study(COT, seed=2)])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        study(COT, seed=2, max_tokens=99),
+        study(COT, seed=2, model_sha256="cd" * 32),
+        study(COT, seed=2, problems_sha256="other problems"),
+        study(COT, SELAR, seed=2),
+        replace(study(COT, seed=2), task="math500"),
+        Study("gsm8k", "tiny.gguf", (COT,), {"seed": 2}),
+    ],
+)
+def test_what_differs_in_more_than_the_seed_stays_apart(other):
+    assert pooled([study(COT, seed=1), other]) == [study(COT, seed=1), other]
