@@ -29,7 +29,8 @@ class Runtime(Protocol):
     """What the loop needs of a model: `LlamaRuntime`, or a scripted fake in the tests."""
 
     capacity: int
-    batch_size: int
+    batch_size: int  # tokens of a chunk of a prompt
+    largest_batch: int  # tokens that a batch can take
 
     def prefill(
         self, chunks: Many[Chunk], cancelled: Callable[[], bool], hidden: bool = False
@@ -104,7 +105,7 @@ class DecodeLoop:
     def _prefill_some(self) -> None:
         """One chunk of the prompt that waits longest, and of others as much as fits into a chunk's length with it.
 
-        Running answers never wait for more than that.
+        Running answers never wait for more than that, or for one batch of prompts that are computed together.
         """
         room = self._runtime.batch_size
         waiting = [s for s in self.running if s.prefilling]
@@ -112,7 +113,7 @@ class DecodeLoop:
             needed = min(len(waiting[0].pending_prompt), self._runtime.batch_size)
             if needed > room:
                 return
-            together = self._alike(waiting, room // needed)
+            together = self._alike(waiting, self._runtime.largest_batch // needed)
             room -= needed * len(together)
             waiting = [s for s in waiting if s not in together]
             self._prefill(together)
@@ -122,10 +123,9 @@ class DecodeLoop:
 
         (Whole chunks never share a batch: what the prompt cache keeps of them must be what it was alone.)
         """
-        first = waiting[0]
-        if len(self.running) <= _ALONE or first.wants_hidden:
+        first, length = waiting[0], len(waiting[0].pending_prompt)
+        if len(self.running) <= _ALONE or length >= self._runtime.batch_size or first.wants_hidden:
             return [first]
-        length = len(first.pending_prompt)
         alike = [s for s in waiting if len(s.pending_prompt) == length and not s.wants_hidden]
         return sorted(alike[:most], key=lambda s: s.slot)
 

@@ -18,13 +18,17 @@ from selar_local.llama.layer_states import LayerStates
 from selar_local.llama.library import C, can_offload, recent_errors
 from selar_local.llama.model import LlamaModel
 
-__all__ = ["Aborted", "ContextFull", "LlamaContext"]
+__all__ = ["TOGETHER", "Aborted", "ContextFull", "LlamaContext"]
 
 _FLASH = {"on": 1, "off": 0, "auto": -1}
 
 
 # An address is all that is needed; llama-cpp-python's prototype makes a pointer object of every answer.
 _logits_address = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(("llama_get_logits_ith", C._lib))
+
+
+#: Tokens of several prompts that one batch has room for: more are hardly faster a token, and running answers wait.
+TOGETHER = 256
 
 
 class ContextFull(Exception):
@@ -86,7 +90,8 @@ class LlamaContext:
         per_sequence = config.ctx_size or self.model.n_ctx_train
         params.n_ctx = per_sequence * config.parallel
         # Two at least: the injection check decodes two tokens at once.
-        params.n_batch = params.n_ubatch = max(config.batch_size, config.parallel, 2)
+        self.chunk = max(config.batch_size, config.parallel, 2)
+        params.n_batch = params.n_ubatch = max(self.chunk, min(self.chunk * config.parallel, TOGETHER))
         params.n_seq_max = config.parallel
         # Only the last prompt token and the running steps need logits: room for every row would
         # cost n_batch x n_vocab floats.

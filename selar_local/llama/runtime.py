@@ -79,7 +79,7 @@ class LlamaRuntime:
             raise
         self._hidden: list[npt.NDArray[np.float32]] = []
         self.capacity = self._context.n_ctx_seq
-        self.batch_size = self._context.n_batch
+        self.batch_size, self.largest_batch = self._context.chunk, self._context.n_batch
         # Where a row is its token to the bit, certain steps may be fed as rows as well: the graph is then reused.
         self.rows_are_exact = self.injection_max_abs_diff == 0.0
 
@@ -95,7 +95,7 @@ class LlamaRuntime:
     ) -> list[npt.NDArray[np.float32] | None]:
         """Decode chunks of prompts, in the order of their sequences; the logits after each that ends its prompt.
 
-        At most ``batch_size`` tokens in all. llama.cpp computes chunks of one length together, others one by one.
+        At most ``largest_batch`` tokens in all. llama.cpp computes chunks of one length together, others one by one.
         `cancelled` is asked while llama.cpp computes and may be called from its threads. hidden: keep the last
         position's hidden state (see `hidden_state`), of one chunk. Raises ContextFull, Aborted, DecodeError.
         """

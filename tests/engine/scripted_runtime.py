@@ -57,7 +57,7 @@ class ScriptedRuntime:
     def __init__(
         self, scripts: Mapping[int, Sequence[Item]], capacity: int = 100, batch_size: int = 4, cells: int = 1000
     ) -> None:
-        self.capacity, self.batch_size = capacity, batch_size
+        self.capacity, self.batch_size, self.largest_batch = capacity, batch_size, 2 * batch_size
         self.calls: list[tuple[object, ...]] = []
         self.held: dict[int, int] = {}
         self.together: list[int] = []  # chunks of each prefill
@@ -78,7 +78,8 @@ class ScriptedRuntime:
         slots = [chunk.sequence for chunk in chunks]
         assert slots
         assert slots == sorted(set(slots)), "llama.cpp splits a batch that is out of order"
-        assert sum(len(chunk.ids) for chunk in chunks) <= self.batch_size
+        assert all(len(chunk.ids) <= self.batch_size for chunk in chunks)
+        assert sum(len(chunk.ids) for chunk in chunks) <= self.largest_batch
         assert not hidden or len(chunks) == 1
         self._rows = slots if hidden else []
         self.together.append(len(chunks))
