@@ -129,6 +129,7 @@ def settings_of(
     """The settings of a study that its options name. sampling: what was given of it."""
     return {
         "task": config.task,
+        "level": config.level,
         "samples": config.samples,
         "seed": config.seed,
         "max_tokens": config.max_tokens,

@@ -180,6 +180,13 @@ def test_the_methods_of_the_command_are_those_of_the_study():
     assert command_of(plain).endswith("--no-thinking") and "'a model.gguf'" in command_of(plain)
 
 
+def test_the_command_of_a_study_of_several_seeds_and_of_some_levels():
+    facts = {**FACTS, "seed": "3, 5", "samples": 4, "level": "1-3"}
+    command = command_of(summarise(Study("math500", "m.gguf", full_study().runs[:1], facts), resamples=QUICK))
+    assert "--level 1-3 --samples 2" in command and "--seed 3 " in command
+    assert command.endswith("; again with --seed 5")
+
+
 def test_the_page_is_one_file(page):
     parsed = Page(page)
     assert not {"script", "link", "img", "iframe", "object", "base"} & {tag for tag, _ in parsed.tags}

@@ -86,6 +86,7 @@ def test_every_method_has_the_same_problems_seeds_and_budget(finished):
     _, logs = finished
     read = [read_eval_log(str(path)) for path in logs]
     assert [log.eval.metadata["label"] for log in read] == ["cot", "selar"]
+    assert all("level" in log.eval.metadata for log in read)
     asked = [{(s.id, s.epoch): s.output.metadata["seed"] for s in log.samples} for log in read]
     assert asked[0] == asked[1] and len(asked[0]) == 8
     assert asked[0]["sum-3", 2] == seed_of(0, "sum-3", 2)

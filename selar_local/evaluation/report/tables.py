@@ -216,12 +216,18 @@ def _shown(value: Any) -> str:
 
 
 def command_of(summary: Summary) -> str:
-    """The command line that makes the study again, as far as its facts tell; options of methods by their values."""
+    """The command line that makes the study again, as far as its facts tell; options of methods by their values.
+
+    Of a study that was put together of several seeds: that of the first, and the other seeds.
+    """
     known = summary.facts
     words = ["selar-local", "eval", summary.model, "--task", summary.task]
     words += ["--methods", ",".join(map(_spec, summary.methods))]
     flags = {"data": known.get("data"), "limit": known.get("problems", summary.problems)}
-    flags |= {name: known.get(name) for name in ("samples", "parallel", "max_tokens", "seed")}
+    flags |= {name: known.get(name) for name in ("level", "samples", "parallel", "max_tokens", "seed")}
+    first, *others = str(known.get("seed")).split(", ")
+    if others:
+        flags |= {"samples": flags["samples"] // (1 + len(others)), "seed": first}
     given = known.get("sampling_given")
     flags |= given if isinstance(given, Mapping) else {}
     flags |= {name: known.get(name) for name in _ENGINE}
@@ -231,7 +237,7 @@ def command_of(summary: Summary) -> str:
             words.append(f"--{flag}" if value else f"--no-{flag}")
         elif value is not None:
             words += [f"--{flag}", str(value)]
-    return shlex.join(words)
+    return shlex.join(words) + "".join(f"; again with --seed {seed}" for seed in others)
 
 
 def _spec(one: MethodSummary) -> str:
