@@ -1,9 +1,10 @@
-"""Rewrites what is generated in docs/methods/: the option table of every method's page, and the index.
+"""Rewrites what is generated in docs/: the option table of every method's page, their index, and the results.
 
 usage: python scripts/update_docs.py            write the pages
        python scripts/update_docs.py --check    write nothing; exit code 1 where a page is out of date
 
 Generated text stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. A method without a page is an error.
+The results are the report of the studies in docs/results/.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from selar_local.config import SamplingConfig
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method
 
 FOLDER = Path(__file__).parent.parent / "docs" / "methods"
+RESULTS = FOLDER.parent / "RESULTS.md"
 
 _REGION = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 _HTML = str.maketrans({"<": "&lt;", ">": "&gt;", "|": "\\|", "*": "\\*", "_": "\\_"})
@@ -28,7 +30,7 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         print(__doc__)
         return 2
-    outdated = [path for path in pages() if path.read_text(encoding="utf-8") != updated(path)]
+    outdated = [path for path in (*pages(), RESULTS) if path.read_text(encoding="utf-8") != updated(path)]
     for path in outdated:
         if arguments:
             print(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path} is out of date")
@@ -59,6 +61,8 @@ def generated(name: str, page: str) -> str:
         return index()
     if name == "options":
         return options(METHODS[page])
+    if name == "results":
+        return results(sorted((RESULTS.parent / "results").glob("*.json")))
     raise SystemExit(f"{page}.md: nothing is called {name!r}")
 
 
@@ -76,6 +80,16 @@ def index() -> str:
             for name, cls in METHODS.items()
         ),
     )
+
+
+def results(files: list[Path]) -> str:
+    """What a report of these studies says, but for how it is to be read; headings one level down."""
+    from selar_local.evaluation.logs import read_studies
+    from selar_local.evaluation.report import Report, as_markdown, report_of
+
+    report = report_of(read_studies(files), plots=False)
+    told = as_markdown(Report(report.title, tuple(one for one in report.sections if one.title != "How to read this")))
+    return re.sub(r"^#", "##", told[told.index("## ") :], flags=re.MULTILINE)
 
 
 def options(cls: type[Method]) -> str:

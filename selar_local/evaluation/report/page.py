@@ -15,7 +15,7 @@ _STYLE = """
 body { margin: 0; background: var(--paper); color: var(--ink) }
 body, svg text { font-family: system-ui, -apple-system, "Segoe UI", sans-serif !important }
 body { font-size: 1rem; line-height: 1.55 }
-main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.2rem 4rem }
+main { max-width: 74rem; margin: 0 auto; padding: 2rem 1.2rem 4rem }
 h1, h2 { overflow-wrap: anywhere }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 1rem }
 h2 { font-size: 1.25rem; margin: 2.8rem 0 .8rem; border-bottom: 1px solid var(--line); padding-bottom: .3rem }
@@ -32,7 +32,7 @@ thead th { color: var(--quiet); font-weight: 600 }
 tbody tr:nth-child(even) { background: var(--band) }
 tbody th { font-weight: 500 }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere }
-.facts th { vertical-align: top }
+.facts th { vertical-align: top; text-align: left }
 .note { color: var(--quiet); font-size: .88rem; margin-top: -.8rem }
 .plots { display: grid; gap: 1.5rem; align-items: start }
 .plots { grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)) }
