@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import click
 import httpx
 from bench_server import Command
+from soak_garbage import CHAT, GARBAGE, TEXT
 
-CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 METHODS = ("selar", "cot", "cot-greedy", "soft-thinking", "swir", "coconut")
 PROSE = 'the end of a long answer is in numbers and we are so sure it was 12 more than é — 你 {"a": 1}'
 WORDS = PROSE.split()
@@ -139,32 +139,6 @@ def random_request(draw: random.Random, methods: list[str]) -> tuple[str, dict[s
     if draw.random() < 0.5:
         return TEXT, {**body, "prompt": prompt}
     return CHAT, {**body, "messages": [{"role": "user", "content": prompt}]}
-
-
-def raw(path: str, body: bytes, declared: int | None = None) -> bytes:
-    """The bytes of a POST. declared: the length that it claims to have."""
-    length = len(body) if declared is None else declared
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode() + body
-
-
-GARBAGE = (
-    raw(CHAT, b"{"),
-    raw(CHAT, b"[" * 50_000),
-    raw(CHAT, b'{"messages": 3}'),
-    raw(CHAT, b'{"messages": [{"role": "user", "content": [1, {}]}], "max_tokens": "many"}'),
-    raw(CHAT, b'{"messages": [{"role": "user", "content": "a"}], "selar": {"tau": {}}}'),
-    raw(CHAT, b'{"messages": [{"role": "user", "content": "\xff\xfe\x80"}]}'),
-    raw(TEXT, b'{"prompt": [1, 2]}'),
-    raw(TEXT, b'{"prompt": "a", "n": 99999999999999999999}'),
-    raw(TEXT, b'{"prompt": "' + b"a " * 100_000 + b'"}'),
-    raw(TEXT, b" " * 100_000, 1 << 40),
-    raw(TEXT, b"{" + b" " * (9 << 20) + b"}"),
-    raw(TEXT, b'{"prompt": "ha', 500),
-    raw("/v1/nothing", b"{}"),
-    b"POST /v1/completions HTT",
-    b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03",
-    b"",
-)
 
 
 def throw(url: str, draw: random.Random) -> Outcome:

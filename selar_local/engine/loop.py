@@ -121,12 +121,13 @@ class DecodeLoop:
     def _alike(self, waiting: list[Sequence], most: int) -> list[Sequence]:
         """The first, and others with as many tokens to decode: llama.cpp computes chunks of one length at once.
 
-        (Whole chunks never share a batch: what the prompt cache keeps of them must be what it was alone.)
+        (Whole chunks never share a batch: what the prompt cache keeps of them must be what it was alone. Nor do coupled
+        sequences: whose steps wait for whose must not hang on the lengths of prompts.)
         """
         first, length = waiting[0], len(waiting[0].pending_prompt)
-        if len(self.running) <= _ALONE or length >= self._runtime.batch_size or first.wants_hidden:
+        if len(self.running) <= _ALONE or length >= self._runtime.batch_size or not first.mixes:
             return [first]
-        alike = [s for s in waiting if len(s.pending_prompt) == length and not s.wants_hidden]
+        alike = [s for s in waiting if len(s.pending_prompt) == length and s.mixes]
         return sorted(alike[:most], key=lambda s: s.slot)
 
     def _prefill(self, sequences: list[Sequence]) -> None:

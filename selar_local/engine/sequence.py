@@ -109,6 +109,11 @@ class Sequence:
         return self.position < len(self.request.prompt)
 
     @property
+    def mixes(self) -> bool:
+        """Whether its prompt may share a batch with those of others."""
+        return not self.wants_hidden and not self.request.method.coupled
+
+    @property
     def pending_prompt(self) -> Many[int]:
         """Prompt tokens that are not in the KV cache yet."""
         return self.request.prompt[self.position :]
