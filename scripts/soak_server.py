@@ -184,7 +184,7 @@ class Soak:
         return found
 
     def warm_up(self, clients: int) -> None:
-        """What all later traffic has had once: short requests, and every kind of garbage, from as many clients.
+        """Short requests and garbage from as many clients, before anything is counted.
 
         The allocator's arenas fill with the first thousands of requests (some 5 % of the server's memory) and stay so.
         """

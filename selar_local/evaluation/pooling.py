@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from selar_local.errors import SelarError
 from selar_local.evaluation.facts import SETTINGS
 from selar_local.evaluation.records import MethodRun, Study
 
-__all__ = ["pooled"]
+__all__ = ["pooled", "seeds_of"]
 
-_OF_A_STUDY = SETTINGS
 _OF_ALL = tuple(name for name in SETTINGS if name not in ("seed", "samples"))
 
 
@@ -23,8 +23,14 @@ def pooled(studies: Sequence[Study]) -> list[Study]:
     several seeds, and with the same methods besides: one study with the samples of all. A problem's samples are
     numbered on: the answers of the first seed, then those of the next. Raises SelarError where a seed is there twice.
     """
-    joined = [_joined(group) for group in _grouped(studies, _OF_A_STUDY)]
+    joined = [_joined(group) for group in _grouped(studies, SETTINGS)]
     return [group[0] if len(group) == 1 else _together(group) for group in _grouped(joined, _OF_ALL, methods=True)]
+
+
+def seeds_of(facts: Mapping[str, Any]) -> list[Any]:
+    """The seeds of a study: several where it was put together."""
+    seed = facts.get("seed")
+    return list(seed) if isinstance(seed, (list, tuple)) else [seed]
 
 
 def _grouped(studies: Sequence[Study], names: Sequence[str], *, methods: bool = False) -> list[list[Study]]:
@@ -49,12 +55,14 @@ def _joined(group: Sequence[Study]) -> Study:
 
 def _together(group: Sequence[Study]) -> Study:
     first = group[0]
-    seeds = [seed for one in group for seed in str(one.facts["seed"]).split(", ")]
+    seeds = [seed for one in group for seed in seeds_of(one.facts)]
     if len(set(seeds)) < len(seeds):
-        raise SelarError(f"{first.task}, {first.model}: some of the answers are given twice (seeds {', '.join(seeds)})")
+        raise SelarError(
+            f"{first.task}, {first.model}: some of the answers are given twice (seeds {', '.join(map(str, seeds))})"
+        )
     facts = {
         **first.facts,
-        "seed": ", ".join(seeds),
+        "seed": seeds,
         "samples": sum(_samples(one.runs[0]) for one in group),
     }
     runs = tuple(

@@ -18,17 +18,16 @@ from selar_local.llama.layer_states import LayerStates
 from selar_local.llama.library import C, can_offload, recent_errors
 from selar_local.llama.model import LlamaModel
 
-__all__ = ["TOGETHER", "Aborted", "ContextFull", "LlamaContext"]
+__all__ = ["Aborted", "ContextFull", "LlamaContext"]
+
+# Tokens of several prompts that one batch has room for: more are hardly faster a token, and running answers wait.
+_TOGETHER = 256
 
 _FLASH = {"on": 1, "off": 0, "auto": -1}
 
 
 # An address is all that is needed; llama-cpp-python's prototype makes a pointer object of every answer.
 _logits_address = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(("llama_get_logits_ith", C._lib))
-
-
-#: Tokens of several prompts that one batch has room for: more are hardly faster a token, and running answers wait.
-TOGETHER = 256
 
 
 class ContextFull(Exception):
@@ -51,6 +50,8 @@ class LlamaContext:
         self._no_callback = C.ggml_abort_callback()
         self._views: dict[int, npt.NDArray[np.float32]] = {}
         self._pointer: Any = None
+        # Two at least: the injection check decodes two tokens at once.
+        self.batch_size = max(config.batch_size, config.parallel, 2)
         self._require_memory(config)
         self._pointer = C.llama_init_from_model(model.pointer, self._params(config))
         if not self._pointer:
@@ -89,9 +90,7 @@ class LlamaContext:
         params = C.llama_context_default_params()
         per_sequence = config.ctx_size or self.model.n_ctx_train
         params.n_ctx = per_sequence * config.parallel
-        # Two at least: the injection check decodes two tokens at once.
-        self.chunk = max(config.batch_size, config.parallel, 2)
-        params.n_batch = params.n_ubatch = max(self.chunk, min(self.chunk * config.parallel, TOGETHER))
+        params.n_batch = params.n_ubatch = max(self.batch_size, min(self.batch_size * config.parallel, _TOGETHER))
         params.n_seq_max = config.parallel
         # Only the last prompt token and the running steps need logits: room for every row would
         # cost n_batch x n_vocab floats.

@@ -79,7 +79,7 @@ class LlamaRuntime:
             raise
         self._hidden: list[npt.NDArray[np.float32]] = []
         self.capacity = self._context.n_ctx_seq
-        self.batch_size, self.largest_batch = self._context.chunk, self._context.n_batch
+        self.batch_size, self.largest_batch = self._context.batch_size, self._context.n_batch
         # Where a row is its token to the bit, certain steps may be fed as rows as well: the graph is then reused.
         self.rows_are_exact = self.injection_max_abs_diff == 0.0
 

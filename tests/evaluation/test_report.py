@@ -181,7 +181,7 @@ def test_the_methods_of_the_command_are_those_of_the_study():
 
 
 def test_the_command_of_a_study_of_several_seeds_and_of_some_levels():
-    facts = {**FACTS, "seed": "3, 5", "samples": 4, "level": "1-3"}
+    facts = {**FACTS, "seed": [3, 5], "samples": 4, "level": "1-3"}
     command = command_of(summarise(Study("math500", "m.gguf", full_study().runs[:1], facts), resamples=QUICK))
     assert "--level 1-3 --samples 2" in command and "--seed 3 " in command
     assert command.endswith("; again with --seed 5")

@@ -74,7 +74,7 @@ def test_another_seed_brings_more_samples():
     other_cot = told("cot", {"a": [0, 0], "b": [1, 0]})
     (both,) = pooled([study(COT, SELAR, seed=1), study(SELAR, other_cot, seed=2)])
     assert [run.label for run in both.runs] == ["cot", "selar"]
-    assert (both.facts["seed"], both.facts["samples"]) == ("1, 2", 4)
+    assert (both.facts["seed"], both.facts["samples"]) == ([1, 2], 4)
     cot = {(answer.problem, answer.sample): answer.correct for answer in both.runs[0].answers}
     assert cot == {
         ("a", 1): True, ("a", 2): False, ("a", 3): False, ("a", 4): False,
@@ -87,7 +87,7 @@ def test_a_third_seed_joins_two_that_were_put_together_before(tmp_path):
     write_study_file(tmp_path / "two.json", pooled([study(COT, seed=1), study(COT, seed=2)]))
     write_study_file(tmp_path / "three.json", [study(COT, seed=3)])
     (all_three,) = read_studies([tmp_path / "two.json", tmp_path / "three.json"])
-    assert (all_three.facts["seed"], all_three.facts["samples"]) == ("1, 2, 3", 6)
+    assert (all_three.facts["seed"], all_three.facts["samples"]) == ([1, 2, 3], 6)
     assert len(all_three.runs[0].answers) == 12
 
 

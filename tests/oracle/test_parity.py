@@ -143,11 +143,11 @@ def test_texts_that_end(flavour: str, ender: Model) -> None:
         (gated, 1),
         (gated, 2),
     ]
-    runs = [Run(OPENED[i % 6], own, seed, WIDE) for own, seed in settings for i in range(8)]
+    runs = [Run(OPENED[i % 6], own, seed, WIDE) for own, seed in settings for i in range(12)]
     with opened(path, parallel=4) as engine:
         played = play(engine, runs)
     exact, *_ = three_ways(played, Together(Weights.load(path)))
-    assert exact.seen["ended"] >= 8 and exact.seen["made to explore"] >= 5, exact
+    assert exact.seen["ended"] >= 12 and exact.seen["made to explore"] >= 5, exact
     assert not any(own.events[-1].explored for own in played if own.result.finish_reason == "stop")
 
 

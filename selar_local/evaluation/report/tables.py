@@ -10,6 +10,7 @@ from typing import Any
 
 from selar_local.evaluation import statistics
 from selar_local.evaluation.estimates import Comparison, Figure, MethodSummary, compare, corrected, describe
+from selar_local.evaluation.pooling import seeds_of
 from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.report.table import Table
 from selar_local.evaluation.summary import Summary
@@ -225,7 +226,7 @@ def command_of(summary: Summary) -> str:
     words += ["--methods", ",".join(map(_spec, summary.methods))]
     flags = {"data": known.get("data"), "limit": known.get("problems", summary.problems)}
     flags |= {name: known.get(name) for name in ("level", "samples", "parallel", "max_tokens", "seed")}
-    first, *others = str(known.get("seed")).split(", ")
+    first, *others = seeds_of(known)
     if others:
         flags |= {"samples": flags["samples"] // (1 + len(others)), "seed": first}
     given = known.get("sampling_given")
