@@ -99,8 +99,7 @@ def evaluation_command(
 
 def _specs(methods: str, sweep: str | None, values: dict[str, Any]) -> tuple[MethodSpec, ...]:
     """The methods with the options that were given for all of them."""
-    known = {one.name for cls in METHODS.values() for one in fields(cls)}
-    shared = {name: values[name] for name in known if values.get(name) is not None}
+    shared = _shared(values)
     try:
         specs = methods_of(methods, shared, sweep)
     except OptionError as error:
@@ -108,6 +107,12 @@ def _specs(methods: str, sweep: str | None, values: dict[str, Any]) -> tuple[Met
     for spec in specs:
         build_sampling(spec.method, values)
     return tuple(specs)
+
+
+def _shared(values: dict[str, Any]) -> dict[str, Any]:
+    """The options of methods that were given for all of them."""
+    known = {one.name for cls in METHODS.values() for one in fields(cls)}
+    return {name: values[name] for name in known if values.get(name) is not None}
 
 
 def _plan(model: str | None, specs: tuple[MethodSpec, ...], values: dict[str, Any]) -> Evaluation:
@@ -134,6 +139,7 @@ def _plan(model: str | None, specs: tuple[MethodSpec, ...], values: dict[str, An
         sampling=_sampling(specs[0], values),
         stop=tuple(values.get("stop") or ()),
         thinking=values.get("thinking"),
+        shared=_shared(values),
     )
 
 

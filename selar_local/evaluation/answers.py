@@ -11,7 +11,6 @@ __all__ = ["Parts", "boxed", "last_letter", "last_number", "parts", "plain", "sp
 _TOKEN = re.compile(r"\\+(?P<box>boxed|fbox)(?![A-Za-z])|\\[A-Za-z]+|\\.|[{}]", re.DOTALL)
 #: `\boxed 5`, `\boxed\frac12`, `\boxed C`: a number, a command or one capital. Other words are talk about boxes.
 _BARE = re.compile(r"\s*(?P<bare>[-+]?(?:[\d.]*\d|\\[A-Za-z])[^\s$]*|[A-Z](?![A-Za-z]))")
-_NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d))(?:/\d+)?(?![\w])")
 _GAP = re.compile(r"\s*")
 _LETTER = re.compile(r"(?i:answer|option|choice)(?i: is)?:?[\s*]*\(?([A-Z])\b|\(([A-Z])\)|\*\*([A-Z])\*\*")
 
@@ -204,6 +203,12 @@ _UNITS = {
     }.items()
     for name in names.split()
 }  # fmt: skip
+# A number ends where its word does, or where a unit begins that ends it: `12km` is 12, `2nd` and `3x` are no numbers.
+_UNIT = "|".join(sorted((re.escape(name) for name in _UNITS), key=len, reverse=True))
+_NUMBER = re.compile(
+    r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d))(?:/\d+)?"
+    rf"(?:(?!\w)|(?=(?i:{_UNIT})s?[²³]?(?!\w)))"
+)
 _POWER = r"(?:\s*\^\s*(?:\{?\d\}?))?"
 _TAIL = re.compile(
     rf"^(?P<bare>.*?[\d)}}\]A-Za-z!])\s*"

@@ -19,6 +19,7 @@ __all__ = [
     "levels_of",
     "methods_of",
     "seed_of",
+    "shown",
     "with_defaults",
 ]
 
@@ -119,7 +120,7 @@ def methods_of(text: str, shared: Mapping[str, Any] | None = None, sweep: str | 
     specs = []
     for name, own in rows:
         given = {key: value for key, value in shared.items() if key in _fields(name)} | own
-        label = " ".join([name, *(f"{key}={_shown(value)}" for key, value in own.items())])
+        label = " ".join([name, *(f"{key}={shown(value)}" for key, value in own.items())])
         specs.append(MethodSpec(label, from_mapping(method_class(name), given), given))
     labels = [spec.label for spec in specs]
     twice = sorted({label for label in labels if labels.count(label) > 1})
@@ -179,7 +180,8 @@ def _value(text: str) -> Any:
     return text
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """The value of an option as it is written: ``on``, ``none``, ``0.3``."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return "none" if value is None else str(value)

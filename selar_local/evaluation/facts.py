@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ __all__ = [
     "environment",
     "method_facts",
     "model_facts",
+    "plain",
     "problems_sha256",
     "settings_of",
     "thinks",
@@ -150,6 +152,12 @@ def method_facts(spec: MethodSpec, sampling: Mapping[str, Any]) -> dict[str, Any
     in_force = asdict(spec.method.sampling(sampling))
     in_force.pop("seed")
     return {"label": spec.label, "method": spec.method.name, "options": asdict(spec.method), "sampling": in_force}
+
+
+def plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """As a log gives it back: lists for tuples."""
+    found: dict[str, Any] = json.loads(json.dumps(value, default=str))
+    return found
 
 
 def environment() -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selar_local.errors import SelarError
 from selar_local.evaluation.facts import SETTINGS
-from selar_local.evaluation.pooling import pooled
+from selar_local.evaluation.pooling import facts_of, pooled
 from selar_local.evaluation.records import BINS, Answer, MethodRun, Study
 from selar_local.evaluation.study_files import SUFFIX, read_study_file
 from selar_local.methods import METHODS
@@ -29,9 +30,10 @@ def read_studies(paths: Sequence[Path]) -> list[Study]:
 
     Logs belong to one study where model, problems, seeds, budget and settings are the same; studies that differ in
     nothing but the seed are put together. Files of studies (`study_files`) are read as well. Raises SelarError for a
-    path without logs, a log that is no Inspect log, one that is not finished and one that is not graded.
+    path without logs, a log that is no Inspect log, one that is not finished and one that is not graded, or graded by
+    another rule than the others.
     """
-    studies: dict[str, dict[str, EvalLog]] = {}
+    studies: dict[str, dict[tuple[str, str], EvalLog]] = {}
     kept: list[Study] = []
     for path in _files(paths):
         if path.suffix == SUFFIX:
@@ -39,10 +41,10 @@ def read_studies(paths: Sequence[Path]) -> list[Study]:
             continue
         log = _read(path)
         runs = studies.setdefault(_key(log), {})
-        label = _label(log)
-        before = runs.get(label)
+        method = _label(log), json.dumps((log.eval.metadata or {}).get("options"), sort_keys=True, default=str)
+        before = runs.get(method)
         if before is None or _rank(log) > _rank(before):
-            runs[label] = log
+            runs[method] = log
     return pooled([*(_study(list(runs.values())) for runs in studies.values()), *kept])
 
 
@@ -110,14 +112,26 @@ def _study(logs: Sequence[EvalLog]) -> Study:
             raise SelarError(
                 f"{_label(log)}: {_name(log)} is not finished ({log.status}); the same eval goes on with it"
             )
-    first = ordered[0]
-    metadata = first.eval.metadata or {}
+    parts = [_part(log) for log in ordered]
+    runs = tuple(run for part in parts for run in part.runs)
+    return replace(parts[0], runs=runs, facts=facts_of(parts, [run.label for run in runs]))
+
+
+def _part(log: EvalLog) -> Study:
+    """A study of this log's method alone."""
+    metadata = log.eval.metadata or {}
     facts = {name: value for name, value in metadata.items() if name not in _OF_THE_METHOD}
+    scores = log.results.scores if log.results is not None else []
     return Study(
-        task=str(metadata.get("task", first.eval.task)),
-        model=str(metadata.get("model", first.eval.model)),
-        runs=tuple(_run(log) for log in ordered),
-        facts={"sampling": metadata.get("sampling"), "created": first.eval.created, **facts},
+        task=str(metadata.get("task", log.eval.task)),
+        model=str(metadata.get("model", log.eval.model)),
+        runs=(_run(log),),
+        facts={
+            "sampling": metadata.get("sampling"),
+            "created": log.eval.created,
+            **facts,
+            "last_number": bool(scores and scores[0].params.get("last_number")),
+        },
     )
 
 

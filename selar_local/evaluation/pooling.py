@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from selar_local.errors import SelarError
+from selar_local.evaluation.config import shown
 from selar_local.evaluation.facts import SETTINGS
 from selar_local.evaluation.records import MethodRun, Study
 
-__all__ = ["pooled", "seeds_of"]
+__all__ = ["facts_of", "pooled", "seeds_of"]
 
 _OF_ALL = tuple(name for name in SETTINGS if name not in ("seed", "samples"))
 
@@ -19,9 +20,10 @@ _OF_ALL = tuple(name for name in SETTINGS if name not in ("seed", "samples"))
 def pooled(studies: Sequence[Study]) -> list[Study]:
     """The studies, with those put together that belong together.
 
-    Of one seed, the same problems, model and settings: one study with the methods of all (each once, the first). Of
-    several seeds, and with the same methods besides: one study with the samples of all. A problem's samples are
-    numbered on: the answers of the first seed, then those of the next. Raises SelarError where a seed is there twice.
+    Of one seed, the same problems, model and settings: one study with the methods of all; each once, the first, but with
+    other options it is another, and named by them. Of several seeds, and with the same methods besides: one study with
+    the samples of all. A problem's samples are numbered on: the answers of the first seed, then those of the next.
+    Raises SelarError where a seed is there twice, or where the parts were graded by different rules.
     """
     joined = [_joined(group) for group in _grouped(studies, SETTINGS)]
     return [group[0] if len(group) == 1 else _together(group) for group in _grouped(joined, _OF_ALL, methods=True)]
@@ -38,7 +40,7 @@ def _grouped(studies: Sequence[Study], names: Sequence[str], *, methods: bool = 
     for number, study in enumerate(studies):
         key: list[object] = [study.task, study.model, {name: study.facts.get(name) for name in names}]
         if methods:
-            key.append(sorted((run.label, run.method, json.dumps(run.options, default=str)) for run in study.runs))
+            key.append(sorted((run.label, run.method, _told(run.options)) for run in study.runs))
         if "model_sha256" not in study.facts or "seed" not in study.facts:
             key.append(number)  # a log of another program's run: too little is known
         groups.setdefault(json.dumps(key, sort_keys=True, default=str), []).append(study)
@@ -46,11 +48,50 @@ def _grouped(studies: Sequence[Study], names: Sequence[str], *, methods: bool = 
 
 
 def _joined(group: Sequence[Study]) -> Study:
-    runs: dict[str, MethodRun] = {}
+    runs: dict[tuple[str, str], MethodRun] = {}
     for study in group:
         for run in study.runs:
-            runs.setdefault(run.label, run)
-    return replace(group[0], runs=tuple(runs.values()))
+            runs.setdefault((run.label, _told(run.options)), run)
+    names = [", ".join(run.label for run in study.runs) for study in group]
+    return replace(group[0], runs=_apart(list(runs.values())), facts=facts_of(group, names))
+
+
+def _told(options: Mapping[str, Any]) -> str:
+    return json.dumps(options, sort_keys=True, default=str)
+
+
+def _apart(runs: Sequence[MethodRun]) -> tuple[MethodRun, ...]:
+    """Runs of one label, but of other options (given for all methods of a study), are named by what differs."""
+    named = []
+    for run in runs:
+        alike = [one.options for one in runs if one.label == run.label]
+        differing = [name for name in run.options if any(_other(one, run.options, name) for one in alike)]
+        words = [run.label, *(f"{name}={shown(run.options[name])}" for name in differing)]
+        named.append(replace(run, label=" ".join(words)))
+    return tuple(named)
+
+
+def _other(one: Mapping[str, Any], another: Mapping[str, Any], name: str) -> bool:
+    return name not in one or one[name] != another[name]
+
+
+def facts_of(parts: Sequence[Study], names: Sequence[str]) -> dict[str, Any]:
+    """The facts of what is put together; those that differ, such as the machine, by the names of the parts.
+
+    Raises SelarError where they were graded by different rules: that is no difference of the methods.
+    """
+    first = parts[0].facts
+    if len({bool(part.facts.get("last_number")) for part in parts}) > 1:
+        raise SelarError(
+            f"{parts[0].task}, {parts[0].model}: some answers are graded with --last-number and some without; "
+            "selar-local eval with the same options for all grades them alike"
+        )
+    facts = dict(first)
+    for name in first.keys() - {"created", "seed", "samples", "last_number"}:
+        told = {key: part.facts.get(name) for key, part in zip(names, parts, strict=True)}
+        if len({json.dumps(value, sort_keys=True, default=str) for value in told.values()}) > 1:
+            facts[name] = told
+    return facts
 
 
 def _together(group: Sequence[Study]) -> Study:
@@ -61,7 +102,7 @@ def _together(group: Sequence[Study]) -> Study:
             f"{first.task}, {first.model}: some of the answers are given twice (seeds {', '.join(map(str, seeds))})"
         )
     facts = {
-        **first.facts,
+        **facts_of(group, [f"seed {', '.join(map(str, seeds_of(one.facts)))}" for one in group]),
         "seed": seeds,
         "samples": sum(_samples(one.runs[0]) for one in group),
     }

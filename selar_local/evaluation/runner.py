@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,8 @@ _FLUSHES = 200  # times a log file is written at most: each time it is written w
 class Evaluation:
     """A study that is to be made: all that decides its answers.
 
-    config: with max_tokens and limit filled in. sampling: what was given of it. model: the file.
+    config: with max_tokens and limit filled in. sampling: what was given of it. model: the file. shared: the options
+    that were given for all methods; they are in the specs already.
     """
 
     config: EvaluationConfig
@@ -50,6 +51,7 @@ class Evaluation:
     sampling: Mapping[str, Any]
     stop: tuple[str, ...] = ()
     thinking: bool | None = None
+    shared: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def answers(self) -> int:
@@ -92,8 +94,10 @@ def require_extra() -> None:
 def default_folder(evaluation: Evaluation) -> Path:
     """Where the logs of these settings go unless told otherwise: the same settings find them again."""
     settings = evaluation.settings()
-    shown = repr(sorted((name, settings[name]) for name in facts.SETTINGS))
-    key = hashlib.sha256(shown.encode()).hexdigest()[:8]
+    told = repr(sorted((name, settings[name]) for name in facts.SETTINGS))
+    if evaluation.shared:
+        told += repr(sorted(evaluation.shared.items()))
+    key = hashlib.sha256(told.encode()).hexdigest()[:8]
     return Path("selar-eval") / f"{evaluation.config.task}-{evaluation.model.stem}-{key}"
 
 
@@ -117,17 +121,18 @@ def evaluate(
     *,
     regrade: bool = False,
 ) -> list[Path]:
-    """Generate what is missing in `folder`, grade what is not graded; the logs, in the order of the methods.
+    """Generate what is missing in `folder`, grade what is not graded so; the logs, in the order of the methods.
 
-    open_engine: called only where something is to be generated. regrade: grade all of them again. Raises OptionError
-    where the folder holds logs of another study, KeyboardInterrupt where it was interrupted, the errors of the engine;
-    what is finished is kept.
+    open_engine: called only where something is to be generated. All finished logs of the folder are graded by the same
+    rule: they are one study. regrade: grade all of them again. Raises OptionError where the folder holds logs of
+    another study, KeyboardInterrupt where it was interrupted, the errors of the engine; what is finished is kept.
     """
     observer = observer or Observer()
     require_extra()
     settings = evaluation.settings()
     found = log_files(folder)
     _require_same(settings, found, folder)
+    _require_same_options(evaluation, found, folder)
     best = {spec.label: best_of(found, spec.label) for spec in evaluation.specs}
     missing = [spec for spec in evaluation.specs if not _finished(best[spec.label])]
     if missing:
@@ -135,12 +140,12 @@ def evaluate(
             metadata = {**settings, **facts.environment(), "threads": engine.info.threads}
             for spec in missing:
                 _generate(evaluation, spec, best[spec.label], folder, metadata, observer)
-    finished = [file for spec in evaluation.specs if (file := best_of(log_files(folder), spec.label))]
-    for file in finished:
-        if regrade or file.graded_by != {"last_number": evaluation.config.last_number}:
+    found = log_files(folder)
+    for file in found:
+        if file.finished and (regrade or file.graded_by != {"last_number": evaluation.config.last_number}):
             observer.note(f"grading {file.label}")
             grade_log(file.path, last_number=evaluation.config.last_number)
-    return [file.path for file in finished]
+    return [one.path for spec in evaluation.specs if (one := best_of(found, spec.label))]
 
 
 def _finished(file: LogFile | None) -> bool:
@@ -159,6 +164,27 @@ def _require_same(settings: Mapping[str, Any], found: Sequence[LogFile], folder:
             raise OptionError(
                 f"{folder} holds a study with other settings ({'; '.join(other)}): choose another folder with --out"
             )
+
+
+def _require_same_options(evaluation: Evaluation, found: Sequence[LogFile], folder: Path) -> None:
+    """Raises OptionError where a log that would be taken for a method's is of other options of it."""
+    for spec in evaluation.specs:
+        here = facts.method_facts(spec, evaluation.sampling)
+        for file in found:
+            if file.label != spec.label:
+                continue
+            other = [
+                f"{name} {_brief(there[name])}, here {_brief(mine[name])}"
+                for part in ("options", "sampling")
+                for there, mine in [(file.metadata.get(part) or {}, facts.plain(here[part]))]
+                for name in mine
+                if name in there and there[name] != mine[name]
+            ]
+            if other:
+                raise OptionError(
+                    f"{folder} holds {spec.label} with other options ({'; '.join(other)}): "
+                    "choose another folder with --out, or give the option to the method, such as selar:tau=0.3"
+                )
 
 
 def _brief(value: Any) -> str:

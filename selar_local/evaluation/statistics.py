@@ -103,12 +103,13 @@ def mean(values: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) ->
 def ratio(above: npt.ArrayLike, below: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """Sum over sum, such as exploration steps over tokens, with its BCa bootstrap interval (problems drawn as pairs).
 
-    above, below: (..., problems). Not a number where `below` has a problem without anything.
+    above, below: (..., problems). Not a number where `below` has nothing at all; a problem without anything in it
+    (such as a prompt that did not fit) counts for nothing.
     """
     top, bottom = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
-    if not bottom.size or (bottom <= 0).any():
+    if not bottom.size or (bottom.sum(-1) <= 0).any():
         return _unknown(top.shape[:-1])
-    return _bootstrapped((top, bottom), _ratio, top / bottom, seed, resamples)
+    return _bootstrapped((top, bottom), _ratio, _quotients(top, bottom), seed, resamples)
 
 
 def per_correct(
@@ -129,7 +130,7 @@ def per_correct(
         scale = number.sum() / spent.sum()
         value, low, high = right.sum() / spent.sum(), bounds.low * scale, bounds.high * scale
     else:
-        value, low, high = _bootstrapped((right, spent), _ratio, right / spent, seed, resamples)
+        value, low, high = _bootstrapped((right, spent), _ratio, _quotients(right, spent), seed, resamples)
     with np.errstate(divide="ignore"):
         return Estimate(*(np.asarray(1.0 / np.float64(one)) for one in (value, high, low)))
 
@@ -230,10 +231,18 @@ def _ratio(above: Floats, below: Floats, axis: int = -1) -> Any:
     return np.sum(above, axis=axis) / np.sum(below, axis=axis)
 
 
+def _quotients(above: Floats, below: Floats) -> Floats:
+    """The problems' own ratios, not a number where a problem has nothing below."""
+    return np.asarray(np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0))
+
+
 def _bootstrapped(
     data: tuple[Floats, ...], statistic: Callable[..., Any], shown: Floats, seed: int, resamples: int
 ) -> Estimate:
-    """`statistic` with its interval, a point where `shown`, the problems' own values, does not vary."""
+    """`statistic` with its interval, a point where `shown`, the problems' own values, does not vary.
+
+    Not-a-numbers in `shown` are problems that have none.
+    """
     if not shown.shape[-1]:
         return _unknown(shown.shape[:-1])
     flat = tuple(one.reshape(-1, one.shape[-1]) for one in data)
@@ -241,7 +250,8 @@ def _bootstrapped(
     low, high = value.copy(), value.copy()
     if shown.shape[-1] == 1:
         low[:], high[:] = np.nan, np.nan
-    varied = np.ptp(shown.reshape(flat[0].shape), axis=-1) > 1e-12
+    own = shown.reshape(flat[0].shape)
+    varied = np.nanmax(own, axis=-1) - np.nanmin(own, axis=-1) > 1e-12
     if varied.any():
         low[varied], high[varied] = _bca(tuple(one[varied] for one in flat), statistic, seed, resamples)
     return _shaped(value, low, high, shown.shape[:-1])
@@ -263,7 +273,7 @@ def _bca(data: tuple[Floats, ...], statistic: Callable[..., Any], seed: int, res
     lost = ~np.isfinite(low) | ~np.isfinite(high)
     if lost.any():
         drawn = np.asarray(found.bootstrap_distribution)[lost]
-        low[lost], high[lost] = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=-1)
+        low[lost], high[lost] = np.nanquantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=-1)
     return low, high
 
 

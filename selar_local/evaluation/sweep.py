@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selar_local.evaluation import statistics
-from selar_local.evaluation.estimates import Comparison, Figure, accuracy_of, compare, problems_of
+from selar_local.evaluation.estimates import Comparison, Figure, accuracy_of, compare, corrected, problems_of
 from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.wording import compared, percent
 
@@ -34,7 +34,8 @@ class Choice:
     """The setting that did best on the choosing part, and what it does on the reporting part.
 
     chosen_by: accuracy of each setting on the choosing part. accuracy, comparison: on the reporting part alone; the
-    comparison is None where the study has no baseline. seed: of the split.
+    comparison is None where the study has no baseline, or has chosen it, and its p is corrected where there are
+    several sweeps. seed: of the split.
     """
 
     option: str
@@ -46,7 +47,18 @@ class Choice:
     chosen_by: Mapping[str, float]
     accuracy: Figure
     comparison: Comparison | None
-    sentence: str
+
+    @property
+    def sentence(self) -> str:
+        """What was chosen, of what, and how it did."""
+        own, base = self.accuracy, self.label.rpartition(f" {self.option}=")[0]
+        told = f"accuracy {percent(own.value)} %, 95 % interval {percent(own.low)} to {percent(own.high)}"
+        against = "" if self.comparison is None else f"; {compared(self.comparison)}"
+        return (
+            f"{base}: {self.option} {self.value} was chosen of {', '.join(self.chosen_by)} on {self.choosing_problems} "
+            f"problems ({percent(self.chosen_by[self.value])} % right there); on the other {self.reporting_problems}: "
+            f"{told}{against}"
+        )
 
 
 def split(problem: str, seed: int = 0) -> str:
@@ -77,8 +89,9 @@ def chosen_of(
     Only problems that all settings and the baseline have count. A sweep without a problem in a part is left out.
     """
     reference = next((run for run in study.runs if run.label == baseline), None)
-    choices = (_chosen(sweep, reference, seed, resamples) for sweep in sweeps_of(study))
-    return tuple(choice for choice in choices if choice is not None)
+    choices = [one for sweep in sweeps_of(study) if (one := _chosen(sweep, reference, seed, resamples)) is not None]
+    told = iter(corrected([one.comparison for one in choices if one.comparison is not None]))
+    return tuple(one if one.comparison is None else replace(one, comparison=next(told)) for one in choices)
 
 
 def _chosen(sweep: Sweep, baseline: MethodRun | None, seed: int, resamples: int) -> Choice | None:
@@ -91,13 +104,10 @@ def _chosen(sweep: Sweep, baseline: MethodRun | None, seed: int, resamples: int)
     best = max(scores, key=scores.__getitem__)
     run = sweep.runs[best]
     accuracy = accuracy_of(run, parts["report"], resamples=resamples)
-    comparison = None if baseline is None else compare(run, baseline, parts["report"], resamples=resamples)
-    told = f"accuracy {percent(accuracy.value)} %, 95 % interval {percent(accuracy.low)} to {percent(accuracy.high)}"
-    against = "" if comparison is None else f"; {compared(comparison)}"
-    sentence = (
-        f"{sweep.base}: {sweep.option} {best} was chosen of {', '.join(sweep.runs)} on {len(parts['choose'])} problems "
-        f"({percent(scores[best][0])} % right there); on the other {len(parts['report'])}: {told}{against}"
-    )
+    if baseline is None or baseline is run:
+        comparison = None
+    else:
+        comparison = compare(run, baseline, parts["report"], resamples=resamples)
     return Choice(
         sweep.option,
         best,
@@ -108,7 +118,6 @@ def _chosen(sweep: Sweep, baseline: MethodRun | None, seed: int, resamples: int)
         {value: score[0] for value, score in scores.items()},
         accuracy,
         comparison,
-        sentence,
     )
 
 

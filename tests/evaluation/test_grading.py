@@ -139,6 +139,8 @@ def test_tidy_spellings():
 def test_last_number():
     assert last_number("x1 and 1.5e, no: -1,234.50!") == "-1,234.50"
     assert last_number("no digits") is None
+    assert last_number("3 laps of 4 km, so he ran 12km.") == "12"
+    assert last_number("20cm each, on the 2nd, at 3x") == "20" and last_number("12 cm, 8CM² in all") == "8"
 
 
 @pytest.mark.parametrize(("gold", "given"), [

@@ -22,6 +22,7 @@ from selar_local.errors import DecodeError, OptionError, SelarError
 from selar_local.evaluation import runner
 from selar_local.evaluation.config import EvaluationConfig, methods_of, seed_of
 from selar_local.evaluation.log_files import best_of, log_files
+from selar_local.evaluation.logs import read_studies
 from selar_local.evaluation.problems import load_problems
 from selar_local.evaluation.runner import Evaluation, Observer, default_folder, evaluate
 
@@ -159,6 +160,24 @@ def test_a_method_more_joins_the_study(model, data, tmp_path):
     opener = Opener(model)
     both = evaluate(study(model, data, "cot,selar:tau=0.1"), tmp_path, opener)
     assert both[0] == first[0] and len(both) == 2 and opener.opened == 1
+
+
+def test_options_given_for_all_methods_tell_studies_apart(finished, model, data):
+    """The label is `selar` with any of them: the folder, and where it is given the log, must tell."""
+    folder, _ = finished
+    with pytest.raises(OptionError, match=r"holds selar with other options \(tau 0.5, here 0.7\)"):
+        evaluate(study(model, data, given={"tau": 0.7}), folder, Opener(model))
+    assert evaluate(study(model, data, "cot", given=None), folder, Opener(model))
+    given = replace(study(model, data, given={"tau": 0.7}), shared={"tau": 0.7})
+    assert default_folder(given) != default_folder(study(model, data))
+
+
+def test_a_method_that_joins_is_graded_as_the_others_are(model, data, tmp_path):
+    evaluate(study(model, data, "cot", last_number=True), tmp_path, Opener(model))
+    evaluate(study(model, data, "selar"), tmp_path, Opener(model))
+    assert [file.graded_by for file in log_files(tmp_path)] == [{"last_number": False}] * 2
+    (read,) = read_studies([tmp_path])
+    assert read.facts["last_number"] is False
 
 
 def test_the_default_folder_is_that_of_the_settings(model, data):

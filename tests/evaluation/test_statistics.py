@@ -128,7 +128,19 @@ def test_a_ratio_is_sum_over_sum_and_draws_pairs():
     assert float(found.value) == pytest.approx(above.sum() / below.sum())
     assert found.low < found.value < found.high
     assert float(found.high - found.low) < 0.05  # unpaired draws would be several times as wide
-    assert np.isnan(ratio([1.0, 0.0], [2.0, 0.0]).value)
+    assert np.isnan(ratio([0.0, 0.0], [0.0, 0.0]).value)
+
+
+def test_a_problem_without_a_token_leaves_the_others_their_intervals():
+    """Such as one whose prompt did not fit."""
+    tokens = np.random.default_rng(1).integers(50, 300, 60).astype(float)
+    correct = some(60, seed=2)
+    correct[3] = 0
+    before = per_correct(tokens, correct, np.ones(60)), ratio(0.1 * tokens + correct, tokens)
+    tokens[3] = 0
+    after = per_correct(tokens, correct, np.ones(60)), ratio(0.1 * tokens + correct, tokens)
+    for one, other in zip(before, after, strict=True):
+        assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.3)
 
 
 def test_tpca():

@@ -105,6 +105,28 @@ def test_methods_of_one_seed_are_put_together():
     assert both.facts["samples"] == FACTS["samples"]
 
 
+def test_one_label_with_other_options_is_named_by_them(tmp_path):
+    """As after `--tau 0.3` and `--tau 0.7`, which were given for all methods."""
+    low, high = (replace(SELAR, options={"tau": tau, "k": 3}) for tau in (0.3, 0.7))
+    (both,) = pooled([study(COT, low, seed=1), study(COT, high, seed=1)])
+    assert [run.label for run in both.runs] == ["cot", "selar tau=0.3", "selar tau=0.7"]
+    assert pooled([both, both]) == [both]
+
+
+def test_facts_that_differ_are_told_of_each_part():
+    (both,) = pooled([study(COT, seed=1, machine="A", threads=2), study(SELAR, seed=1, machine="B", threads=2)])
+    assert both.facts["machine"] == {"cot": "A", "selar": "B"} and both.facts["threads"] == 2
+    (both,) = pooled([study(COT, seed=1, machine="A"), study(COT, seed=2, machine="B")])
+    assert both.facts["machine"] == {"seed 1": "A", "seed 2": "B"}
+
+
+@pytest.mark.parametrize("other", [study(SELAR, seed=1, last_number=True), study(COT, seed=2, last_number=True)])
+def test_parts_that_were_graded_by_different_rules_are_refused(other):
+    with pytest.raises(SelarError, match="some answers are graded with --last-number"):
+        pooled([study(COT, seed=1), other])
+    assert len(pooled([study(COT, seed=1, last_number=False), study(SELAR, seed=1)])) == 1
+
+
 def test_a_seed_that_is_there_twice():
     two = pooled([study(COT, seed=1), study(COT, seed=2)])
     with pytest.raises(SelarError, match="given twice"):

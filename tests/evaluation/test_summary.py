@@ -240,6 +240,22 @@ def test_the_seed_of_the_study_makes_the_split():
     assert parts.count("choose") != [split(f"q{n}", 0) for n in range(60)].count("choose")
 
 
+def test_a_setting_is_not_compared_with_itself():
+    runs = tuple(told(f"selar tau={tau}", {f"q{n}": [n % 2] for n in range(40)}) for tau in (0.3, 0.5))
+    (choice,) = chosen_of(Study("t", "m", runs), 0, "selar tau=0.3", resamples=QUICK)
+    assert choice.label == "selar tau=0.3" and choice.comparison is None
+    assert "difference" not in choice.sentence
+
+
+def test_choices_of_several_sweeps_are_corrected_for_being_several():
+    right = {"cot": 0.3, "selar tau=0.3": 0.6, "selar tau=0.5": 0.4, "selar k=2": 0.6, "selar k=5": 0.4}
+    runs = tuple(told(label, {f"q{n}": [n % 10 < 10 * share] for n in range(60)}) for label, share in right.items())
+    alone = chosen_of(Study("t", "m", runs[:3]), 0, resamples=QUICK)[0].comparison
+    both = [choice.comparison for choice in chosen_of(Study("t", "m", runs), 0, resamples=QUICK)]
+    assert [one.several for one in both] == [2, 2]
+    assert [one.p_corrected for one in both] == [pytest.approx(2 * alone.p)] * 2
+
+
 def test_what_a_sweep_is():
     labels = ["cot", "selar", "selar contrast=0", "selar tau=0 symbol_guard=off", "selar tau=0.7", "selar tau=0.30",
               "selar contrast=0 tau=0.3", "selar contrast=0 tau=0.5", "swir window_size=9"]  # fmt: skip

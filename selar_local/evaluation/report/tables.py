@@ -238,6 +238,9 @@ def command_of(summary: Summary) -> str:
             words.append(f"--{flag}" if value else f"--no-{flag}")
         elif value is not None:
             words += [f"--{flag}", str(value)]
+    for stop in known.get("stop") or ():
+        words += ["--stop", str(stop)]
+    words += ["--last-number"] if known.get("last_number") else []
     return shlex.join(words) + "".join(f"; again with --seed {seed}" for seed in others)
 
 
