@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from queue import Empty, SimpleQueue
@@ -19,7 +21,7 @@ from selar_local.config import EngineConfig
 from selar_local.engine.engine import Engine
 from selar_local.engine.sequence import Sequence
 from selar_local.engine.wire import Wire
-from selar_local.errors import SelarError
+from selar_local.errors import OptionError, SelarError
 
 __all__ = ["main"]
 
@@ -104,8 +106,10 @@ def _serve(wire: Wire, put: Callable[[Any], None], path: str, config: EngineConf
                     running[number].cancelled.set()
                 continue
             try:
-                put(("answer", number, _answer(engine, running, put, kind, number, content)))
+                put(("answer", number, _answer(engine, running, put, kind, number, _unpacked(content))))
             except Exception as error:
+                if engine.closed:  # its worker has failed: another process must take over
+                    sys.exit(1)
                 put(("refused", number, _portable(error)))
 
 
@@ -128,6 +132,15 @@ def _answer(
     if kind in ("tokenize", "token_bytes", "is_end"):
         return getattr(engine, kind)(content)
     raise ValueError(f"unknown command {kind!r}")
+
+
+def _unpacked(content: bytes) -> Any:
+    try:
+        return pickle.loads(content)
+    except Exception as error:
+        raise OptionError(
+            f"the request cannot be read in the engine's process: {error} (a method must be importable there)"
+        ) from error
 
 
 def _portable(error: Exception) -> SelarError:

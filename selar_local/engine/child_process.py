@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from selar_local.engine.events import Result, Timings, TokenEvent, Usage
 from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.sequence import Message
 from selar_local.engine.wire import Wire
-from selar_local.errors import EngineClosed, EngineCrashed, SelarError
+from selar_local.errors import EngineClosed, EngineCrashed, OptionError, SelarError
 from selar_local.methods import Method
 
 __all__ = ["CHILD_ARGUMENT", "ChildProcess"]
@@ -93,9 +94,7 @@ class _Flag:
 class ChildProcess:
     """One process, and the thread here that reads what it says."""
 
-    def __init__(
-        self, path: Path, config: EngineConfig, check_again: bool, on_progress: Callable[[float], None] | None
-    ) -> None:
+    def __init__(self, path: Path, config: EngineConfig, check_again: bool) -> None:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._answers: dict[int, SimpleQueue[Any]] = {}
@@ -111,9 +110,16 @@ class ChildProcess:
         self._wire = Wire(os.fdopen(from_child, "rb"), os.fdopen(to_child, "wb"))
         self._opening: SimpleQueue[Any] = SimpleQueue()
         threading.Thread(target=self._read, name="selar-local reader", daemon=True).start()
+        self._ready = False
+        self._first = (os.fspath(path), config, check_again)
+
+    def open(self, on_progress: Callable[[float], None] | None) -> ModelInfo:
+        """Have it load the model. Raises what went wrong there; it has ended then."""
         try:
-            self._send((os.fspath(path), config, check_again))
-            self.info = self._await_opening(on_progress)
+            self._send(self._first)
+            info = self._await_opening(on_progress)
+            self._ready = True
+            return info
         except BaseException:
             self.close()
             raise
@@ -146,9 +152,10 @@ class ChildProcess:
             self._running[number] = remote
         try:
             self._ask(number, "stream", (arguments, events))
-        except BaseException:
+        except BaseException:  # Ctrl-C too: it may have been accepted there all the same
             with self._lock:
                 self._running.pop(number, None)
+            self._send(("cancel", number, None), may_fail=True)
             raise
         return remote
 
@@ -159,7 +166,7 @@ class ChildProcess:
                 raise self._crash()
             self._answers[number] = answers
         try:
-            self._send((kind, number, content))
+            self._send((kind, number, _packed(content)))
             verdict, answer = answers.get()
         finally:
             with self._lock:
@@ -189,6 +196,9 @@ class ChildProcess:
                     self._hear(kind, number, content)
         except (EOFError, OSError, ValueError):
             pass
+        except Exception:
+            logging.getLogger(__name__).exception("what the engine's process says cannot be read")
+            self.process.kill()
         finally:
             self._end()
 
@@ -201,9 +211,11 @@ class ChildProcess:
             if remote is not None:
                 remote.take(content)
         elif kind == "started":
-            remote = self._running[number]
-            remote.seed, prompt, method = content
-            remote.request = _Asked(prompt, method)
+            with self._lock:
+                remote = self._running.get(number)
+            if remote is not None:  # else nobody waits for it any more
+                remote.seed, prompt, method = content
+                remote.request = _Asked(prompt, method)
         elif kind in ("answer", "refused"):
             with self._lock:
                 answers = self._answers.get(number)
@@ -230,15 +242,26 @@ class ChildProcess:
         self._opening.put(("failed", 0, error))
 
     def close(self) -> None:
-        """End the process: it is asked to, and killed where it does not listen."""
+        """End the process: it is asked to, and killed where it does not listen, or still loads."""
         self._closing = True
-        self._send(("close", 0, None), may_fail=True)
+        if self._ready:
+            self._send(("close", 0, None), may_fail=True)
+        else:
+            self.process.kill()
         try:
             self.process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
         self._gone.wait(_PATIENCE)
         self._wire.close()
+
+
+def _packed(content: Any) -> bytes:
+    """The content apart from its frame: where it cannot be read there, this request alone fails."""
+    try:
+        return pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # whatever an object does when it is pickled
+        raise OptionError(f"the request cannot be sent to the engine's process: {error}") from error
 
 
 def _command() -> list[str]:

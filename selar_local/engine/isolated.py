@@ -48,8 +48,8 @@ class IsolatedEngine:
         self._on_progress = on_progress
         self._lock = threading.Lock()
         self._closed = False
-        self._child = ChildProcess(self._path, self.config, check_again, on_progress)
-        self.info: ModelInfo = self._child.info
+        self._child = ChildProcess(self._path, self.config, check_again)
+        self.info: ModelInfo = self._child.open(on_progress)
         _open_engines.add(self)
 
     @property
@@ -103,9 +103,8 @@ class IsolatedEngine:
         return self._closed
 
     def close(self) -> None:
-        """Stop what runs, end the process. Idempotent; callable from any thread."""
-        with self._lock:
-            self._closed = True
+        """Stop what runs, end the process, also one that loads. Idempotent; callable from any thread."""
+        self._closed = True  # before the child is looked at: one that is started from now on is closed by who does it
         self._child.close()
 
     def __enter__(self) -> IsolatedEngine:
@@ -123,7 +122,10 @@ class IsolatedEngine:
                 raise EngineClosed("the engine is closed")
             if not self._child.alive():
                 self._child.close()
-                self._child = ChildProcess(self._path, self.config, False, self._on_progress)
+                self._child = ChildProcess(self._path, self.config, False)
+                if self._closed:  # while it was started
+                    self._child.close()
+                self._child.open(self._on_progress)
             return self._child
 
 

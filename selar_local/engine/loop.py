@@ -97,9 +97,9 @@ class DecodeLoop:
 
     def _admit(self) -> None:
         while self.waiting and self._slots.available:
-            sequence = self.waiting.popleft()
+            sequence = self.waiting[0]  # it stays there until it has its place: whatever happens, somebody ends it
             sequence.slot, held = self._slots.take(sequence.request.prompt)
-            self.running.append(sequence)
+            self.running.append(self.waiting.popleft())
             sequence.begin(held)
 
     def _prefill_some(self) -> None:
@@ -149,7 +149,7 @@ class DecodeLoop:
             elif isinstance(error, ContextFull):
                 sequences[0].finish("length", context_full=True)
             else:
-                sequences[0].finish("error", _fit(error))
+                sequences[0].finish("error", _fit(error), spoilt=True)
         else:
             for sequence, chunk, logits in zip(sequences, chunks, found, strict=True):
                 self._prefilled(sequence, len(chunk.ids), logits, hidden)
@@ -167,14 +167,17 @@ class DecodeLoop:
             hidden = self._runtime.hidden_state(row) if sequence.wants_hidden else None
             sequence.take(logits, self._runtime.capacity, hidden)
         except Exception as error:
-            sequence.finish("error", _fit(error))
+            sequence.finish("error", _fit(error), spoilt=not np.isfinite(logits).all())
 
     def _settle(self) -> None:
         """Steps of coupled sequences wait for each other: if one explores, all do (the ablation of SeLaR's gate)."""
         waiting = [s for s in self.running if s.pending is not None and not s.finished]
         together = any(s.explores for s in waiting)
         for sequence in waiting:
-            sequence.settle(together, self._runtime.capacity)
+            try:
+                sequence.settle(together, self._runtime.capacity)
+            except Exception as error:
+                sequence.finish("error", _fit(error))
 
     def _advance(self, ready: list[Sequence]) -> None:
         feeds = [Feed(s.slot, s.position, s.next_input) for s in ready if s.next_input is not None]
@@ -188,7 +191,7 @@ class DecodeLoop:
             return
         except Exception as error:
             if len(ready) == 1:
-                ready[0].finish("error", _fit(error))
+                ready[0].finish("error", _fit(error), spoilt=True)
             else:  # one input may have spoilt the batch: each alone, so that the others go on
                 for sequence in ready:
                     self._advance([sequence])
@@ -200,7 +203,7 @@ class DecodeLoop:
     def _retire(self) -> None:
         for sequence in [s for s in self.running if s.finished]:
             self.running.remove(sequence)
-            (self._slots.spoil if sequence.failed else self._slots.release)(sequence.slot)
+            (self._slots.spoil if sequence.spoilt else self._slots.release)(sequence.slot)
         if self._slots.spoilt and not self.running:
             self._runtime.clear()
             self._slots.wiped()

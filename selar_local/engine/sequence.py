@@ -71,7 +71,7 @@ class Sequence:
         self.position = 0
         self.next_input: NextInput | None = None
         self.finished = False
-        self.failed = False
+        self.spoilt = False
         self.prefer_rows = request.method.feeds_vectors
         self.wants_hidden = request.method.needs_hidden
         self.pending: _Step | None = None
@@ -255,14 +255,18 @@ class Sequence:
             self._entropies.append(entropy)
         self._explored += explored
 
-    def finish(self, reason: str, error: SelarError | None = None, context_full: bool = False) -> None:
-        """End the sequence: its result (after `error`, if there is one) is the last message."""
+    def finish(
+        self, reason: str, error: SelarError | None = None, context_full: bool = False, *, spoilt: bool = False
+    ) -> None:
+        """End the sequence: its result (after `error`, if there is one) is the last message.
+
+        spoilt: what it leaves in the KV cache may be no numbers.
+        """
         if self.finished:
             return
-        self.finished = True
+        self.finished, self.spoilt = True, spoilt
         self._on_finish()
         if error is not None:
-            self.failed = True
             self._emit(error)
         # What was held back (half a character, the beginning of a stop string) was said all the same.
         self._record(*self._split(self._text.flush(), last=True), None, False, step=False)

@@ -14,6 +14,9 @@ from typing import Protocol
 
 __all__ = ["Memory", "Slots"]
 
+# With this share of the places spoilt nothing new begins until they are wiped.
+_SPOILT = 0.25
+
 
 class Memory(Protocol):
     """What the slots need of the runtime's KV cache."""
@@ -51,7 +54,9 @@ class Slots:
 
     @property
     def available(self) -> bool:
-        """Whether a place is free."""
+        """Whether a place is free. None is where many wait to be wiped: that needs an end of all that runs."""
+        if len(self._spoilt) >= _SPOILT * len(self._slots):
+            return False
         return any(not slot.busy and slot.index not in self._spoilt for slot in self._slots)
 
     @property

@@ -20,9 +20,10 @@ _OF_ALL = tuple(name for name in SETTINGS if name not in ("seed", "samples"))
 def pooled(studies: Sequence[Study]) -> list[Study]:
     """The studies, with those put together that belong together.
 
-    Of one seed, the same problems, model and settings: one study with the methods of all; each once, the first, but with
-    other options it is another, and named by them. Of several seeds, and with the same methods besides: one study with
-    the samples of all. A problem's samples are numbered on: the answers of the first seed, then those of the next.
+    Of one seed, the same problems, model and settings: one study with the methods of all. Each is there once, the
+    first; with other options it is another, and named by them. Of several seeds, and with the same methods besides: one
+    study with the samples of all. A problem's samples are numbered on: the answers of the first seed, then those of the
+    next.
     Raises SelarError where a seed is there twice, or where the parts were graded by different rules.
     """
     joined = [_joined(group) for group in _grouped(studies, SETTINGS)]

@@ -159,10 +159,20 @@ class LlamaRuntime:
         """Tokens as ids and mixtures as rows in two decodes: for devices where a row is not its token to the bit."""
         logits: list[npt.NDArray[np.float32]] = [_NOTHING] * len(feeds)
         states = list(logits)
-        # The rows first: should one be refused, nothing has been decoded yet.
-        for make, wanted in ((self._row_batch, False), (self._token_batch, True)):
-            chosen = [i for i, feed in enumerate(feeds) if isinstance(feed.next_input, Token) is wanted]
-            self.context.decode(make([feeds[i] for i in chosen]))
+        plain, rows = (
+            [i for i, f in enumerate(feeds) if isinstance(f.next_input, Token) is kind] for kind in (True, False)
+        )
+        self._token_batch(
+            [feeds[i] for i in plain]
+        )  # refuses before anything is decoded; so do the rows, which are first
+        for make, chosen in ((self._row_batch, rows), (self._token_batch, plain)):
+            try:
+                self.context.decode(make([feeds[i] for i in chosen]))
+            except Exception:
+                if chosen is plain:  # the others are decoded again, each by itself
+                    for i in rows:
+                        self.context.truncate(feeds[i].sequence, feeds[i].position)
+                raise
             for row, i in enumerate(chosen):
                 logits[i] = self.context.logits(row).copy()
                 states[i] = self.context.hidden_state(row) if hidden else _NOTHING

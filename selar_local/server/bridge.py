@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Generation", "Job"]
 
 
+_LATE = "the request took longer than the server allows"
+
+
 class Started(NamedTuple):
     """The engine has taken the request."""
 
@@ -156,13 +159,19 @@ class Job:
             generation.cancel()
 
     def expire(self) -> None:
-        """The time is up."""
+        """The time is up. Called in the loop."""
         self._expired = True
         self.cancel()
+        self._awake.set()
 
     async def started(self) -> None:
-        """Wait until the engine has taken all of them. Raises its error where it refuses one."""
+        """Wait until the engine has taken all of them. Raises its error where it refuses one, Expired after `expire`.
+
+        (It may take none for long: after a crash the model is loaded again first.)
+        """
         while self._unstarted and self._error is None and self._open:
+            if self._expired:
+                raise Expired(_LATE)
             self._awake.clear()
             await self._awake.wait()
         if self._error is not None:
@@ -173,7 +182,7 @@ class Job:
             while self._ready:
                 index, news = self._ready.popleft()
                 if self._expired and isinstance(news, Result) and news.finish_reason == "cancelled":
-                    raise Expired("the request took longer than the server allows")
+                    raise Expired(_LATE)
                 yield index, news
             if self._error is not None:
                 raise self._error

@@ -15,7 +15,7 @@ import pytest
 
 import selar_local as sl
 from selar_local.engine.events import Result
-from selar_local.errors import EngineClosed
+from selar_local.errors import DecodeError, EngineClosed
 from selar_local.methods import CoTGreedy
 from selar_local.methods.base import Decision, Setting, Stepper, StepView, Token
 
@@ -25,7 +25,7 @@ LONG = "ab cd " * 4000
 PROMPTS = ["Hello", "abc def", "the answer is 42", "x", "so we", "number number", "system", "é 你"]
 
 
-def trail(engine: sl.Engine, i: int, method: str, max_tokens: int = 24) -> list[sl.TokenEvent]:
+def trail(engine: sl.Engine, i: int, method: str | sl.Method, max_tokens: int = 24) -> list[sl.TokenEvent]:
     stream = engine.stream(PROMPTS[i], raw=True, seed=i, method=method, max_tokens=max_tokens)
     return list(stream)
 
@@ -106,6 +106,71 @@ def test_up_to_three_in_a_batch_are_the_same_to_the_bit(three_at_once, monkeypat
     explored = [[event.explored for event in events] for events in alone]
     assert any(explored[0])
     assert not all(explored[0])
+
+
+@dataclass(frozen=True)
+class OutOfVocabulary(CoTGreedy):
+    """Feeds, at its fourth step, a token that the model does not have."""
+
+    def start(self, setting: Setting) -> Stepper:
+        return Lost()
+
+
+class Lost(Stepper):
+    """See `OutOfVocabulary`."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def __call__(self, view: StepView) -> Decision:
+        self.steps += 1
+        return Decision(Token(10**6 if self.steps == 4 else view.token), token=view.token)
+
+
+def test_a_token_that_is_none_fails_alone_where_tokens_and_rows_go_apart(three_at_once, monkeypatch):
+    """The rows of a step must not be decoded before its tokens were looked at: they would be decoded twice."""
+    engine = three_at_once
+    torn = sl.Selar(tau=0.0, symbol_guard=False)
+    alone = trail(engine, 0, torn)
+    monkeypatch.setattr(engine._runtime, "rows_are_exact", False)
+    go, _ = held_back(engine, monkeypatch)
+    good = engine.stream(PROMPTS[0], raw=True, seed=0, method=torn, max_tokens=24)
+    bad = engine.stream(PROMPTS[1], raw=True, seed=1, method=OutOfVocabulary(), max_tokens=24)
+    go.set()
+    assert list(good) == alone
+    with pytest.raises(DecodeError, match="outside the vocabulary"):
+        list(bad)
+
+
+def test_rows_go_back_where_the_tokens_of_their_step_fail(three_at_once, monkeypatch):
+    engine, failures = three_at_once, []
+    alone = trail(engine, 0, "selar")
+    runtime = engine._runtime
+    monkeypatch.setattr(runtime, "rows_are_exact", False)
+    decode = runtime.context.decode
+
+    def failing(batch: Any) -> None:
+        if batch is runtime.batch._token_batch and batch.n_tokens == 1 and not failures:
+            failures.append(batch)
+            raise DecodeError("for once")
+        decode(batch)
+
+    go, _ = held_back(engine, monkeypatch)
+    streams = [
+        engine.stream(PROMPTS[i], raw=True, seed=i, method=m, max_tokens=24) for i, m in ((0, "selar"), (1, "cot"))
+    ]
+    step_in_two = runtime._step_in_two
+
+    def watched(*arguments: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime.context, "decode", failing)
+            return step_in_two(*arguments)
+
+    monkeypatch.setattr(runtime, "_step_in_two", watched)
+    go.set()
+    assert list(streams[0]) == alone
+    assert len(list(streams[1])) == 24 or streams[1].result.finish_reason == "stop"
+    assert failures
 
 
 def test_rows_or_ids_for_certain_steps_make_no_difference(engine, monkeypatch):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -163,6 +166,92 @@ def test_a_script_without_a_main_guard_can_use_it_and_leaves_it_open(model):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SOON, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "3", "")
+
+
+@posix
+def test_it_can_be_closed_while_another_process_loads(model):
+    """The thread that asked waits for it: who closes must not."""
+    loading, go, errors = threading.Event(), threading.Event(), []
+
+    def hold(share: float) -> None:
+        if dead.is_set():
+            loading.set()
+            go.wait(SOON)
+
+    def ask() -> None:
+        try:
+            engine.tokenize("Hello")
+        except EngineClosed as error:
+            errors.append(error)
+
+    dead = threading.Event()
+    engine = sl.load(model, threads=1, isolated=True, on_progress=hold)
+    dead.set()
+    kill(engine)
+    assert engine._child._gone.wait(SOON)
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert loading.wait(SOON)
+    engine.close()
+    assert engine._child.process.poll() is not None
+    go.set()
+    thread.join(SOON)
+    assert len(errors) == 1
+
+
+def test_ctrl_c_while_a_request_is_being_accepted(model, monkeypatch):
+    """It may have been accepted: then it must not run on, nor its messages end the thread that reads them."""
+    with sl.load(model, threads=1, parallel=1, isolated=True) as engine:
+        child = engine._child
+
+        def interrupted(number, kind, content):
+            child._send((kind, number, pickle.dumps(content)))
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(child, "_ask", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                engine.stream("Hello", raw=True, max_tokens=4000)
+        started = time.monotonic()
+        assert engine.generate("Hello", max_tokens=2).usage.completion_tokens == 2
+        assert time.monotonic() - started < SOON and engine._child is child
+
+
+def test_a_request_that_the_process_cannot_read_fails_alone(model, monkeypatch):
+    """Such as a method of the app's own script."""
+    here = types.ModuleType("only_in_this_process")
+    method = dataclass(frozen=True)(type("Mine", (sl.CoT,), {"__module__": here.__name__}))
+    here.Mine = method
+    monkeypatch.setitem(sys.modules, here.__name__, here)
+    with sl.load(model, threads=1, parallel=2, isolated=True) as engine:
+        running = engine.stream("Hello", raw=True, max_tokens=30, seed=1)
+        next(running)
+        before = engine.process_id
+        with pytest.raises(OptionError, match="a method must be importable there"):
+            engine.stream("Hello", method=method())
+        with pytest.raises(OptionError, match="cannot be sent"):
+            engine._living().ask("tokenize", lambda: 1)
+        list(running)
+        assert running.result.finish_reason in ("length", "stop") and engine.process_id == before
+
+
+class Breaking:
+    """Read in the other process, it breaks the engine's loop there."""
+
+    def __reduce__(self):
+        return exec, ("import selar_local.engine.loop as m; m.DecodeLoop._retire = lambda self: 1 / 0",)
+
+
+def test_a_process_whose_worker_has_failed_is_replaced(model):
+    with sl.load(model, threads=1, isolated=True) as engine:
+        before = engine.generate("Hello", seed=1, max_tokens=4).tokens
+        with pytest.raises(sl.SelarError):
+            engine._living().ask("tokenize", Breaking())
+        with pytest.raises(sl.SelarError, match="division by zero"):
+            engine.generate("Hello", max_tokens=4)
+        with pytest.raises(EngineCrashed, match="exit code 1"):
+            engine.generate("Hello", max_tokens=4)
+        assert engine.generate("Hello", seed=1, max_tokens=4).tokens == before
 
 
 def test_closed_is_closed(model):

@@ -360,6 +360,45 @@ def test_a_method_that_fails_ends_its_own_sequence_only(caplog):
     assert [record.name for record in caplog.records] == ["selar_local.engine"]
 
 
+def test_the_place_of_a_method_that_failed_serves_again_at_once():
+    """Its mistake leaves nothing bad in the KV cache."""
+    runtime = ScriptedRuntime({2: [10] * 30, 3: [11], 4: [12]})
+    running, later = request([2]), request([4])
+    loop = DecodeLoop(runtime, 2)
+    drive(loop, running, request([3], Faulty()), later)
+    assert runtime.cleared == 0
+    assert any(call[:2] == ("step", 2) and 4 in call for call in runtime.calls)
+    assert outcome(later).result.finish_reason == "stop"
+
+
+def test_spoilt_places_come_back_although_requests_keep_coming():
+    """With a quarter of the places out of service nothing begins until what runs has ended, and all is wiped."""
+    runtime = ScriptedRuntime({2: [10] * 6, 3: [None], **{key: [12] * 4 for key in range(4, 40)}})
+    loop = DecodeLoop(runtime, 4)
+    loop.waiting.extend([request([2]), request([3])])
+    busiest = []
+    for key in range(4, 40):
+        loop.waiting.append(request([key]))
+        loop.step()
+        busiest.append(len(loop.running))
+    assert runtime.cleared == 1 and busiest[-1] == 4
+    drive(loop)
+
+
+def test_a_request_that_gets_no_place_is_not_lost(monkeypatch):
+    def broken(prompt):
+        raise MemoryError
+
+    loop = DecodeLoop(ScriptedRuntime({2: [10]}), 1)
+    monkeypatch.setattr(loop._slots, "take", broken)
+    sequence = request([2])
+    loop.waiting.append(sequence)
+    with pytest.raises(MemoryError):
+        loop.step()
+    loop.abandon(DecodeError("the worker has failed"))
+    assert sequence.finished and isinstance(outcome(sequence).error, DecodeError)
+
+
 def test_slots_serve_again_in_turn():
     keys = range(2, 12)
     runtime = ScriptedRuntime({key: [10] * (key % 3) for key in keys})

@@ -136,11 +136,11 @@ def test_whatever_comes_a_slot_holds_the_prompt_s_own_beginning(
             if data.draw(st.integers(0, 5)) == 0:
                 cells.forget(index)
                 slots.spoil(index)
-                if not busy:
-                    cells.slots.clear()
-                    slots.wiped()
             else:
                 slots.release(index)
+            if slots.spoilt and not busy:
+                cells.slots.clear()
+                slots.wiped()
         if not slots.available:
             continue
         index, held = slots.take(prompt)

@@ -279,6 +279,35 @@ def test_a_request_that_takes_too_long(slow_engine):
     assert api.text(max_tokens=1).status_code == 200
 
 
+def test_the_time_runs_out_before_the_engine_takes_it(slow_engine, monkeypatch):
+    """As while another process loads after a crash."""
+    go, stream = threading.Event(), slow_engine.stream
+
+    def reloading(*arguments, **more):
+        go.wait(30)
+        return stream(*arguments, **more)
+
+    api = Api(create_app(slow_engine, ServerConfig(request_timeout=0.1)))
+
+    async def both():
+        answers = [
+            await api.call("POST", TEXT, json={"prompt": "a", "max_tokens": None, "stream": stream})
+            for stream in (False, True)
+        ]
+        waiting = sum(api.service.load)
+        go.set()
+        while sum(api.service.load):
+            await asyncio.sleep(0.01)
+        return answers, waiting
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slow_engine, "stream", reloading)
+        answers, waiting = asyncio.run(asyncio.wait_for(both(), 20))
+    assert waiting == 2  # the places are not free before the engine lets go of them
+    for answer in answers:
+        check(answer, 504, code="timeout")
+
+
 def test_while_closing_it_is_a_503(tiny, engine):
     api = Api(create_app(engine))
     api.service.closing = True
