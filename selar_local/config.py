@@ -32,7 +32,8 @@ def require(condition: bool, message: str) -> None:
 
 def number(name: str, value: Any, low: float, high: float = math.inf) -> None:
     """Require a finite number (no bool) with ``low <= value <= high``."""
-    plain = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64
+    plain = isinstance(value, int) and not isinstance(value, bool)
+    require(not plain or abs(value) < 2**64, f"{name} is too large")
     finite = plain or (isinstance(value, float) and math.isfinite(value))
     require(finite, f"{name} must be a finite number, not {value!r}")
     bounds = f"at least {low}" if math.isinf(high) else f"between {low} and {high}"

@@ -19,8 +19,13 @@ import selar_local as sl
 if __name__ == "__main__":
     sl.run_child_if_asked()  # before Qt is imported: a frozen app's child needs none of it
 
-from chat_backend import Backend
-from PySide6 import QtCore, QtGui, QtWidgets
+try:
+    from chat_backend import Backend
+    from PySide6 import QtCore, QtGui, QtWidgets
+except ImportError as error:
+    if "PySide6" not in str(error):
+        raise
+    sys.exit('the window needs Qt: pip install "PySide6-Essentials>=6.8,<6.12"')
 
 from selar_local.methods import METHODS
 

@@ -22,11 +22,11 @@ from selar_local.llama.present import require_llama_cpp
 __all__ = ["doctor"]
 
 _HOW_TO_OFFLOAD = {
-    "linux": 'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python '
-    '"llama-cpp-python=={version}" (NVIDIA; -DGGML_VULKAN=on or -DGGML_HIP=on for others)',
-    "win32": "set CMAKE_ARGS=-DGGML_CUDA=on, then pip install --force-reinstall --no-cache-dir --no-binary "
+    "linux": 'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir --no-deps --no-binary '
+    'llama-cpp-python "llama-cpp-python=={version}" (NVIDIA; -DGGML_VULKAN=on or -DGGML_HIP=on for others)',
+    "win32": "set CMAKE_ARGS=-DGGML_CUDA=on, then pip install --force-reinstall --no-cache-dir --no-deps --no-binary "
     'llama-cpp-python "llama-cpp-python=={version}" (NVIDIA; -DGGML_VULKAN=on for others)',
-    "darwin": 'CMAKE_ARGS="-DGGML_METAL=on" pip install --force-reinstall --no-cache-dir --no-binary '
+    "darwin": 'CMAKE_ARGS="-DGGML_METAL=on" pip install --force-reinstall --no-cache-dir --no-deps --no-binary '
     'llama-cpp-python "llama-cpp-python=={version}"',
 }
 

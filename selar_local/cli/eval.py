@@ -84,10 +84,11 @@ def evaluation_command(
     started = time.monotonic()
     with _bar(display, quiet) as observer:
         display.note(
-            f"{_count(len(plan.problems), 'problem')} of {plan.config.task}, "
+            f"{_count(len(plan.problems), 'problem')} of {plan.config.name}, "
             f"{_count(plan.config.samples, 'answer')} each, {_count(len(specs), 'method')}, "
             f"at most {plan.config.max_tokens} tokens an answer; logs in {folder}"
         )
+        _tell_of_the_context(plan, display)
         logs = _evaluate(plan, folder, display, observer, regrade)
     display.note(f"done in {_duration(time.monotonic() - started)}; selar-local report {folder} makes the report")
     study = _study(logs, labels)
@@ -182,6 +183,13 @@ def _tell_of_boxes(study: Study, display: Display) -> None:
             f"{without} of {len(answers)} answers have no \\boxed{{}}, which is no answer by the paper's rule; "
             "the same command with --last-number grades their last number"
         )
+
+
+def _tell_of_the_context(plan: Evaluation, display: Display) -> None:
+    """A context that is smaller than the budget ends answers before it does."""
+    room, budget = plan.engine.ctx_size, plan.config.max_tokens or 0
+    if room and room <= budget:
+        display.note(f"the context of {room} tokens, prompt included, ends answers before {budget} tokens do")
 
 
 def _show(study: Study, baseline: str | None, as_json: bool) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
+import stat
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import click
 from selar_local.cli.streams import is_terminal
 from selar_local.errors import SelarError
 
-__all__ = ["read_prompt", "read_prompts"]
+__all__ = ["read_prompt", "read_prompts", "unread_input"]
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -39,6 +41,21 @@ def read_prompt(argument: str | None, option: str | None, file: str | None, *, n
     if not raw and not text.strip():
         raise click.UsageError("the prompt is empty")
     return text
+
+
+def unread_input() -> bool:
+    """Whether something waits on standard input: a file, or a pipe that has been written to."""
+    try:
+        import fcntl
+        import termios
+
+        kind = os.fstat(sys.stdin.fileno())
+        if stat.S_ISREG(kind.st_mode):
+            return kind.st_size > 0
+        waiting = fcntl.ioctl(sys.stdin.fileno(), termios.FIONREAD, bytes(4)) if stat.S_ISFIFO(kind.st_mode) else b""
+        return any(waiting)
+    except (ImportError, OSError, ValueError, AttributeError):  # Windows; no such thing, or closed
+        return False
 
 
 def read_prompts(path: str) -> list[str]:
@@ -75,6 +92,8 @@ def _read(path: str) -> str:
     except OSError as error:
         raise SelarError(f"cannot read the prompt from {path}: {error.strerror}") from None
     mark, encoding = next((bom for bom in _BOMS if data.startswith(bom[0])), (b"", "utf-8"))
+    if not mark and b"\0" in data[:4096]:
+        raise SelarError(f"{path} is no text file")
     text = data[len(mark) :].decode(encoding, errors="replace")
     # The newline that editors and `echo` add is not part of the question.
     return text.removesuffix("\n").removesuffix("\r")

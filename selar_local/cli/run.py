@@ -12,7 +12,7 @@ from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import as_usage, build, build_method, build_sampling, config_options, method_options
-from selar_local.cli.prompt import read_prompt
+from selar_local.cli.prompt import read_prompt, unread_input
 from selar_local.cli.streams import print_json
 from selar_local.cli.trace_outputs import TraceOutputs
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
@@ -67,6 +67,8 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
         needed=session.as_json or session.raw or session.traces,
         raw=session.raw,
     )
+    if (prompt or values["prompt_option"]) is not None and unread_input():
+        display.note("what comes on standard input is not read, for a prompt is given; -f - reads it instead")
     with session.open_trace() as trace, open_engine(path, config, display) as engine:
         if text is None:
             from selar_local.cli.chat import chat

@@ -80,7 +80,10 @@ class RequestMaker:
                 "run selar-local calibrate with them"
             )
         if found.tau is None:
-            raise NotCalibrated(f"tau auto: the entropies of {path.name} show no valley; choose a number for tau")
+            raise NotCalibrated(
+                f"tau auto: the calibration of {path.name} found no threshold "
+                f"({found.reason or 'no valley'}); choose a number for tau"
+            )
         return found.tau
 
     def _text(
@@ -93,6 +96,8 @@ class RequestMaker:
         tools: Tools | None,
     ) -> str:
         require((prompt is None) != (messages is None), "give either a prompt or messages")
+        listed = isinstance(tools, Sequence) and all(isinstance(tool, Mapping) for tool in tools)
+        require(tools is None or listed, "tools must be a list of objects")
         if raw:
             plain = prompt is not None and system is None and not tools
             require(plain, "raw takes a prompt, without messages, system or tools")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from selar_local.config import from_mapping, opt, require, switch, whole
@@ -18,6 +19,7 @@ __all__ = [
     "MethodSpec",
     "levels_of",
     "methods_of",
+    "name_of",
     "seed_of",
     "shown",
     "with_defaults",
@@ -27,6 +29,8 @@ __all__ = [
 BUDGETS = {"generated": 256, "gsm8k": 4096, "aime24": 16384, "aime25": 16384}
 _BUDGET = 8192
 _THINKING = 2048  # at least, for a model that thinks before it answers
+#: The task that needs no download, unless a file brings other problems.
+GENERATED_TASK = "generated"
 #: Generated problems where no limit is given.
 GENERATED = 40
 #: Bits of a seed: as many as a JSON reader that knows only doubles keeps.
@@ -38,7 +42,7 @@ _WORDS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "
 class EvaluationConfig:
     """The problems, the samples of each, and the budget: the same for every method."""
 
-    task: str = opt("generated", "problems to solve; generated: made on the spot, no download", "--task")
+    task: str = opt(GENERATED_TASK, "problems to solve; generated: made on the spot, no download", "--task")
     data: str | None = opt(None, "take the problems from this file: JSON Lines with question and answer", "--data")
     limit: int | None = opt(None, "only so many problems (default: all; generated: 40)", "--limit")
     level: str | None = opt(None, "only problems of this level, or of several such as 1-3 (MATH)", "--level")
@@ -59,6 +63,11 @@ class EvaluationConfig:
     )
     out: str | None = opt(None, "folder of the logs (default: one under selar-eval, named after the settings)", "--out")
 
+    @property
+    def name(self) -> str:
+        """What the problems are called."""
+        return name_of(self.task, self.data)
+
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("max_tokens", self.max_tokens)):
             if value is not None:
@@ -68,6 +77,11 @@ class EvaluationConfig:
         whole("parallel", self.parallel, 1, 256)
         switch("last_number", self.last_number)
         levels_of(self.level)
+
+
+def name_of(task: str, data: str | None) -> str:
+    """What the problems are called: the task, or the file where they are somebody's own."""
+    return task if data is None or task != GENERATED_TASK else Path(data).name
 
 
 def levels_of(text: str | None) -> tuple[int, ...] | None:
@@ -151,6 +165,7 @@ def _swept(
     key = key.strip().replace("-", "_")
     points = [_value(value.strip()) for value in values.split(",") if value.strip()]
     require(bool(sign) and bool(points), f"sweep must be such as tau=0.3,0.4, not {sweep!r}")
+    require(len(set(map(shown, points))) == len(points), f"sweep names a value of {key} more than once: {values}")
     require(key not in shared, f"{key} is given, and swept: one of them")
     swept: list[tuple[str, dict[str, Any]]] = []
     applied = False
@@ -192,7 +207,7 @@ def with_defaults(config: EvaluationConfig, *, thinks: bool = False) -> Evaluati
 
     thinks: the model thinks before it answers.
     """
-    limit = GENERATED if config.limit is None and config.task == "generated" and config.data is None else config.limit
-    of_a_file = config.task == "generated" and config.data is not None
+    generated, of_a_file = config.task == GENERATED_TASK and config.data is None, config.name != config.task
+    limit = GENERATED if config.limit is None and generated else config.limit
     budget = _BUDGET if of_a_file else BUDGETS.get(config.task, _BUDGET)
     return replace(config, max_tokens=config.max_tokens or max(budget, _THINKING * thinks), limit=limit)

@@ -130,7 +130,7 @@ def settings_of(
 ) -> dict[str, Any]:
     """The settings of a study that its options name. sampling: what was given of it."""
     return {
-        "task": config.task,
+        "task": config.name,
         "level": config.level,
         "samples": config.samples,
         "seed": config.seed,

@@ -7,6 +7,7 @@ needs Inspect.
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +17,7 @@ from inspect_ai.model import ChatMessageAssistant, ContentReasoning, ModelOutput
 from inspect_ai.scorer import CORRECT, INCORRECT, Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from selar_local.evaluation.config import levels_of, seed_of
+from selar_local.evaluation.config import levels_of, name_of, seed_of
 from selar_local.evaluation.grading import grade
 from selar_local.evaluation.problems import Problem, load_problems, prompt_of
 from selar_local.evaluation.repetition import is_repetitive
@@ -39,14 +40,15 @@ def problems(
     data: a JSON Lines file with `question` and `answer`. seed: what the seeds of the answers, and generated problems,
     are made of. last_number: see `graded`.
     """
+    name = name_of(task, data)
     chosen = load_problems(task, data, limit, seed, levels_of(None if level is None else str(level)))
     return Task(
-        dataset=MemoryDataset([_sample(problem) for problem in chosen], name=task),
+        dataset=MemoryDataset([_sample(problem) for problem in chosen], name=name),
         solver=answer(seed),
         scorer=graded(last_number),
         epochs=Epochs(samples, "mean"),
-        name=task.replace("-", "_"),
-        metadata={"task": task},
+        name=re.sub(r"\W+", "_", name),
+        metadata={"task": name},
     )
 
 

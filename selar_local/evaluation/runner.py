@@ -98,7 +98,7 @@ def default_folder(evaluation: Evaluation) -> Path:
     if evaluation.shared:
         told += repr(sorted(evaluation.shared.items()))
     key = hashlib.sha256(told.encode()).hexdigest()[:8]
-    return Path("selar-eval") / f"{evaluation.config.task}-{evaluation.model.stem}-{key}"
+    return Path("selar-eval") / f"{Path(evaluation.config.name).stem}-{evaluation.model.stem}-{key}"
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from selar_local.evaluation.estimates import (
     describe,
     problems_of,
 )
-from selar_local.evaluation.records import Study
+from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.sweep import Choice, chosen_of
 from selar_local.evaluation.wording import compared, p_text, percent, points, rounded, with_interval
 
@@ -66,7 +66,7 @@ def summarise(study: Study, baseline: str = "cot", *, resamples: int = statistic
         methods=methods,
         comparisons=corrected(comparisons),
         chosen=chosen_of(study, seed if isinstance(seed, int) else 0, baseline, resamples=resamples),
-        notes=tuple(_missing(methods, len(every), None if reference else baseline)),
+        notes=(*_missing(methods, len(every), None if reference else baseline), *_too_long(study.runs)),
         facts=dict(study.facts),
     )
 
@@ -84,6 +84,16 @@ def _missing(methods: Sequence[MethodSummary], problems: int, absent: str | None
         elif one.answers < problems * most:
             notes.append(f"{one.label} has {one.answers} of {problems * most} answers")
     return notes
+
+
+def _too_long(runs: Sequence[MethodRun]) -> list[str]:
+    """Problems that no answer was tried to."""
+    lost = {answer.problem for run in runs for answer in run.answers if answer.truncated and not answer.tokens}
+    if not lost:
+        return []
+    told = "1 problem does" if len(lost) == 1 else f"{len(lost)} problems do"
+    counts = "counts" if len(lost) == 1 else "count"
+    return [f"{told} not fit into the context and {counts} as wrong; a larger -c, where the model has it, gives room"]
 
 
 def sentences(summary: Summary) -> list[str]:

@@ -77,6 +77,8 @@ def schema_grammar(schema: Any) -> str:
     """
     try:
         schema = json.loads(schema) if isinstance(schema, str) else schema
+        if not isinstance(schema, (dict, bool)):
+            raise OptionError("json_schema must be a JSON object")
         check_schema(schema)
         from llama_cpp.llama_grammar import json_schema_to_gbnf
 

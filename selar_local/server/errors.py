@@ -60,7 +60,7 @@ def invalid(error: Any) -> ApiError:
     """The 400 for a pydantic ValidationError: its first finding. What was sent is not repeated."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"] == "json_invalid":
-        return ApiError(400, "the body is not valid JSON in UTF-8", code="invalid_json")
+        return ApiError(400, "the body is not valid JSON in UTF-8, or nested too deeply", code="invalid_json")
     param = ""
     for part in first["loc"]:
         param += f"[{part}]" if isinstance(part, int) else f"{'.' if param else ''}{part}"

@@ -45,6 +45,18 @@ def test_json_is_one_object(chat_model, cli, folder):
     assert told["facts"]["parallel"] == 2 and told["facts"]["max_tokens"] == 8
 
 
+def test_problems_of_one_s_own_have_their_file_s_name_and_too_long_ones_are_told(chat_model, cli, folder, tmp_path):
+    rows = [{"question": "What is 1 + 1?", "answer": "2"}, {"question": "word " * 2000, "answer": "2"}]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ("--data", tmp_path / "mine.jsonl", "-n", "300", "-c", "256", "-t", "1", "--out", folder)
+    done = cli("eval", chat_model, *options, "--methods", "selar", "--json")
+    told = json.loads(done.out)
+    assert told["task"] == "mine.jsonl" and "2 problems of mine.jsonl" in done.err
+    assert "the context of 256 tokens, prompt included, ends answers before 300 tokens do" in done.err
+    assert told["notes"][0].startswith("1 problem does not fit into the context and counts")
+    assert 0 < told["methods"]["selar"]["explored_share"] < 1
+
+
 def test_what_a_person_reads(chat_model, cli, folder):
     done = cli("eval", chat_model, *SHORT, "--out", folder)
     lines = done.out.splitlines()

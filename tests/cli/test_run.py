@@ -80,6 +80,18 @@ def test_the_prompt_comes_from_anywhere(source, model, tmp_path, cli):
     assert json.loads(done.out)["prompt_tokens"] == 5
 
 
+def test_a_prompt_file_that_is_no_text(model, cli):
+    done = cli("run", model, "-f", model)
+    assert (done.code, done.err) == (1, f"error: {model} is no text file\n")
+
+
+def test_what_is_piped_in_beside_a_prompt_is_not_lost_without_a_word(model, process):
+    note = "what comes on standard input is not read"
+    assert note in process("run", model, "Hello", "-n", "1", "-t", "1", stdin=b"a text").err
+    assert note not in process("run", model, "-f", "-", "-n", "1", "-t", "1", stdin=b"a text").err
+    assert note not in process("run", model, "Hello", "-n", "1", "-t", "1").err
+
+
 @pytest.mark.parametrize(
     "data", [codecs.BOM_UTF8 + b"Hello", codecs.BOM_UTF16_LE + "Hello\r\n".encode("utf-16-le"), b"\xffello"]
 )

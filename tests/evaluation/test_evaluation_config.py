@@ -44,7 +44,7 @@ def test_a_sweep_is_a_method_for_each_value():
         (("selar:tau=0.1", None, "tau=0.3"), "none of the methods has tau to be swept"),
         (("selar", {"tau": 0.3}, "tau=0.3,0.4"), "tau is given, and swept"),
         (("selar", None, "tau"), "sweep must be such as"),
-        (("selar", None, "tau=0.3,0.3"), "more than once"),
+        (("selar", None, "tau=0.3,0.3"), "sweep names a value of tau more than once"),
     ],
 )
 def test_wrong_methods_are_refused(arguments, told):

@@ -55,7 +55,7 @@ def logs(model, data, tmp_path_factory):
 
 def test_a_study_of_its_logs(logs, model):
     (study,) = read_studies([logs[0].parent])
-    assert (study.task, study.model) == ("generated", model.name)
+    assert (study.task, study.model) == ("sums.jsonl", model.name)
     assert [run.label for run in study.runs] == ["selar tau=0.2 symbol_guard=off", "cot"]
     assert [run.method for run in study.runs] == ["selar", "cot"]
     assert study.runs[0].options["tau"] == 0.2 and study.runs[0].options["symbol_guard"] is False
@@ -145,7 +145,7 @@ def test_logs_of_inspect_itself(model, data, tmp_path):
         )  # fmt: skip
     (study,) = read_studies([tmp_path])
     assert [run.label for run in study.runs] == ["selar tau=0.3", "cot"]
-    assert [len(run.answers) for run in study.runs] == [3, 3] and study.task == "generated"
+    assert [len(run.answers) for run in study.runs] == [3, 3] and study.task == "sums.jsonl"
     assert study.runs[0].entropies and all(answer.tokens for answer in study.runs[1].answers)
 
 

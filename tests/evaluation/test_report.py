@@ -187,6 +187,13 @@ def test_the_command_of_a_study_of_several_seeds_and_of_some_levels():
     assert command.endswith("; again with --seed 5")
 
 
+def test_the_command_of_somebody_s_own_problems_and_of_another_grading():
+    facts = {**FACTS, "data": "mine.jsonl", "stop": ["END"], "last_number": True}
+    command = command_of(summarise(Study("mine.jsonl", "m.gguf", full_study().runs[:1], facts), resamples=QUICK))
+    assert "--task" not in command and "--data mine.jsonl" in command
+    assert command.endswith("--stop END --last-number")
+
+
 def test_the_page_is_one_file(page):
     parsed = Page(page)
     assert not {"script", "link", "img", "iframe", "object", "base"} & {tag for tag, _ in parsed.tags}

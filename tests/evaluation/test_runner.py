@@ -103,7 +103,7 @@ def test_a_log_records_what_it_was_made_with(finished, model, data):
     assert told["data"] == "sums.jsonl" and told["model"] == model.name
     assert (told["parallel"], told["batch_size"], told["max_tokens"], told["samples"]) == (3, 128, 10, 2)
     assert told["sampling"] == {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.0, "greedy": False}
-    assert told["options"]["tau"] == 0.5 and told["method"] == "selar" and told["task"] == "generated"
+    assert told["options"]["tau"] == 0.5 and told["method"] == "selar" and told["task"] == "sums.jsonl"
     assert told["selar_local"] == sl.__version__ and told["backend"] in ("cpu", "gpu")
     for name in (
         "llama_cpp",
@@ -182,7 +182,7 @@ def test_a_method_that_joins_is_graded_as_the_others_are(model, data, tmp_path):
 
 def test_the_default_folder_is_that_of_the_settings(model, data):
     folder = default_folder(study(model, data))
-    assert folder.parent == Path("selar-eval") and folder.name.startswith(f"generated-{model.stem}-")
+    assert folder.parent == Path("selar-eval") and folder.name.startswith(f"sums-{model.stem}-")
     assert default_folder(study(model, data, "cot")) == folder
     assert default_folder(study(model, data, seed=1)) != folder
 

@@ -222,7 +222,8 @@ def command_of(summary: Summary) -> str:
     Of a study that was put together of several seeds: that of the first, and the other seeds.
     """
     known = summary.facts
-    words = ["selar-local", "eval", summary.model, "--task", summary.task]
+    words = ["selar-local", "eval", summary.model]
+    words += [] if summary.task == known.get("data") else ["--task", summary.task]  # a file of one's own has no task
     words += ["--methods", ",".join(map(_spec, summary.methods))]
     flags = {"data": known.get("data"), "limit": known.get("problems", summary.problems)}
     flags |= {name: known.get(name) for name in ("level", "samples", "parallel", "max_tokens", "seed")}
