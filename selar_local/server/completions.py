@@ -57,10 +57,13 @@ class _Choice:
         chunk = self._told(text, thinking)
         if entry is not None:
             chunk["logprobs"] = _no_logprobs()
+            top = {t["token"]: t["logprob"] for t in reversed(entry["top_logprobs"])}
+            if top:  # as OpenAI does: one more where the drawn token is not among the first
+                top.setdefault(entry["token"], entry["logprob"])
             for told in (chunk["logprobs"], self.logprobs or _no_logprobs()):
                 told["tokens"].append(entry["token"])
                 told["token_logprobs"].append(entry["logprob"])
-                told["top_logprobs"].append({t["token"]: t["logprob"] for t in reversed(entry["top_logprobs"])})
+                told["top_logprobs"].append(dict(top))
                 told["text_offset"].append(offset)
         if self._events:
             chunk["selar"] = event_facts(event)

@@ -65,6 +65,12 @@ def test_logprobs_in_the_old_form(api, engine):
     for top, step in zip(told["top_logprobs"], steps, strict=True):
         assert max(top.values()) == pytest.approx(max(value for _, value in step.logprobs.top))
     assert all(math.isfinite(value) for value in told["token_logprobs"])
+    one = api.text(logprobs=1, max_tokens=20, temperature=2.0).json()["choices"][0]["logprobs"]
+    assert all(token in top for token, top in zip(one["tokens"], one["top_logprobs"], strict=True))
+    assert {len(top) for top in one["top_logprobs"]} == {
+        1,
+        2,
+    }  # the most probable, and the drawn one where it is another
     assert api.text(logprobs=0).json()["choices"][0]["logprobs"]["top_logprobs"][0] == {}
 
 
