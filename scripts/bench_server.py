@@ -274,7 +274,7 @@ def show(title: str, figures: dict[str, Any]) -> None:
 
 @click.command()
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
-@click.option("--parallel", default="8,16", show_default=True, help="requests at once, several figures by commas")
+@click.option("--parallel", default="8,16", show_default=True, help="requests at once, several by commas; empty: none")
 @click.option("--llama-server", type=click.Path(exists=True, dir_okay=False), help="the yardstick, where there is one")
 @click.option("--threads", default=2, show_default=True)
 @click.option("--ctx-size", default=512, show_default=True, help="of each request")
@@ -294,7 +294,7 @@ def main(
         "parallel": {},
     }  # fmt: skip
     about = f"{threads} threads, {rounds} rounds of at most {tokens} tokens each"
-    for count in map(int, parallel.split(",")):
+    for count in map(int, filter(None, parallel.split(","))):
         report["parallel"][str(count)] = bench_many(settings, count)
         show(f"{report['model']}, {count} at once, {about}", report["parallel"][str(count)])
     report["single"] = bench_one(settings)

@@ -23,7 +23,7 @@ try:
     from chat_backend import Backend
     from PySide6 import QtCore, QtGui, QtWidgets
 except ImportError as error:
-    if "PySide6" not in str(error):
+    if not (error.name or "").startswith("PySide6"):
         raise
     sys.exit('the window needs Qt: pip install "PySide6-Essentials>=6.8,<6.12"')
 

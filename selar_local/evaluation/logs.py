@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from selar_local.errors import SelarError
 from selar_local.evaluation.facts import SETTINGS
-from selar_local.evaluation.pooling import facts_of, pooled
+from selar_local.evaluation.pooling import facts_of, pooled, told
 from selar_local.evaluation.records import BINS, Answer, MethodRun, Study
 from selar_local.evaluation.study_files import SUFFIX, read_study_file
 from selar_local.methods import METHODS
@@ -41,7 +40,7 @@ def read_studies(paths: Sequence[Path]) -> list[Study]:
             continue
         log = _read(path)
         runs = studies.setdefault(_key(log), {})
-        method = _label(log), json.dumps((log.eval.metadata or {}).get("options"), sort_keys=True, default=str)
+        method = _label(log), told((log.eval.metadata or {}).get("options"))
         before = runs.get(method)
         if before is None or _rank(log) > _rank(before):
             runs[method] = log
@@ -88,7 +87,7 @@ def _key(log: EvalLog) -> str:
         facts["samples"] = log.eval.config.epochs
         facts["seed"] = (log.eval.task_args or {}).get("seed")
         facts["max_tokens"] = log.plan.config.max_tokens
-    return json.dumps(facts, sort_keys=True, default=str)
+    return told(facts)
 
 
 def _label(log: EvalLog) -> str:

@@ -12,8 +12,9 @@ from selar_local.evaluation.config import shown
 from selar_local.evaluation.facts import SETTINGS
 from selar_local.evaluation.records import MethodRun, Study
 
-__all__ = ["facts_of", "pooled", "seeds_of"]
+__all__ = ["facts_of", "pooled", "seeds_of", "told"]
 
+_NONE = object()
 _OF_ALL = tuple(name for name in SETTINGS if name not in ("seed", "samples"))
 
 
@@ -23,8 +24,7 @@ def pooled(studies: Sequence[Study]) -> list[Study]:
     Of one seed, the same problems, model and settings: one study with the methods of all. Each is there once, the
     first; with other options it is another, and named by them. Of several seeds, and with the same methods besides: one
     study with the samples of all. A problem's samples are numbered on: the answers of the first seed, then those of the
-    next.
-    Raises SelarError where a seed is there twice, or where the parts were graded by different rules.
+    next. Raises SelarError where a seed is there twice, or where the parts were graded by different rules.
     """
     joined = [_joined(group) for group in _grouped(studies, SETTINGS)]
     return [group[0] if len(group) == 1 else _together(group) for group in _grouped(joined, _OF_ALL, methods=True)]
@@ -41,10 +41,10 @@ def _grouped(studies: Sequence[Study], names: Sequence[str], *, methods: bool = 
     for number, study in enumerate(studies):
         key: list[object] = [study.task, study.model, {name: study.facts.get(name) for name in names}]
         if methods:
-            key.append(sorted((run.label, run.method, _told(run.options)) for run in study.runs))
+            key.append(sorted((run.label, run.method, told(run.options)) for run in study.runs))
         if "model_sha256" not in study.facts or "seed" not in study.facts:
             key.append(number)  # a log of another program's run: too little is known
-        groups.setdefault(json.dumps(key, sort_keys=True, default=str), []).append(study)
+        groups.setdefault(told(key), []).append(study)
     return list(groups.values())
 
 
@@ -52,13 +52,14 @@ def _joined(group: Sequence[Study]) -> Study:
     runs: dict[tuple[str, str], MethodRun] = {}
     for study in group:
         for run in study.runs:
-            runs.setdefault((run.label, _told(run.options)), run)
+            runs.setdefault((run.label, told(run.options)), run)
     names = [", ".join(run.label for run in study.runs) for study in group]
     return replace(group[0], runs=_apart(list(runs.values())), facts=facts_of(group, names))
 
 
-def _told(options: Mapping[str, Any]) -> str:
-    return json.dumps(options, sort_keys=True, default=str)
+def told(value: Any) -> str:
+    """A text that is the same for the same facts or options, however they are ordered."""
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _apart(runs: Sequence[MethodRun]) -> tuple[MethodRun, ...]:
@@ -66,14 +67,10 @@ def _apart(runs: Sequence[MethodRun]) -> tuple[MethodRun, ...]:
     named = []
     for run in runs:
         alike = [one.options for one in runs if one.label == run.label]
-        differing = [name for name in run.options if any(_other(one, run.options, name) for one in alike)]
+        differing = [name for name, own in run.options.items() if any(one.get(name, _NONE) != own for one in alike)]
         words = [run.label, *(f"{name}={shown(run.options[name])}" for name in differing)]
         named.append(replace(run, label=" ".join(words)))
     return tuple(named)
-
-
-def _other(one: Mapping[str, Any], another: Mapping[str, Any], name: str) -> bool:
-    return name not in one or one[name] != another[name]
 
 
 def facts_of(parts: Sequence[Study], names: Sequence[str]) -> dict[str, Any]:
@@ -89,9 +86,9 @@ def facts_of(parts: Sequence[Study], names: Sequence[str]) -> dict[str, Any]:
         )
     facts = dict(first)
     for name in first.keys() - {"created", "seed", "samples", "last_number"}:
-        told = {key: part.facts.get(name) for key, part in zip(names, parts, strict=True)}
-        if len({json.dumps(value, sort_keys=True, default=str) for value in told.values()}) > 1:
-            facts[name] = told
+        by_part = {key: part.facts.get(name) for key, part in zip(names, parts, strict=True)}
+        if len(set(map(told, by_part.values()))) > 1:
+            facts[name] = by_part
     return facts
 
 

@@ -237,7 +237,7 @@ def command_of(summary: Summary) -> str:
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif value is not None:
+        elif value is not None and not isinstance(value, Mapping):  # one that differs between the parts is in the facts
             words += [f"--{flag}", str(value)]
     for stop in known.get("stop") or ():
         words += ["--stop", str(stop)]
