@@ -140,7 +140,9 @@ def evaluate(
             metadata = {**settings, **facts.environment(), "threads": engine.info.threads}
             for spec in missing:
                 _generate(evaluation, spec, best[spec.label], folder, metadata, observer)
-    found = log_files(folder)
+    # Logs of the same second are in no order by their names.
+    place = {spec.label: number for number, spec in enumerate(evaluation.specs)}
+    found = sorted(log_files(folder), key=lambda file: place.get(file.label, len(place)))
     for file in found:
         if file.finished and (regrade or file.graded_by != {"last_number": evaluation.config.last_number}):
             observer.note(f"grading {file.label}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import signal
 import subprocess
 import sys
@@ -218,6 +219,15 @@ def test_grading_again_replaces_the_grades(model, data, tmp_path):
     assert set(graded()) == {"wrong by hand"}
     evaluate(study(model, data, "cot", last_number=True), tmp_path, Opener(model), regrade=True)
     assert graded() == before and set(read_eval_log(str(path)).samples[0].scores) == {"graded"}
+
+
+def test_logs_are_graded_in_the_order_of_the_methods(model, data, finished, tmp_path):
+    for path, name in zip(finished[1], ("z.eval", "a.eval"), strict=True):
+        shutil.copy(path, tmp_path / name)
+    notes: list[str] = []
+    opener = Opener(model)
+    evaluate(study(model, data), tmp_path, opener, Observer(note=notes.append), regrade=True)
+    assert notes == ["grading cot", "grading selar"] and opener.opened == 0
 
 
 def test_an_error_ends_the_study_and_the_next_call_goes_on(model, data, tmp_path):
