@@ -40,7 +40,7 @@ def report(logs: tuple[Path, ...], output: Path | None, baseline: str, quiet: bo
     """Make a report of the studies in LOGS: Inspect logs (*.eval), folders of them, or files written by -o FILE.json.
 
     Accuracy, ablations, efficiency and sweeps, each with intervals; the facts of the runs stand at the end. Studies
-    that differ in nothing but the seed, or in nothing but their methods, are reported as one.
+    that differ in nothing but methods and seeds are reported as one.
     """
     suffix = "" if output is None else output.suffix.lower()
     if output is not None and suffix not in (*_HTML, *_MARKDOWN, _STUDIES):

@@ -56,7 +56,7 @@ class MethodSummary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against a baseline on the problems that both have answers to.
+    """A method against a baseline on the answers that both have: of the same problems, and of each the same samples.
 
     difference: of the accuracies, in shares. p_corrected: after Holm, over `several` comparisons.
     minimum_detectable: the smallest true difference that a study like this finds with 80 % power; None where it cannot
@@ -89,6 +89,10 @@ class Comparison:
 def problems_of(run: MethodRun) -> set[str]:
     """The problems that the method has answers to."""
     return {answer.problem for answer in run.answers}
+
+
+def _answers_of(run: MethodRun) -> set[tuple[str, int]]:
+    return {(answer.problem, answer.sample) for answer in run.answers}
 
 
 def describe(run: MethodRun, *, seed: int = 0, resamples: int = statistics.RESAMPLES) -> MethodSummary:
@@ -138,11 +142,17 @@ def compare(
     seed: int = 0,
     resamples: int = statistics.RESAMPLES,
 ) -> Comparison:
-    """The method against the baseline on the problems that both have, or on those of `problems` alone."""
-    common = problems_of(run) & problems_of(baseline)
+    """The method against the baseline on the answers that both have (`problems`: of these alone).
+
+    A sample is one seed's: where one of them was run with more seeds, the others do not count.
+    """
+    common = _answers_of(run) & _answers_of(baseline)
     if problems is not None:
-        common &= set(problems)
-    sides = [_by_problem(one.answers, common) for one in (run, baseline)]
+        common = {one for one in common if one[0] in problems}
+    sides = [
+        _by_problem([answer for answer in one.answers if (answer.problem, answer.sample) in common])
+        for one in (run, baseline)
+    ]
     ours, theirs = (statistics.averaged(_matrix(side, _correct)) for side in sides)
     spent, before = (statistics.averaged(_matrix(side, _tokens)) for side in sides)
     found = statistics.difference(ours, theirs)
@@ -150,7 +160,7 @@ def compare(
     return Comparison(
         run.label,
         baseline.label,
-        problems=len(common),
+        problems=len(sides[0]),
         accuracy=_finite(ours.mean()) if common else None,
         baseline_accuracy=_finite(theirs.mean()) if common else None,
         difference=Figure.of(found),

@@ -28,9 +28,9 @@ def read_studies(paths: Sequence[Path]) -> list[Study]:
     """The studies in these logs, and in the logs of these folders; each method once, in the order they were begun.
 
     Logs belong to one study where model, problems, seeds, budget and settings are the same; studies that differ in
-    nothing but the seed are put together. Files of studies (`study_files`) are read as well. Raises SelarError for a
-    path without logs, a log that is no Inspect log, one that is not finished and one that is not graded, or graded by
-    another rule than the others.
+    nothing but methods and seeds are put together. Files of studies (`study_files`) are read as well. Raises SelarError
+    for a path without logs, a log that is no Inspect log, one that is not finished and one that is not graded, or
+    graded by another rule than the others.
     """
     studies: dict[str, dict[tuple[str, str], EvalLog]] = {}
     kept: list[Study] = []

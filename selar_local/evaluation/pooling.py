@@ -10,7 +10,7 @@ from typing import Any
 from selar_local.errors import SelarError
 from selar_local.evaluation.config import shown
 from selar_local.evaluation.facts import SETTINGS
-from selar_local.evaluation.records import MethodRun, Study
+from selar_local.evaluation.records import Answer, MethodRun, Study
 
 __all__ = ["facts_of", "pooled", "seeds_of", "told"]
 
@@ -19,15 +19,19 @@ _OF_ALL = tuple(name for name in SETTINGS if name not in ("seed", "samples"))
 
 
 def pooled(studies: Sequence[Study]) -> list[Study]:
-    """The studies, with those put together that belong together.
+    """The studies, with those put together that differ in nothing but methods and seeds.
 
-    Of one seed, the same problems, model and settings: one study with the methods of all. Each is there once, the
-    first; with other options it is another, and named by them. Of several seeds, and with the same methods besides: one
-    study with the samples of all. A problem's samples are numbered on: the answers of the first seed, then those of the
-    next. Raises SelarError where a seed is there twice, or where the parts were graded by different rules.
+    Problems, model, settings and the samples of a seed are the same. Samples are numbered on from seed to seed, alike
+    for all methods: a method that a seed was not run with has no answers of its numbers. Each method is there once for
+    a seed, the first; with other options it is another, and named by them. Raises SelarError where two runs share only
+    some of their seeds, and where the parts were graded by different rules.
     """
-    joined = [_joined(group) for group in _grouped(studies, SETTINGS)]
-    return [group[0] if len(group) == 1 else _together(group) for group in _grouped(joined, _OF_ALL, methods=True)]
+    groups: dict[str, list[Study]] = {}
+    for number, study in enumerate(studies):
+        facts = {name: study.facts.get(name) for name in _OF_ALL}
+        key = [study.task, study.model, facts, _samples_of_a_seed(study) or f"study {number}"]
+        groups.setdefault(told(key), []).append(study)
+    return [group[0] if len(group) == 1 else _together(group) for group in groups.values()]
 
 
 def seeds_of(facts: Mapping[str, Any]) -> list[Any]:
@@ -36,25 +40,54 @@ def seeds_of(facts: Mapping[str, Any]) -> list[Any]:
     return list(seed) if isinstance(seed, (list, tuple)) else [seed]
 
 
-def _grouped(studies: Sequence[Study], names: Sequence[str], *, methods: bool = False) -> list[list[Study]]:
-    groups: dict[str, list[Study]] = {}
-    for number, study in enumerate(studies):
-        key: list[object] = [study.task, study.model, {name: study.facts.get(name) for name in names}]
-        if methods:
-            key.append(sorted((run.label, run.method, told(run.options)) for run in study.runs))
-        if "model_sha256" not in study.facts or "seed" not in study.facts:
-            key.append(number)  # a log of another program's run: too little is known
-        groups.setdefault(told(key), []).append(study)
-    return list(groups.values())
+def _samples_of_a_seed(study: Study) -> int | None:
+    """None where too little is known to add anything, such as of another program's log."""
+    samples, seeds = study.facts.get("samples"), len(seeds_of(study.facts))
+    if "model_sha256" not in study.facts or "seed" not in study.facts or not isinstance(samples, int):
+        return None
+    most = max((answer.sample for run in study.runs for answer in run.answers), default=0)
+    return None if not seeds or samples % seeds or most > samples else samples // seeds
 
 
-def _joined(group: Sequence[Study]) -> Study:
-    runs: dict[tuple[str, str], MethodRun] = {}
+def _together(group: Sequence[Study]) -> Study:
+    group = sorted(group, key=lambda study: -len(seeds_of(study.facts)))  # so the first run of a method has most seeds
+    seeds = list(dict.fromkeys(seed for study in group for seed in seeds_of(study.facts)))
+    parts: dict[tuple[str, str], list[MethodRun]] = {}
     for study in group:
         for run in study.runs:
-            runs.setdefault((run.label, told(run.options)), run)
-    names = [", ".join(run.label for run in study.runs) for study in group]
-    return replace(group[0], runs=_apart(list(runs.values())), facts=facts_of(group, names))
+            before = parts.setdefault((run.label, told(run.options)), [])
+            part = _numbered(run, study, seeds)
+            there, own = ({one.sample for run in runs for one in run.answers} for runs in (before, [part]))
+            if not there & own:
+                before.append(part)
+            elif not own <= there:
+                raise SelarError(f"{study.task}, {study.model}: some of {run.label}'s answers are given twice")
+    names = _names(group)
+    facts = {**facts_of(group, names), "samples": len(seeds) * (_samples_of_a_seed(group[0]) or 1)}
+    facts["seed"] = seeds if len(seeds) > 1 else seeds[0]
+    return replace(group[0], runs=_apart([_added(runs) for runs in parts.values()]), facts=facts)
+
+
+def _numbered(run: MethodRun, study: Study, seeds: Sequence[Any]) -> MethodRun:
+    """The run with its samples where those of its seeds are among all."""
+    each, own = _samples_of_a_seed(study) or 1, seeds_of(study.facts)
+
+    def numbered(answer: Answer) -> Answer:
+        place, sample = divmod(answer.sample - 1, each)
+        return replace(answer, sample=seeds.index(own[place]) * each + sample + 1)
+
+    return replace(run, answers=tuple(map(numbered, run.answers)))
+
+
+def _names(group: Sequence[Study]) -> list[str]:
+    """What tells the parts apart: their methods, their seeds, or both."""
+    methods = [", ".join(run.label for run in study.runs) for study in group]
+    seeds = [f"seed {', '.join(map(str, seeds_of(study.facts)))}" for study in group]
+    if len(set(seeds)) == 1:
+        return methods
+    if len(set(seeds)) == len(seeds):
+        return seeds
+    return [f"{seed}: {labels}" for seed, labels in zip(seeds, methods, strict=True)]
 
 
 def told(value: Any) -> str:
@@ -92,35 +125,9 @@ def facts_of(parts: Sequence[Study], names: Sequence[str]) -> dict[str, Any]:
     return facts
 
 
-def _together(group: Sequence[Study]) -> Study:
-    first = group[0]
-    seeds = [seed for one in group for seed in seeds_of(one.facts)]
-    if len(set(seeds)) < len(seeds):
-        raise SelarError(
-            f"{first.task}, {first.model}: some of the answers are given twice (seeds {', '.join(map(str, seeds))})"
-        )
-    facts = {
-        **facts_of(group, [f"seed {', '.join(map(str, seeds_of(one.facts)))}" for one in group]),
-        "seed": seeds,
-        "samples": sum(_samples(one.runs[0]) for one in group),
-    }
-    runs = tuple(
-        _added([next(run for run in one.runs if run.label == label) for one in group])
-        for label in (run.label for run in first.runs)
-    )
-    return replace(first, runs=runs, facts=facts)
-
-
-def _samples(run: MethodRun) -> int:
-    return max((answer.sample for answer in run.answers), default=0)
-
-
 def _added(runs: Sequence[MethodRun]) -> MethodRun:
-    answers, before = [], 0
     entropies = [run.entropies for run in runs if run.entropies]
-    for run in runs:
-        answers += [replace(answer, sample=answer.sample + before) for answer in run.answers]
-        before += _samples(run)
+    answers = [answer for run in runs for answer in run.answers]
     return replace(
         runs[0],
         answers=tuple(sorted(answers, key=lambda answer: (answer.problem, answer.sample))),

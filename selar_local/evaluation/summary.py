@@ -82,7 +82,9 @@ def _missing(methods: Sequence[MethodSummary], problems: int, absent: str | None
         elif one.problems < problems:
             notes.append(f"{one.label} has {one.problems} of {problems} problems: only common problems are compared")
         elif one.answers < problems * most:
-            notes.append(f"{one.label} has {one.answers} of {problems * most} answers")
+            notes.append(
+                f"{one.label} has {one.answers} of {problems * most} answers: only those that both have are compared"
+            )
     return notes
 
 

@@ -75,7 +75,7 @@ def compared(one: Comparison, total: int | None = None) -> str:
     few = f", on the {one.problems} problems that both have" if total is not None and one.problems < total else ""
     found = one.difference
     if not one.problems or found.value is None:
-        return f"{one.method}: no problem in common with {one.baseline}, nothing is compared"
+        return f"{one.method}: no answers to the same problems and seeds as {one.baseline}, nothing is compared"
     interval = f"95 % interval {points(found.low)} to {points(found.high)}"
     p = f"p {p_text(one.p_corrected)}".replace("p <", "p < ")
     after = f" after correction for {one.several} comparisons" if one.several > 1 else ""

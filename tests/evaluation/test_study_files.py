@@ -13,7 +13,7 @@ from selar_local.evaluation.logs import read_studies
 from selar_local.evaluation.pooling import pooled
 from selar_local.evaluation.records import BINS, Study
 from selar_local.evaluation.study_files import read_study_file, write_study_file
-from selar_local.evaluation.summary import as_dict, summarise
+from selar_local.evaluation.summary import as_dict, sentences, summarise
 
 COT, SELAR = told("cot", {"a": [1, 0], "b": [0, 0]}), told("selar", {"a": [1, 1], "b": [0, 1]})
 
@@ -118,6 +118,8 @@ def test_facts_that_differ_are_told_of_each_part():
     assert both.facts["machine"] == {"cot": "A", "selar": "B"} and both.facts["threads"] == 2
     (both,) = pooled([study(COT, seed=1, machine="A"), study(COT, seed=2, machine="B")])
     assert both.facts["machine"] == {"seed 1": "A", "seed 2": "B"}
+    (both,) = pooled([study(COT, machine="A", seed=1), study(COT, machine="B", seed=2), study(SELAR, seed=2)])
+    assert both.facts["machine"] == {"seed 1: cot": "A", "seed 2: cot": "B", "seed 2: selar": None}
 
 
 @pytest.mark.parametrize("other", [study(SELAR, seed=1, last_number=True), study(COT, seed=2, last_number=True)])
@@ -129,8 +131,35 @@ def test_parts_that_were_graded_by_different_rules_are_refused(other):
 
 def test_a_seed_that_is_there_twice():
     two = pooled([study(COT, seed=1), study(COT, seed=2)])
-    with pytest.raises(SelarError, match="given twice"):
-        pooled([*two, study(COT, seed=2)])
+    assert pooled([*two, study(COT, seed=2)]) == two == pooled([study(COT, seed=2), *two])
+    with pytest.raises(SelarError, match="some of cot's answers are given twice"):
+        pooled([*two, *pooled([study(COT, seed=2), study(COT, seed=3)])])
+
+
+def test_a_method_with_fewer_seeds_is_compared_on_those():
+    second, swir = told("cot", {"a": [1, 1], "b": [1, 1]}), told("swir", {"a": [0, 0], "b": [0, 0]})
+    parts = [study(COT, SELAR, seed=1), study(second, seed=2), study(swir, seed=2)]
+    (both,) = pooled(parts)
+    assert [(run.label, len(run.answers)) for run in both.runs] == [("cot", 8), ("selar", 4), ("swir", 4)]
+    assert [{answer.sample for answer in run.answers} for run in both.runs] == [{1, 2, 3, 4}, {1, 2}, {3, 4}]
+    assert (both.facts["seed"], both.facts["samples"]) == ([1, 2], 4)
+    summary = summarise(both)
+    assert [one.baseline_accuracy for one in summary.comparisons] == [0.25, 1.0]
+    assert summary.methods[0].accuracy.value == 0.625
+    assert "swir has 4 of 8 answers: only those that both have are compared" in summary.notes
+
+
+def test_methods_are_added_to_what_was_put_together_before(tmp_path):
+    write_study_file(tmp_path / "two.json", pooled([study(COT, seed=1), study(COT, seed=2)]))
+    later = [study(SELAR, seed=2, machine="B"), study(SELAR, seed=1, machine="A")]
+    (both,) = pooled([*later, *read_studies([tmp_path / "two.json"])])
+    (at_once,) = pooled([study(COT, SELAR, seed=1), study(COT, SELAR, seed=2)])
+    assert both.runs == at_once.runs and (both.facts["seed"], both.facts["samples"]) == ([1, 2], 4)
+
+
+def test_no_seed_in_common():
+    (both,) = pooled([study(COT, seed=1), study(SELAR, seed=2)])
+    assert "selar: no answers to the same problems and seeds as cot, nothing is compared" in sentences(summarise(both))
 
 
 @pytest.mark.parametrize(
@@ -139,10 +168,11 @@ def test_a_seed_that_is_there_twice():
         study(COT, seed=2, max_tokens=99),
         study(COT, seed=2, model_sha256="cd" * 32),
         study(COT, seed=2, problems_sha256="other problems"),
-        study(COT, SELAR, seed=2),
+        study(COT, seed=2, samples=4),
+        study(told("cot", {"a": [1, 0, 1]}), seed=2),
         replace(study(COT, seed=2), task="math500"),
         Study("gsm8k", "tiny.gguf", (COT,), {"seed": 2}),
     ],
 )
-def test_what_differs_in_more_than_the_seed_stays_apart(other):
+def test_what_differs_in_more_than_methods_and_seed_stays_apart(other):
     assert pooled([study(COT, seed=1), other]) == [study(COT, seed=1), other]

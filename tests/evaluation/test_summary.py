@@ -139,7 +139,7 @@ def test_an_incomplete_study_compares_common_problems_and_says_so():
     said = sentences(summary)
     assert "on the 5 problems that both have" in said[0] and "both have" not in said[1]
     assert "note: selar has 5 of 10 problems: only common problems are compared" in said
-    assert "note: selar k=2 has 19 of 20 answers" in said
+    assert "note: selar k=2 has 19 of 20 answers: only those that both have are compared" in said
 
 
 def test_no_baseline_no_answers_nothing_in_common():
@@ -150,7 +150,7 @@ def test_no_baseline_no_answers_nothing_in_common():
     ]
     empty = MethodRun("selar", "selar", ())
     summary = summarise(replace(study, runs=(study.runs[0], empty)), resamples=QUICK)
-    assert "selar: no problem in common with cot, nothing is compared" in sentences(summary)
+    assert "selar: no answers to the same problems and seeds as cot, nothing is compared" in sentences(summary)
     assert "note: selar has no answers" in sentences(summary)
     told_of = as_dict(summary)["methods"]["selar"]
     assert (told_of["n"], told_of["accuracy"], told_of["interval"]) == (0, None, [None, None])
