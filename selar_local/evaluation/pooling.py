@@ -21,10 +21,10 @@ _OF_ALL = tuple(name for name in SETTINGS if name not in ("seed", "samples"))
 def pooled(studies: Sequence[Study]) -> list[Study]:
     """The studies, with those put together that differ in nothing but methods and seeds.
 
-    Problems, model, settings and the samples of a seed are the same. Samples are numbered on from seed to seed, alike
-    for all methods: a method that a seed was not run with has no answers of its numbers. Each method is there once for
-    a seed, the first; with other options it is another, and named by them. Raises SelarError where two runs share only
-    some of their seeds, and where the parts were graded by different rules.
+    Problems, model, settings and the samples of a seed are the same. Samples are numbered on from seed to seed (in
+    ascending order), alike for all methods: a method that a seed was not run with has no answers of its numbers. Each
+    method is there once for a seed, the first; with other options it is another, and named by them. Raises SelarError
+    where two runs share only some of their seeds, and where the parts were graded by different rules.
     """
     groups: dict[str, list[Study]] = {}
     for number, study in enumerate(studies):
@@ -42,16 +42,18 @@ def seeds_of(facts: Mapping[str, Any]) -> list[Any]:
 
 def _samples_of_a_seed(study: Study) -> int | None:
     """None where too little is known to add anything, such as of another program's log."""
-    samples, seeds = study.facts.get("samples"), len(seeds_of(study.facts))
-    if "model_sha256" not in study.facts or "seed" not in study.facts or not isinstance(samples, int):
+    samples, seeds = study.facts.get("samples"), seeds_of(study.facts)
+    known = "model_sha256" in study.facts and seeds and all(isinstance(seed, int) for seed in seeds)
+    if not known or not isinstance(samples, int):
         return None
     most = max((answer.sample for run in study.runs for answer in run.answers), default=0)
-    return None if not seeds or samples % seeds or most > samples else samples // seeds
+    return None if samples % len(seeds) or most > samples else samples // len(seeds)
 
 
 def _together(group: Sequence[Study]) -> Study:
-    group = sorted(group, key=lambda study: -len(seeds_of(study.facts)))  # so the first run of a method has most seeds
-    seeds = list(dict.fromkeys(seed for study in group for seed in seeds_of(study.facts)))
+    # The run with the most seeds is the one that counts.
+    group = sorted(group, key=lambda study: (-len(seeds_of(study.facts)), seeds_of(study.facts)))
+    seeds = sorted({seed for study in group for seed in seeds_of(study.facts)})
     parts: dict[tuple[str, str], list[MethodRun]] = {}
     for study in group:
         for run in study.runs:

@@ -91,6 +91,14 @@ def test_a_third_seed_joins_two_that_were_put_together_before(tmp_path):
     assert len(all_three.runs[0].answers) == 12
 
 
+def test_seeds_are_in_their_order():
+    first, second = study(COT, seed=1, machine="A"), study(told("cot", {"a": [0, 0], "b": [0, 0]}), seed=2, machine="B")
+    assert pooled([second, first]) == pooled([first, second])
+    third = study(COT, seed=0, machine="C")
+    (all_three,) = pooled([*pooled([second, first]), third])
+    assert all_three.facts["seed"] == [0, 1, 2] and all_three.runs == pooled([first, second, third])[0].runs
+
+
 def test_entropies_are_added():
     runs = drawn("selar", 0.2, 1), drawn("selar", 0.2, 2)
     (both,) = pooled([study(run, seed=seed) for seed, run in enumerate(runs)])

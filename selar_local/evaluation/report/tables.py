@@ -210,7 +210,8 @@ def facts(summary: Summary) -> Table:
 
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items()) or "none"
+        inner = ((name, f"({_shown(one)})" if isinstance(one, Mapping) else _shown(one)) for name, one in value.items())
+        return ", ".join(f"{name} {text}" for name, text in inner) or "none"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_shown, value)) or "none"
     return "none" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
