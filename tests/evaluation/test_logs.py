@@ -100,10 +100,17 @@ def test_grades_are_taken_over(logs, tmp_path):
 
 
 def test_other_settings_are_another_study(logs, model, data, tmp_path):
-    other = made(model, data, tmp_path, "cot", seed=1)
+    other = made(model, data, tmp_path, "cot", seed=1, max_tokens=7)
     studies = read_studies([*logs, *other])
     assert [len(study.runs) for study in studies] == [2, 1]
     assert [study.facts["seed"] for study in studies] == [0, 1]
+
+
+def test_another_seed_of_one_method(logs, model, data, tmp_path):
+    (study,) = read_studies([*made(model, data, tmp_path, "cot", seed=1), *logs])
+    assert study.facts["seed"] == [0, 1] and study.facts["samples"] == 4
+    samples = {run.label: {answer.sample for answer in run.answers} for run in study.runs}
+    assert samples == {"selar tau=0.2 symbol_guard=off": {1, 2}, "cot": {1, 2, 3, 4}}
 
 
 def test_a_finished_log_goes_before_one_that_broke_off(logs, tmp_path):
