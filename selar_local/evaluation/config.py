@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ __all__ = [
     "GENERATED",
     "EvaluationConfig",
     "MethodSpec",
+    "defaults_of",
     "levels_of",
     "methods_of",
     "name_of",
@@ -104,6 +105,13 @@ def seed_of(base: int, problem: str, sample: int) -> int:
     """The seed of one answer: of the study's seed, the problem's id and the sample's number, whatever the method."""
     digest = hashlib.sha256(f"{base}\n{sample}\n{problem}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> (64 - _SEED_BITS)
+
+
+def defaults_of(method: str) -> dict[str, Any]:
+    """The options of a method with their defaults; none for a method that is not ours."""
+    if method not in METHODS:
+        return {}
+    return {one.name: one.default for one in fields(METHODS[method]) if one.default is not MISSING}
 
 
 @dataclass(frozen=True)

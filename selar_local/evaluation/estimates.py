@@ -12,7 +12,10 @@ import numpy as np
 from selar_local.evaluation import statistics
 from selar_local.evaluation.records import Answer, MethodRun
 
-__all__ = ["Comparison", "Figure", "MethodSummary", "accuracy_of", "compare", "corrected", "describe", "problems_of"]
+__all__ = [
+    "Comparison", "Figure", "MethodSummary", "accuracy_of", "answers_of", "compare", "corrected", "describe", "only",
+    "problems_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +61,15 @@ class MethodSummary:
 class Comparison:
     """A method against a baseline on the answers that both have: of the same problems, and of each the same samples.
 
-    difference: of the accuracies, in shares. p_corrected: after Holm, over `several` comparisons.
-    minimum_detectable: the smallest true difference that a study like this finds with 80 % power; None where it cannot
-    be told. tokens: difference of the tokens of an answer.
+    answers: how many those are. difference: of the accuracies, in shares. p_corrected: after Holm, over `several`
+    comparisons. minimum_detectable: the smallest true difference that a study like this finds with 80 % power after the
+    correction; None where it cannot be told. tokens: difference of the tokens of an answer.
     """
 
     method: str
     baseline: str
     problems: int
+    answers: int
     accuracy: float | None
     baseline_accuracy: float | None
     difference: Figure
@@ -91,8 +95,14 @@ def problems_of(run: MethodRun) -> set[str]:
     return {answer.problem for answer in run.answers}
 
 
-def _answers_of(run: MethodRun) -> set[tuple[str, int]]:
+def answers_of(run: MethodRun) -> set[tuple[str, int]]:
+    """The (problem, sample) of its answers."""
     return {(answer.problem, answer.sample) for answer in run.answers}
+
+
+def only(run: MethodRun, answers: Collection[tuple[str, int]]) -> MethodRun:
+    """The run with its answers of these (problem, sample) alone."""
+    return replace(run, answers=tuple(one for one in run.answers if (one.problem, one.sample) in answers))
 
 
 def describe(run: MethodRun, *, seed: int = 0, resamples: int = statistics.RESAMPLES) -> MethodSummary:
@@ -146,13 +156,10 @@ def compare(
 
     A sample is one seed's: where one of them was run with more seeds, the others do not count.
     """
-    common = _answers_of(run) & _answers_of(baseline)
+    common = answers_of(run) & answers_of(baseline)
     if problems is not None:
         common = {one for one in common if one[0] in problems}
-    sides = [
-        _by_problem([answer for answer in one.answers if (answer.problem, answer.sample) in common])
-        for one in (run, baseline)
-    ]
+    sides = [_by_problem(only(one, common).answers) for one in (run, baseline)]
     ours, theirs = (statistics.averaged(_matrix(side, _correct)) for side in sides)
     spent, before = (statistics.averaged(_matrix(side, _tokens)) for side in sides)
     found = statistics.difference(ours, theirs)
@@ -161,6 +168,7 @@ def compare(
         run.label,
         baseline.label,
         problems=len(sides[0]),
+        answers=len(common),
         accuracy=_finite(ours.mean()) if common else None,
         baseline_accuracy=_finite(theirs.mean()) if common else None,
         difference=Figure.of(found),
@@ -173,12 +181,21 @@ def compare(
 
 
 def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """The comparisons with their p values corrected for being several (Holm)."""
+    """The comparisons with their p values, and what they could have shown, corrected for being several (Holm)."""
     adjusted = statistics.holm([math.nan if one.p is None else one.p for one in comparisons])
     several = sum(one.p is not None for one in comparisons)
     return tuple(
-        replace(one, p_corrected=_finite(p), several=several) for one, p in zip(comparisons, adjusted, strict=True)
+        replace(one, p_corrected=_finite(p), several=several, minimum_detectable=_detectable(one, several))
+        for one, p in zip(comparisons, adjusted, strict=True)
     )
+
+
+def _detectable(one: Comparison, several: int) -> float | None:
+    if one.minimum_detectable is None or several < 2:
+        return one.minimum_detectable
+    strict, plain = (statistics.detectable_effect(one.problems, statistics.ALPHA / many) for many in (several, 1))
+    found = one.minimum_detectable * strict / plain
+    return found if found <= 1 else None
 
 
 def _by_problem(answers: Sequence[Answer], problems: Collection[str] | None = None) -> list[list[Answer]]:

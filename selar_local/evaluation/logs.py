@@ -35,7 +35,7 @@ def read_studies(paths: Sequence[Path]) -> list[Study]:
     studies: dict[str, dict[tuple[str, str], EvalLog]] = {}
     kept: list[Study] = []
     for path in _files(paths):
-        if path.suffix == SUFFIX:
+        if path.suffix.lower() == SUFFIX:
             kept += read_study_file(path)
             continue
         log = _read(path)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from selar_local.errors import SelarError
-from selar_local.evaluation.config import shown
+from selar_local.evaluation.config import defaults_of, shown
 from selar_local.evaluation.facts import SETTINGS
 from selar_local.evaluation.records import Answer, MethodRun, Study
 
@@ -31,7 +31,7 @@ def pooled(studies: Sequence[Study]) -> list[Study]:
         facts = {name: study.facts.get(name) for name in _OF_ALL}
         key = [study.task, study.model, facts, _samples_of_a_seed(study) or f"study {number}"]
         groups.setdefault(told(key), []).append(study)
-    return [group[0] if len(group) == 1 else _together(group) for group in groups.values()]
+    return [_together(group) if len(group) > 1 else _apart(group[0]) for group in groups.values()]
 
 
 def seeds_of(facts: Mapping[str, Any]) -> list[Any]:
@@ -54,20 +54,43 @@ def _together(group: Sequence[Study]) -> Study:
     # The run with the most seeds is the one that counts.
     group = sorted(group, key=lambda study: (-len(seeds_of(study.facts)), seeds_of(study.facts)))
     seeds = sorted({seed for study in group for seed in seeds_of(study.facts)})
-    parts: dict[tuple[str, str], list[MethodRun]] = {}
-    for study in group:
+    methods: list[list[MethodRun]] = []  # the parts of each
+    used: dict[int, Study] = {}
+    for place, study in enumerate(group):
+        known = list(methods)
         for run in study.runs:
-            before = parts.setdefault((run.label, told(run.options)), [])
+            before = _same(run, study, known)
+            if before is None:
+                methods.append(before := [])
             part = _numbered(run, study, seeds)
             there, own = ({one.sample for run in runs for one in run.answers} for runs in (before, [part]))
-            if not there & own:
+            if not before or not there & own:
                 before.append(part)
+                used[place] = study
             elif not own <= there:
                 raise SelarError(f"{study.task}, {study.model}: some of {run.label}'s answers are given twice")
-    names = _names(group)
-    facts = {**facts_of(group, names), "samples": len(seeds) * (_samples_of_a_seed(group[0]) or 1)}
+    facts = facts_of(list(used.values()), _names(list(used.values())))
+    facts["samples"] = len(seeds) * (_samples_of_a_seed(group[0]) or 1)
     facts["seed"] = seeds if len(seeds) > 1 else seeds[0]
-    return replace(group[0], runs=_apart([_added(runs) for runs in parts.values()]), facts=facts)
+    return _apart(replace(group[0], runs=tuple(map(_added, methods)), facts=facts))
+
+
+def _same(run: MethodRun, study: Study, methods: Sequence[list[MethodRun]]) -> list[MethodRun] | None:
+    """The parts of the same method and options among those of other studies, where it may have another label."""
+    alike = [parts for parts in methods if _identity(parts[0]) == _identity(run)]
+    labels = {one.label for one in study.runs} - {run.label}
+    named = [parts for parts in alike if parts[0].label == run.label]
+    other = [parts for parts in alike if parts[0].label not in labels] if run.options else []
+    return next(iter([*named, *other]), None)
+
+
+def _identity(run: MethodRun) -> str:
+    return told([run.method, _options(run)])
+
+
+def _options(run: MethodRun) -> dict[str, Any]:
+    """All options: a log of an earlier version lacks those that came later."""
+    return {**defaults_of(run.method), **run.options}
 
 
 def _numbered(run: MethodRun, study: Study, seeds: Sequence[Any]) -> MethodRun:
@@ -82,7 +105,15 @@ def _numbered(run: MethodRun, study: Study, seeds: Sequence[Any]) -> MethodRun:
 
 
 def _names(group: Sequence[Study]) -> list[str]:
-    """What tells the parts apart: their methods, their seeds, or both."""
+    """What tells the parts apart: their methods, their seeds, or both, and a number where those are the same."""
+    names = _told_apart(group)
+    return [
+        f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
+        for place, name in enumerate(names)
+    ]
+
+
+def _told_apart(group: Sequence[Study]) -> list[str]:
     methods = [", ".join(run.label for run in study.runs) for study in group]
     seeds = [f"seed {', '.join(map(str, seeds_of(study.facts)))}" for study in group]
     if len(set(seeds)) == 1:
@@ -97,15 +128,18 @@ def told(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _apart(runs: Sequence[MethodRun]) -> tuple[MethodRun, ...]:
+def _apart(study: Study) -> Study:
     """Runs of one label, but of other options (given for all methods of a study), are named by what differs."""
     named = []
-    for run in runs:
-        alike = [one.options for one in runs if one.label == run.label]
-        differing = [name for name, own in run.options.items() if any(one.get(name, _NONE) != own for one in alike)]
-        words = [run.label, *(f"{name}={shown(run.options[name])}" for name in differing)]
-        named.append(replace(run, label=" ".join(words)))
-    return tuple(named)
+    for run in study.runs:
+        alike = [_options(one) for one in study.runs if one.label == run.label]
+        words = [
+            f"{name}={shown(own)}"
+            for name, own in _options(run).items()
+            if any(one.get(name, _NONE) != own for one in alike)
+        ]
+        named.append(replace(run, label=" ".join([run.label, *words])))
+    return replace(study, runs=tuple(named))
 
 
 def facts_of(parts: Sequence[Study], names: Sequence[str]) -> dict[str, Any]:
@@ -113,14 +147,15 @@ def facts_of(parts: Sequence[Study], names: Sequence[str]) -> dict[str, Any]:
 
     Raises SelarError where they were graded by different rules: that is no difference of the methods.
     """
-    first = parts[0].facts
     if len({bool(part.facts.get("last_number")) for part in parts}) > 1:
         raise SelarError(
             f"{parts[0].task}, {parts[0].model}: some answers are graded with --last-number and some without; "
             "selar-local eval with the same options for all grades them alike"
         )
-    facts = dict(first)
-    for name in first.keys() - {"created", "seed", "samples", "last_number"}:
+    facts = dict(parts[0].facts)
+    for name in dict.fromkeys(name for part in parts for name in part.facts):
+        if name in ("created", "seed", "samples", "last_number"):
+            continue
         by_part = {key: part.facts.get(name) for key, part in zip(names, parts, strict=True)}
         if len(set(map(told, by_part.values()))) > 1:
             facts[name] = by_part

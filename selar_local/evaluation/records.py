@@ -52,7 +52,8 @@ class MethodRun:
 
 @dataclass(frozen=True)
 class Study:
-    """The same problems, seeds and budget for every method, on one model.
+    """The same problems, seeds and budget for every method, on one model; a method may lack seeds of a study that was
+    put together (`pooling`): its answers lack their sample numbers.
 
     facts: what else the logs record (SHA-256, quantisation, versions, backend, batch size, template hash, sampling,
     seed, max_tokens, parallel).

@@ -7,6 +7,7 @@ Which procedure is used where was chosen by simulated coverage: ``python scripts
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ __all__ = [
     "Difference",
     "Estimate",
     "averaged",
+    "detectable_effect",
     "difference",
     "holm",
     "mean",
@@ -182,11 +184,16 @@ def minimum_detectable(method: npt.ArrayLike, baseline: npt.ArrayLike) -> float:
     delta = np.asarray(method, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
     if delta.size < 3 or np.ptp(delta) < 1e-12:
         return float("nan")
+    found = detectable_effect(delta.size) * float(delta.std(ddof=1))
+    return found if found <= 1 else float("nan")
+
+
+@functools.cache
+def detectable_effect(problems: int, alpha: float = ALPHA) -> float:
+    """The smallest difference, in its standard deviations, that a paired t test finds with 80 % power."""
     from statsmodels.stats.power import TTestPower
 
-    effect = TTestPower().solve_power(effect_size=None, nobs=delta.size, alpha=ALPHA, power=POWER)
-    found = float(np.squeeze(effect)) * float(delta.std(ddof=1))
-    return found if found <= 1 else float("nan")
+    return float(np.squeeze(TTestPower().solve_power(effect_size=None, nobs=problems, alpha=alpha, power=POWER)))
 
 
 def mover(parts: Sequence[tuple[float, float, float]]) -> Estimate:

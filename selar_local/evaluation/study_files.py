@@ -7,6 +7,7 @@ One JSON object: ``format``, ``version`` and ``studies``. A run's answers stand 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -49,7 +50,7 @@ def read_study_file(path: Path) -> list[Study]:
         if content["format"] != _FORMAT or content["version"] != _VERSION:
             raise ValueError("another format or version")
         return [_study(told) for told in content["studies"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise SelarError(f"{path} is no file of studies that can be read: {error!r}"[:300]) from None
 
 
@@ -65,9 +66,12 @@ def _run(told: Mapping[str, Any]) -> MethodRun:
             raise ValueError(f"a value of {name} that is no {kind}")
     rows = zip(*(columns[name] for name in _COLUMNS), strict=True)
     answers = tuple(Answer(**dict(zip(_COLUMNS, row, strict=True))) for row in rows)
+    if len({(one.problem, one.sample) for one in answers}) < len(answers) or any(one.sample < 1 for one in answers):
+        raise ValueError("samples of a problem that are not numbered from 1, each once")
+    wall_seconds = float(told["wall_seconds"])
+    if not math.isfinite(wall_seconds):
+        raise ValueError("a wall time that is no number")
     entropies = tuple(int(count) for count in told["entropies"])
     if len(entropies) not in (0, BINS):
         raise ValueError(f"entropies of {len(entropies)} bins, not {BINS}")
-    return MethodRun(
-        str(told["label"]), str(told["method"]), answers, dict(told["options"]), entropies, float(told["wall_seconds"])
-    )
+    return MethodRun(str(told["label"]), str(told["method"]), answers, dict(told["options"]), entropies, wall_seconds)

@@ -16,6 +16,7 @@ from selar_local.evaluation.estimates import (
     describe,
     problems_of,
 )
+from selar_local.evaluation.pooling import seeds_of
 from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.sweep import Choice, chosen_of
 from selar_local.evaluation.wording import compared, p_text, percent, points, rounded, with_interval
@@ -49,15 +50,15 @@ class Summary:
 def summarise(study: Study, baseline: str = "cot", *, resamples: int = statistics.RESAMPLES) -> Summary:
     """The figures of a study, its methods compared with the one labelled `baseline`.
 
-    A sweep's split is made with the study's seed. resamples: of the bootstrap, which has a fixed seed: the same answers
-    give the same summary.
+    A sweep's split is made with the study's seed, the first of several. resamples: of the bootstrap, which has a fixed
+    seed: the same answers give the same summary.
     """
     reference = next((run for run in study.runs if run.label == baseline), None)
     compared_with = [run for run in study.runs if reference is not None and run is not reference]
     comparisons = [compare(run, reference, resamples=resamples) for run in compared_with if reference is not None]
     every = set().union(*(problems_of(run) for run in study.runs))
     methods = tuple(describe(run, resamples=resamples) for run in study.runs)
-    seed = study.facts.get("seed")
+    seed = next(iter(seeds_of(study.facts)), None)
     return Summary(
         task=study.task,
         model=study.model,
@@ -66,16 +67,17 @@ def summarise(study: Study, baseline: str = "cot", *, resamples: int = statistic
         methods=methods,
         comparisons=corrected(comparisons),
         chosen=chosen_of(study, seed if isinstance(seed, int) else 0, baseline, resamples=resamples),
-        notes=(*_missing(methods, len(every), None if reference else baseline), *_too_long(study.runs)),
+        notes=(*_missing(study, methods, len(every), None if reference else baseline), *_too_long(study.runs)),
         facts=dict(study.facts),
     )
 
 
-def _missing(methods: Sequence[MethodSummary], problems: int, absent: str | None) -> list[str]:
+def _missing(study: Study, methods: Sequence[MethodSummary], problems: int, absent: str | None) -> list[str]:
     notes = []
     if absent is not None and len(methods) > 1:
         notes.append(f"there is no {absent} in this study: nothing is compared")
-    most = max((one.samples for one in methods), default=0)
+    # Samples are numbered alike for all methods, so this counts those of seeds that a method was not run with.
+    most = len({answer.sample for run in study.runs for answer in run.answers})
     for one in methods:
         if not one.answers:
             notes.append(f"{one.label} has no answers")
@@ -100,7 +102,8 @@ def _too_long(runs: Sequence[MethodRun]) -> list[str]:
 
 def sentences(summary: Summary) -> list[str]:
     """What the study shows, one line for each comparison and each choice; then what is missing."""
-    told = [compared(one, summary.problems) for one in summary.comparisons]
+    most = max((one.answers for one in summary.methods), default=0)
+    told = [compared(one, summary.problems, most) for one in summary.comparisons]
     return [*told, *(choice.sentence for choice in summary.chosen), *(f"note: {note}" for note in summary.notes)]
 
 
@@ -184,6 +187,7 @@ def _comparison_dict(one: Comparison) -> dict[str, Any]:
         "p": one.p,
         "p_corrected": one.p_corrected,
         "n": one.problems,
+        "answers": one.answers,
         "minimum_detectable": one.minimum_detectable,
         "verdict": one.verdict,
         "tokens_difference": one.tokens.value,

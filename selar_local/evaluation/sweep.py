@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from selar_local.evaluation import statistics
-from selar_local.evaluation.estimates import Comparison, Figure, accuracy_of, compare, corrected, problems_of
+from selar_local.evaluation.estimates import Comparison, Figure, accuracy_of, answers_of, compare, corrected, only
 from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.wording import compared, percent
 
@@ -86,7 +86,8 @@ def chosen_of(
 ) -> tuple[Choice, ...]:
     """The best setting of each sweep (ties: fewer tokens), chosen and reported on different problems.
 
-    Only problems that all settings and the baseline have count. A sweep without a problem in a part is left out.
+    Only answers (problem and sample) that all settings and the baseline have count. A sweep without a problem in a part
+    is left out.
     """
     reference = next((run for run in study.runs if run.label == baseline), None)
     choices = [one for sweep in sweeps_of(study) if (one := _chosen(sweep, reference, seed, resamples)) is not None]
@@ -95,19 +96,18 @@ def chosen_of(
 
 
 def _chosen(sweep: Sweep, baseline: MethodRun | None, seed: int, resamples: int) -> Choice | None:
-    every = [*sweep.runs.values(), *([] if baseline is None else [baseline])]
-    common = set.intersection(*(problems_of(run) for run in every))
-    parts = {part: {one for one in common if split(one, seed) == part} for part in ("choose", "report")}
+    common = set.intersection(*(answers_of(run) for run in [*sweep.runs.values(), *([baseline] if baseline else [])]))
+    parts = {part: {one for one, _ in common if split(one, seed) == part} for part in ("choose", "report")}
     if not all(parts.values()):
         return None
-    scores = {value: _score(run, parts["choose"]) for value, run in sweep.runs.items()}
+    scores = {value: _score(only(run, common), parts["choose"]) for value, run in sweep.runs.items()}
     best = max(scores, key=scores.__getitem__)
     run = sweep.runs[best]
-    accuracy = accuracy_of(run, parts["report"], resamples=resamples)
+    accuracy = accuracy_of(only(run, common), parts["report"], resamples=resamples)
     if baseline is None or baseline is run:
         comparison = None
     else:
-        comparison = compare(run, baseline, parts["report"], resamples=resamples)
+        comparison = compare(only(run, common), only(baseline, common), parts["report"], resamples=resamples)
     return Choice(
         sweep.option,
         best,

@@ -67,12 +67,16 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def compared(one: Comparison, total: int | None = None) -> str:
+def compared(one: Comparison, problems: int = 0, answers: int = 0) -> str:
     """What the comparison shows, in words that follow its interval and its corrected p.
 
-    total: problems of the study; where fewer are compared, the sentence says so.
+    problems: of the study, answers: the most of a method; where fewer are compared, the sentence says so.
     """
-    few = f", on the {one.problems} problems that both have" if total is not None and one.problems < total else ""
+    few = ""
+    if one.problems < problems:
+        few = f", on the {one.problems} problems that both have"
+    elif one.answers < answers:
+        few = f", on the {one.answers} answers that both have"
     found = one.difference
     if not one.problems or found.value is None:
         return f"{one.method}: no answers to the same problems and seeds as {one.baseline}, nothing is compared"

@@ -84,6 +84,32 @@ def test_the_main_table(report, studies):
     assert rows[3][2:] == ("-", "-") and len(rows) == 9
 
 
+def test_a_method_with_fewer_answers_is_told():
+    study = full_study()
+    some = replace(study.runs[1], answers=tuple(one for one in study.runs[1].answers if one.sample == 1))
+    study = replace(study, runs=(study.runs[0], some), facts={**FACTS, "seed": [3, 4]})
+    report = report_of([study], plots=False, resamples=QUICK)
+    found = tables_of(report)
+    rows = found["Accuracy in percent: tiny.gguf"]
+    assert "answers" not in rows[1][1] and rows[2][1].endswith("] (60 answers)")
+    rows = found["Efficiency"]
+    assert [row[1] for row in rows] == ["answers", "120", "60"]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert dict(found["gsm8k, tiny.gguf"])["command"].endswith("--seed 4 (not every method with every seed)")
+
+
+def test_no_mean_over_studies_of_one_task():
+    other = replace(full_study(), facts={**FACTS, "max_tokens": 99})
+    rows = tables_of(report_of([full_study(), other], plots=False, resamples=QUICK))["Accuracy in percent: tiny.gguf"]
+    assert rows[0] == ("method", "gsm8k (n = 60)", "gsm8k (n = 60)")
+
+
+@pytest.mark.parametrize("facts", [{"seed": [1, 2]}, {"seed": []}, {"seed": [1, 2], "samples": "2"}], ids=str)
+def test_the_command_of_odd_facts(facts):
+    command = command_of(summarise(Study("t", "m.gguf", full_study().runs[:1], facts), resamples=QUICK))
+    assert command.startswith("selar-local eval m.gguf") and "--samples" not in command
+
+
 def test_one_main_table_a_model():
     found = tables_of(report_of([full_study(), full_study(model="b.gguf")], plots=False, resamples=QUICK))
     assert {"Accuracy in percent: tiny.gguf", "Accuracy in percent: b.gguf"} <= set(found)

@@ -11,6 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from selar_local.evaluation.statistics import (
     averaged,
+    detectable_effect,
     difference,
     holm,
     mean,
@@ -224,6 +225,14 @@ def test_holm():
     with_gap = holm([0.01, NAN, 0.04])
     assert with_gap[[0, 2]].tolist() == pytest.approx([0.02, 0.04]) and np.isnan(with_gap[1])
     assert holm([]).size == 0 and np.isnan(holm([NAN])).all() and holm([0.9, 0.8]).max() <= 1
+
+
+@pytest.mark.parametrize("several", [1, 5])
+@pytest.mark.parametrize("problems", [12, 100])
+def test_the_detectable_effect_is_found_in_four_of_five_studies(problems, several):
+    studies = np.random.default_rng(8).normal(detectable_effect(problems, 0.05 / several), 1, (20_000, problems))
+    power = (stats.ttest_1samp(studies, 0, axis=-1).pvalue < 0.05 / several).mean()
+    assert power == pytest.approx(0.8, abs=0.015)
 
 
 @pytest.mark.parametrize("problems", [12, 100])

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from support.studies import FACTS, drawn, full_study, told
+from support.studies import FACTS, drawn, full_study, selar, told
 
 from selar_local.errors import SelarError
 from selar_local.evaluation.logs import read_studies
@@ -26,6 +26,8 @@ def test_what_is_written_is_read_again(tmp_path):
     path = tmp_path / "s.json"
     written = [full_study(), full_study("math500")]
     write_study_file(path, written)
+    write_study_file(tmp_path / "T.JSON", written)
+    assert read_studies([tmp_path / "T.JSON"]) == written
     assert read_study_file(path) == written == read_studies([path])
     assert as_dict(summarise(read_studies([path])[0], "cot")) == as_dict(summarise(written[0], "cot"))
 
@@ -60,6 +62,10 @@ def _spoilt(change):
         _spoilt(lambda run: run["answers"]["tokens"].__setitem__(0, True)),
         _spoilt(lambda run: run.pop("label")),
         _spoilt(lambda run: run.update(entropies=[1] * (BINS - 1))),
+        _spoilt(lambda run: run.update(entropies=[float("inf")] * BINS)),
+        _spoilt(lambda run: run.update(wall_seconds=float("nan"))),
+        _spoilt(lambda run: run["answers"]["sample"].__setitem__(0, 0)),
+        _spoilt(lambda run: run["answers"]["sample"].__setitem__(0, 2)),
     ],
 )
 def test_a_file_that_is_none(tmp_path, spoil):
@@ -119,6 +125,28 @@ def test_one_label_with_other_options_is_named_by_them(tmp_path):
     (both,) = pooled([study(COT, low, seed=1), study(COT, high, seed=1)])
     assert [run.label for run in both.runs] == ["cot", "selar tau=0.3", "selar tau=0.7"]
     assert pooled([both, both]) == [both]
+    assert pooled([study(COT, low, high, seed=1)]) == [both]  # logs of equal settings are one study already
+
+
+def test_a_method_is_the_same_whatever_it_is_called():
+    low, high = (replace(SELAR, options={"tau": tau, "k": 3}) for tau in (0.3, 0.7))
+    named = pooled([study(COT, low, high, seed=1)])
+    (both,) = pooled([*named, study(COT, low, seed=2), study(high, seed=2)])
+    assert [run.label for run in both.runs] == ["cot", "selar tau=0.3", "selar tau=0.7"]
+    assert [len(run.answers) for run in both.runs] == [8, 8, 8]
+    default, swept = replace(low, label="selar"), replace(low, label="selar tau=0.3")
+    (both,) = pooled([study(default, swept, seed=1), study(swept, default, seed=2)])
+    assert [(run.label, len(run.answers)) for run in both.runs] == [("selar", 8), ("selar tau=0.3", 8)]
+
+
+def test_an_option_that_came_later_is_at_its_default():
+    later = selar()
+    earlier = {name: value for name, value in later.items() if name != "repel"}
+    first, second = (replace(SELAR, options=options) for options in (earlier, later))
+    (both,) = pooled([study(COT, first, seed=1), study(COT, second, seed=2)])
+    assert [(run.label, len(run.answers)) for run in both.runs] == [("cot", 8), ("selar", 8)]
+    (both,) = pooled([study(first, seed=1), study(replace(SELAR, options={**later, "repel": 2}), seed=1)])
+    assert [run.label for run in both.runs] == ["selar repel=1", "selar repel=2"]
 
 
 def test_facts_that_differ_are_told_of_each_part():
@@ -128,6 +156,13 @@ def test_facts_that_differ_are_told_of_each_part():
     assert both.facts["machine"] == {"seed 1": "A", "seed 2": "B"}
     (both,) = pooled([study(COT, machine="A", seed=1), study(COT, machine="B", seed=2), study(SELAR, seed=2)])
     assert both.facts["machine"] == {"seed 1: cot": "A", "seed 2: cot": "B", "seed 2: selar": None}
+    low, high = (replace(SELAR, options={"tau": tau}) for tau in (0.3, 0.7))
+    (both,) = pooled([study(low, seed=1, machine="A"), study(high, seed=1, machine="B")])
+    assert both.facts["machine"] == {"selar (1)": "A", "selar (2)": "B"}
+    (both,) = pooled([study(COT, SELAR, seed=1), study(COT, seed=2, level="1-3")])
+    assert both.facts["level"] == {"seed 1": None, "seed 2": "1-3"}
+    (both,) = pooled([study(COT, SELAR, seed=1, machine="A"), study(COT, seed=1, machine="B")])
+    assert both.facts["machine"] == "A"  # of B nothing is there
 
 
 @pytest.mark.parametrize("other", [study(SELAR, seed=1, last_number=True), study(COT, seed=2, last_number=True)])

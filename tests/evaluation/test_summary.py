@@ -10,6 +10,7 @@ from support.studies import FACTS, drawn, full_study, told
 
 from selar_local.evaluation.estimates import Comparison, Figure, corrected
 from selar_local.evaluation.records import MethodRun, Study
+from selar_local.evaluation.statistics import detectable_effect
 from selar_local.evaluation.summary import as_dict, sentences, summarise, table
 from selar_local.evaluation.sweep import chosen_of, split, sweeps_of
 from selar_local.evaluation.wording import compared, duration, p_text, points, with_interval, with_signs
@@ -25,7 +26,7 @@ def by_hand() -> Study:
 
 
 def comparison(low: float, high: float, p: float, several: int = 1, **more: object) -> Comparison:
-    values = {"problems": 50, "accuracy": 0.5, "baseline_accuracy": 0.4, "minimum_detectable": 0.0561}
+    values = {"problems": 50, "answers": 100, "accuracy": 0.5, "baseline_accuracy": 0.4, "minimum_detectable": 0.0561}
     middle = Figure((low + high) / 2, low, high)
     return Comparison(
         "selar", "cot", difference=middle, p=p / several, p_corrected=p, several=several, tokens=middle, **values | more
@@ -80,6 +81,11 @@ def test_p_values_are_corrected_over_the_methods():
     few = [comparison(0.01, 0.1, 0.01), comparison(0.01, 0.1, 0.02), comparison(-0.1, 0.1, 0.5)]
     assert [one.p_corrected for one in corrected(few)] == pytest.approx([0.03, 0.04, 0.5])
     assert {one.several for one in corrected(few)} == {3}
+    smaller = [0.0561 * detectable_effect(50, 0.05 / 3) / detectable_effect(50)] * 3
+    assert [one.minimum_detectable for one in corrected(few)] == pytest.approx(smaller) and smaller[0] > 0.06
+    assert [one.minimum_detectable for one in corrected(few[:1])] == [0.0561]
+    large = comparison(-0.1, 0.1, 0.5, minimum_detectable=0.95)
+    assert [one.minimum_detectable for one in corrected([large] * 3)] == [None] * 3
     study = full_study()
     alone = summarise(replace(study, runs=study.runs[:2]), resamples=QUICK).comparisons[0]
     among = summarise(study, resamples=QUICK).comparisons[0]
@@ -124,6 +130,24 @@ def test_words_follow_the_interval(found, said):
     assert ("better than" in said or "worse than" in said) == (verdict in ("better", "worse"))
 
 
+def test_words_tell_what_is_compared():
+    found = comparison(-0.032, 0.052, 0.6)
+    assert ", on the 50 problems that both have;" in compared(found, 60, 200)
+    assert ", on the 100 answers that both have;" in compared(found, 50, 200)
+    assert "both have" not in compared(found, 50, 100)
+
+
+def test_seeds_that_not_both_have_are_told():
+    cot = told("cot", {f"q{n}": [1, 1, 0] for n in range(10)})
+    first = replace(cot, answers=tuple(one for one in cot.answers if one.sample < 3))
+    second = replace(cot, label="selar", answers=tuple(one for one in cot.answers if one.sample > 1))
+    said = sentences(summarise(Study("t", "m", (first, second), FACTS), resamples=QUICK))
+    assert "on the 10 answers that both have" in said[0]
+    assert said[1:] == [
+        f"note: {label} has 20 of 30 answers: only those that both have are compared" for label in ("cot", "selar")
+    ]
+
+
 def test_zero_at_the_end_of_the_interval_is_covered():
     assert comparison(0.0, 0.1, 0.01).verdict == comparison(-0.1, 0.0, 0.01).verdict == "none shown"
 
@@ -137,7 +161,8 @@ def test_an_incomplete_study_compares_common_problems_and_says_so():
     found = summary.comparisons[0]
     assert found.problems == 5 and (found.accuracy, found.baseline_accuracy) == (0.7, 0.4)
     said = sentences(summary)
-    assert "on the 5 problems that both have" in said[0] and "both have" not in said[1]
+    assert "on the 5 problems that both have" in said[0] and "problems that both have" not in said[1]
+    assert ", on the 19 answers that both have" in said[1]
     assert "note: selar has 5 of 10 problems: only common problems are compared" in said
     assert "note: selar k=2 has 19 of 20 answers: only those that both have are compared" in said
 
@@ -222,6 +247,16 @@ def test_the_setting_is_chosen_on_one_part_and_reported_on_the_other():
     assert "worse than cot" in choice.sentence and choice.sentence in sentences(summarise(Study("t", "m", runs)))
 
 
+def test_a_setting_is_chosen_by_answers_that_all_have():
+    """The second seed did well with the one setting it was run with."""
+    both = told("selar tau=0.3", {f"q{n}": [0, 1] for n in range(60)})
+    runs = (both, told("selar tau=0.5", {f"q{n}": [n % 3 == 0] for n in range(60)}))
+    (choice,) = chosen_of(Study("t", "m", runs), 0, resamples=QUICK)
+    assert choice.value == "0.5" and choice.chosen_by["0.3"] == 0
+    (choice,) = chosen_of(Study("t", "m", (both, replace(both, label="selar tau=0.5"))), 0, resamples=QUICK)
+    assert choice.accuracy.value == 0.5
+
+
 def test_ties_go_to_fewer_tokens():
     runs = (
         of_parts("selar tau=0.3", 1, 1, 200),
@@ -235,6 +270,8 @@ def test_ties_go_to_fewer_tokens():
 def test_the_seed_of_the_study_makes_the_split():
     study = full_study()
     (choice,) = summarise(study, resamples=QUICK).chosen
+    (again,) = summarise(replace(study, facts={**FACTS, "seed": [FACTS["seed"], 9]}), resamples=QUICK).chosen
+    assert again.seed == choice.seed
     parts = [split(f"q{n}", FACTS["seed"]) for n in range(60)]
     assert (choice.seed, choice.choosing_problems) == (FACTS["seed"], parts.count("choose"))
     assert parts.count("choose") != [split(f"q{n}", 0) for n in range(60)].count("choose")

@@ -18,7 +18,8 @@ _HOW = (
     "Accuracies are means over problems, after averaging a problem's samples. Brackets are 95 % intervals. Those of "
     "shares are the BCa bootstrap's over problems, or Wilson's with the effective number of problems where fewer than "
     f"{statistics.FEW} problems have anything right (or anything wrong). Those of tokens, TPCA and exploration are the "
-    "BCa bootstrap's, those of differences the paired t test's on the problems that both methods have.",
+    "BCa bootstrap's, those of differences the paired t test's on the answers that both methods have: to the same "
+    "problems, with the same seeds.",
     "p is two-sided and corrected after Holm over the comparisons of one table. A method is called better or worse "
     "only where the interval leaves zero out and the corrected p is below 0.05. Otherwise the study shows no "
     "difference, which is not to show that there is none.",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
 from typing import Any
 
 from selar_local.evaluation import statistics
+from selar_local.evaluation.config import defaults_of
 from selar_local.evaluation.estimates import Comparison, Figure, MethodSummary, compare, corrected, describe
 from selar_local.evaluation.pooling import seeds_of
 from selar_local.evaluation.records import MethodRun, Study
@@ -25,7 +25,7 @@ from selar_local.evaluation.wording import (
     with_interval,
     with_signs,
 )
-from selar_local.methods import METHODS, Selar
+from selar_local.methods import Selar
 
 __all__ = ["ablation", "ablation_of", "command_of", "differences", "efficiency", "facts", "main", "sweeps"]
 
@@ -42,22 +42,28 @@ _ENGINE = ("thinking", "ctx_size", "batch_size", "cache_type_k", "cache_type_v",
 
 
 def main(summaries: Sequence[Summary]) -> Iterator[Table]:
-    """One table a model: methods against tasks, and the mean over tasks where a method has them all."""
+    """One table a model: methods against tasks, and the mean over tasks where a method has them all.
+
+    Two studies of one task have the same problems in part: there is no mean over them.
+    """
     for model in dict.fromkeys(one.model for one in summaries):
         of_model = [one for one in summaries if one.model == model]
         labels = list(dict.fromkeys(method.label for one in of_model for method in one.methods))
-        several = len(of_model) > 1
+        several = len({one.task for one in of_model}) == len(of_model) > 1
         head = ("method", *(f"{one.task} (n = {one.problems})" for one in of_model), *(["mean"] if several else []))
         rows = []
         for label in labels:
-            cells = [_accuracy_in(one, label) for one in of_model]
-            row = [label, *(NOTHING if cell is None else with_interval(cell) for cell in cells)]
-            rows.append((*row, *([_mean(cells)] if several else [])))
+            found = [next((one for one in summary.methods if one.label == label), None) for summary in of_model]
+            row = [label, *(_accuracy_in(*pair) for pair in zip(of_model, found, strict=True))]
+            rows.append((*row, *([_mean([None if one is None else one.accuracy for one in found])] if several else [])))
         yield Table(f"Accuracy in percent: {model}", head, tuple(rows))
 
 
-def _accuracy_in(summary: Summary, label: str) -> Figure | None:
-    return next((one.accuracy for one in summary.methods if one.label == label), None)
+def _accuracy_in(summary: Summary, method: MethodSummary | None) -> str:
+    if method is None:
+        return NOTHING
+    few = method.answers < max(one.answers for one in summary.methods)
+    return with_interval(method.accuracy) + (f" ({method.answers:,} answers)" if few else "")
 
 
 def _mean(cells: Sequence[Figure | None]) -> str:
@@ -77,7 +83,10 @@ def differences(summary: Summary) -> Table | None:
         (one.method, *_difference(one), _power(one), str(one.problems), one.verdict) for one in summary.comparisons
     )
     head = ("method", "points", "p", "p (Holm)", "detectable", "problems", "shown")
-    note = "detectable: the smallest true difference, in points, that a study like this finds with 80 % power"
+    note = (
+        "detectable: the smallest true difference, in points, that a study like this finds with 80 % power after the "
+        "correction (its strictest step)"
+    )
     return Table(f"Difference to {summary.baseline}", head, rows, note)
 
 
@@ -94,8 +103,10 @@ def efficiency(summary: Summary) -> Table:
     against = {one.method: one.tokens for one in summary.comparisons}
     compares = bool(against)
     more = [f"tokens, less {summary.baseline}'s"] if compares else []
+    unequal = len({one.answers for one in summary.methods}) > 1
     head = (
-        "method", "tokens per answer", *more, "TPCA", "exploration %", "truncated %", "repetitive %", "wall time",
+        "method", *(["answers"] if unequal else []), "tokens per answer", *more, "TPCA", "exploration %", "truncated %",
+        "repetitive %", "wall time",
     )  # fmt: skip
     rows = []
     for one in summary.methods:
@@ -103,8 +114,8 @@ def efficiency(summary: Summary) -> Table:
         shares = (with_interval(figure) for figure in (one.explored, one.truncated, one.repetitive))
         rows.append(
             (
-                one.label, with_interval(one.tokens, rounded), *([tokens] if compares else []), _tpca(one), *shares,
-                duration(one.wall_seconds),
+                one.label, *([f"{one.answers:,}"] if unequal else []), with_interval(one.tokens, rounded),
+                *([tokens] if compares else []), _tpca(one), *shares, duration(one.wall_seconds),
             )
         )  # fmt: skip
     return Table("Efficiency", head, tuple(rows))
@@ -131,14 +142,7 @@ def ablation_of(options: Mapping[str, Any]) -> str | None:
 
 
 def _option(options: Mapping[str, Any], name: str) -> Any:
-    return options[name] if name in options else _defaults(Selar.name)[name]
-
-
-def _defaults(method: str) -> dict[str, Any]:
-    """The options of a method with their defaults; none for a method that is not ours."""
-    if method not in METHODS:
-        return {}
-    return {one.name: one.default for one in fields(METHODS[method]) if one.default is not MISSING}
+    return options[name] if name in options else defaults_of(Selar.name)[name]
 
 
 def ablation(study: Study, resamples: int = statistics.RESAMPLES) -> Table | None:
@@ -173,7 +177,7 @@ def _selars(study: Study) -> list[MethodRun]:
 
 
 def _same(run: MethodRun, full: MethodRun, but: set[str]) -> bool:
-    names = _defaults(Selar.name).keys() - but
+    names = defaults_of(Selar.name).keys() - but
     return all(_option(run.options, name) == _option(full.options, name) for name in names)
 
 
@@ -220,7 +224,7 @@ def _shown(value: Any) -> str:
 def command_of(summary: Summary) -> str:
     """The command line that makes the study again, as far as its facts tell; options of methods by their values.
 
-    Of a study that was put together of several seeds: that of the first, and the other seeds.
+    Of a study that was put together of several seeds: that of the first, and the other seeds. With the methods of all.
     """
     known = summary.facts
     words = ["selar-local", "eval", summary.model]
@@ -228,9 +232,10 @@ def command_of(summary: Summary) -> str:
     words += ["--methods", ",".join(map(_spec, summary.methods))]
     flags = {"data": known.get("data"), "limit": known.get("problems", summary.problems)}
     flags |= {name: known.get(name) for name in ("level", "samples", "parallel", "max_tokens", "seed")}
-    first, *others = seeds_of(known)
+    first, *others = seeds_of(known) or [None]
     if others:
-        flags |= {"samples": flags["samples"] // (1 + len(others)), "seed": first}
+        samples = flags["samples"]
+        flags |= {"samples": samples // (1 + len(others)) if isinstance(samples, int) else None, "seed": first}
     given = known.get("sampling_given")
     flags |= given if isinstance(given, Mapping) else {}
     flags |= {name: known.get(name) for name in _ENGINE}
@@ -243,12 +248,13 @@ def command_of(summary: Summary) -> str:
     for stop in known.get("stop") or ():
         words += ["--stop", str(stop)]
     words += ["--last-number"] if known.get("last_number") else []
-    return shlex.join(words) + "".join(f"; again with --seed {seed}" for seed in others)
+    parts = "" if len({one.answers for one in summary.methods}) < 2 else " (not every method with every seed)"
+    return shlex.join(words) + "".join(f"; again with --seed {seed}" for seed in others) + (parts if others else "")
 
 
 def _spec(one: MethodSummary) -> str:
     """``selar:tau=0;symbol_guard=off``: the options that are not the defaults."""
-    default = _defaults(one.method)
+    default = defaults_of(one.method)
     own = {name: value for name, value in one.options.items() if default.get(name) != value}
     return one.method + ("" if not own else ":" + ";".join(f"{name}={_word(value)}" for name, value in own.items()))
 
