@@ -104,6 +104,21 @@ def test_no_mean_over_studies_of_one_task():
     assert rows[0] == ("method", "gsm8k (n = 60)", "gsm8k (n = 60)")
 
 
+def test_studies_of_one_task_and_model_are_told_apart():
+    facts = [FACTS, {**FACTS, "problems": 99, "max_tokens": 9}, FACTS]
+    studies = [replace(full_study(), runs=full_study().runs[:2], facts=one) for one in facts]
+    report = report_of([*studies[:2], full_study("math500")], plots=False, resamples=QUICK)
+    titles = [section.title for section in report.sections[1:4]]
+    assert titles == [
+        "gsm8k, tiny.gguf (problems 60, max_tokens 512)", "gsm8k, tiny.gguf (problems 99, max_tokens 9)",
+        "math500, tiny.gguf",
+    ]  # fmt: skip
+    assert [table.title for table in report.sections[-1].tables] == titles
+    report = report_of([studies[0], replace(studies[2], runs=studies[2].runs[:1])], plots=False, resamples=QUICK)
+    titles = [section.title for section in report.sections[1:3]]
+    assert titles == ["gsm8k, tiny.gguf (study 1)", "gsm8k, tiny.gguf (study 2)"]
+
+
 @pytest.mark.parametrize("facts", [{"seed": [1, 2]}, {"seed": []}, {"seed": [1, 2], "samples": "2"}], ids=str)
 def test_the_command_of_odd_facts(facts):
     command = command_of(summarise(Study("t", "m.gguf", full_study().runs[:1], facts), resamples=QUICK))

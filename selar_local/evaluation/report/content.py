@@ -14,6 +14,9 @@ from selar_local.evaluation.summary import Summary, sentences, summarise
 
 __all__ = ["Report", "Section", "Table", "report_of"]
 
+#: Facts that tell studies of one task and model apart.
+_TELLS = ("problems", "level", "seed", "samples", "max_tokens", "sampling_given", "thinking", "parallel", "ctx_size")
+
 _HOW = (
     "Accuracies are means over problems, after averaging a problem's samples. Brackets are 95 % intervals. Those of "
     "shares are the BCa bootstrap's over problems, or Wilson's with the effective number of problems where fewer than "
@@ -52,18 +55,34 @@ def report_of(
     """The report of one or several studies. plots: draw them (needs matplotlib). resamples: of the bootstrap."""
     summaries = [summarise(study, baseline, resamples=resamples) for study in studies]
     sections = [Section("Accuracy", tables=tuple(tables.main(summaries)))]
-    sections += [_study(study, summary, resamples, plots) for study, summary in zip(studies, summaries, strict=True)]
+    titles = _titles(summaries)
+    for title, study, summary in zip(titles, studies, summaries, strict=True):
+        sections.append(_study(title, study, summary, resamples, plots))
     sections.append(Section("How to read this", _HOW))
-    sections.append(Section("The runs", tables=tuple(tables.facts(one) for one in summaries)))
+    runs = (tables.facts(title, summary) for title, summary in zip(titles, summaries, strict=True))
+    sections.append(Section("The runs", tables=tuple(runs)))
     models = ", ".join(dict.fromkeys(one.model for one in summaries))
     return Report(f"Evaluation of {models}", tuple(sections))
 
 
-def _study(study: Study, summary: Summary, resamples: int, plots: bool) -> Section:
+def _titles(summaries: Sequence[Summary]) -> list[str]:
+    """Task and model of each; where several have the same, what else tells them apart."""
+    titles = []
+    for summary in summaries:
+        alike = [one for one in summaries if (one.task, one.model) == (summary.task, summary.model)]
+        differing = [name for name in _TELLS if any(one.facts.get(name) != summary.facts.get(name) for one in alike)]
+        words = [f"{name} {tables.shown(summary.facts.get(name))}" for name in differing]
+        if len(alike) > 1 and not differing:
+            words = [f"study {number}" for number, one in enumerate(alike, 1) if one is summary]
+        titles.append(f"{summary.task}, {summary.model}" + (f" ({', '.join(words)})" if words else ""))
+    return titles
+
+
+def _study(title: str, study: Study, summary: Summary, resamples: int, plots: bool) -> Section:
     shown = [tables.differences(summary), tables.efficiency(summary)]
     shown += [tables.ablation(study, resamples), *tables.sweeps(study, summary)]
     return Section(
-        f"{study.task}, {study.model}",
+        title,
         tuple(sentences(summary)),
         tuple(one for one in shown if one is not None),
         tuple(plots_of(study, summary)) if plots else (),

@@ -27,7 +27,7 @@ from selar_local.evaluation.wording import (
 )
 from selar_local.methods import Selar
 
-__all__ = ["ablation", "ablation_of", "command_of", "differences", "efficiency", "facts", "main", "sweeps"]
+__all__ = ["ablation", "ablation_of", "command_of", "differences", "efficiency", "facts", "main", "shown", "sweeps"]
 
 _FULL = "full"
 _ABLATIONS = {
@@ -204,20 +204,21 @@ def sweeps(study: Study, summary: Summary) -> Iterator[Table]:
         yield Table(f"Sweep of {sweep.option}: {sweep.base}", head, tuple(rows), note)
 
 
-def facts(summary: Summary) -> Table:
+def facts(title: str, summary: Summary) -> Table:
     """What is needed to repeat the study: the model file, versions, settings, options, and the command line."""
     rows = [("task", summary.task), ("model", summary.model), ("command", command_of(summary))]
-    rows += [(name, _shown(value)) for name, value in summary.facts.items() if name not in ("task", "model")]
-    rows += [(f"options of {one.label}", _shown(one.options)) for one in summary.methods if one.options]
-    return Table(f"{summary.task}, {summary.model}", ("fact", "value"), tuple(rows))
+    rows += [(name, shown(value)) for name, value in summary.facts.items() if name not in ("task", "model")]
+    rows += [(f"options of {one.label}", shown(one.options)) for one in summary.methods if one.options]
+    return Table(title, ("fact", "value"), tuple(rows))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A fact in words."""
     if isinstance(value, Mapping):
-        inner = ((name, f"({_shown(one)})" if isinstance(one, Mapping) else _shown(one)) for name, one in value.items())
+        inner = ((name, f"({shown(one)})" if isinstance(one, Mapping) else shown(one)) for name, one in value.items())
         return ", ".join(f"{name} {text}" for name, text in inner) or "none"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(_shown, value)) or "none"
+        return ", ".join(map(shown, value)) or "none"
     return "none" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
 
 
