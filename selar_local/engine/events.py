@@ -46,7 +46,8 @@ class Usage:
 
     latent_steps: positions without a token of their own, between prompt and text (Coconut). cached_tokens: prompt
     tokens that an earlier prompt had left in the KV cache. thinking_tokens: those before the answer's first text, the
-    tags of the thinking included; 0 where there was no thinking.
+    tags of the thinking included; 0 where there was no thinking. unread_tokens: prompt tokens that were not decoded,
+    because the generation ended before.
     """
 
     prompt_tokens: int
@@ -55,6 +56,7 @@ class Usage:
     latent_steps: int = 0
     cached_tokens: int = 0
     thinking_tokens: int = 0
+    unread_tokens: int = 0
 
     @property
     def explored_share(self) -> float:

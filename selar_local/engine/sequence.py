@@ -285,6 +285,7 @@ class Sequence:
                     self._latent,
                     self._cached,
                     self._thinking_tokens(reason),
+                    max(len(self.request.prompt) - self.position, 0),
                 ),
                 timings=Timings(first - self._started, now - first, count),
                 mean_entropy=sum(self._entropies) / len(self._entropies) if self._entropies else None,
