@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import IO, Any
 
 import click
 
+from selar_local.cli.grouped_help import NO_BREAK
 from selar_local.cli.progress import progress
 from selar_local.cli.streams import is_terminal, one_line, printable
 from selar_local.engine.events import Result, TokenEvent
@@ -23,6 +26,13 @@ _DIM: dict[str, Any] = {"dim": True}
 def use_color(stream: IO[str], no_color: bool) -> bool:
     """Colours only on a terminal, and never against ``--no-color`` or NO_COLOR."""
     return not no_color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and is_terminal(stream)
+
+
+def _wrapped(text: str) -> str:
+    """Statistics on lines that fit the terminal, broken between two of them."""
+    width = shutil.get_terminal_size().columns
+    joined = text.replace(" · ", "\0").replace(" ", NO_BREAK).replace("\0", f"{NO_BREAK}· ")
+    return textwrap.fill(joined, width, subsequent_indent=" ", break_long_words=False).replace(NO_BREAK, " ")
 
 
 class Display:
@@ -61,6 +71,11 @@ class Display:
     @staticmethod
     def _paint(text: str, color: bool, style: dict[str, Any]) -> str:
         return click.style(text, **style) if color and text else text
+
+    def styled(self, text: str, *, explored: bool = False, dim: bool = False, bold: bool = False) -> str:
+        """`text` for standard output."""
+        style = {**(_EXPLORED if explored else {}), **(_DIM if dim else {}), **({"bold": True} if bold else {})}
+        return self._paint(text, self._color_out and bool(style), style)
 
     def legend(self) -> None:
         """One line that says what the colours mean."""
@@ -108,7 +123,18 @@ class Display:
             self._out.flush()
 
     def statistics(self, result: Result, entropy_unit: str = "normalised") -> None:
-        """Speed, share of exploration steps, mean entropy, and why the text ended."""
+        """Speed, share of exploration steps, mean entropy, and why the text ended; on a terminal as wide as it is."""
+        self.note(self.statistics_text(result, entropy_unit, wrap=is_terminal(self._err)))
+
+    @classmethod
+    def statistics_text(cls, result: Result, entropy_unit: str, *, wrap: bool) -> str:
+        """The statistics in brackets. wrap: on lines that fit the terminal."""
+        text = f"[{' · '.join(cls.figures(result, entropy_unit))}]"
+        return _wrapped(text) if wrap else text
+
+    @classmethod
+    def figures(cls, result: Result, entropy_unit: str = "normalised") -> list[str]:
+        """The parts of the statistics."""
         usage, timings = result.usage, result.timings
         parts = [f"{usage.completion_tokens} token{'' if usage.completion_tokens == 1 else 's'}"]
         if timings.decode_seconds > 0:
@@ -120,10 +146,11 @@ class Display:
             parts.append(f"mean entropy {result.mean_entropy:.3f}{unit}")
         if usage.latent_steps:
             parts.append(f"{usage.latent_steps} latent steps")
-        parts.append(f"prompt {usage.prompt_tokens} tokens in {timings.prefill_seconds:.2f} s")
+        read = usage.prompt_tokens - usage.unread_tokens
+        prompt = f"{read} of {usage.prompt_tokens}" if usage.unread_tokens else f"{read}"
+        parts.append(f"prompt {prompt} tokens in {timings.prefill_seconds:.2f} s")
         parts.append(f"seed {result.seed}")
-        parts.append(self.ending(result))
-        self.note(f"[{' · '.join(parts)}]")
+        return [*parts, cls.ending(result)]
 
     @staticmethod
     def ending(result: Result) -> str:

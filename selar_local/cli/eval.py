@@ -6,27 +6,29 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from selar_local.cli.answer_bar import AnswerBar
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
+from selar_local.cli.interrupt import importing
+from selar_local.cli.method_specs import shared_options, specs_of
+from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
-from selar_local.cli.options import as_usage, build, build_sampling, config_options, method_options
+from selar_local.cli.option_sources import defaults_in_use
+from selar_local.cli.options import build, build_sampling, config_options, method_options
 from selar_local.cli.streams import is_terminal, print_json
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
-from selar_local.errors import OptionError
-from selar_local.evaluation.config import EvaluationConfig, MethodSpec, levels_of, methods_of, with_defaults
-from selar_local.evaluation.runner import Evaluation, Observer, default_folder, evaluate, require_extra
-from selar_local.methods import METHODS, CoT
+from selar_local.evaluation.config import EvaluationConfig, MethodSpec, levels_of, with_defaults
+from selar_local.methods import CoT
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
     from selar_local.evaluation.records import Study
+    from selar_local.evaluation.runner import Evaluation, Observer
 
 __all__ = ["evaluation_command"]
 
@@ -42,7 +44,7 @@ Examples:
 
 
 @click.command("eval", cls=GroupedCommand, epilog=_EXAMPLES, short_help="Methods compared on the same problems.")
-@click.argument("model", required=False)
+@model_argument()
 @config_options(("Problems and budget", EvaluationConfig))
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
 @option(
@@ -51,13 +53,16 @@ Examples:
     heading="Methods",
     help=f"what to compare; options of one follow a colon: selar:tau=0;contrast=0 [default:{NO_BREAK}{_METHODS}]",
 )
-@option("--sweep", help="each method that has the option runs once for each value, such as tau=0.3,0.4")
-@option("--baseline", help=f"the method that the others are compared with [default:{NO_BREAK}{_BASELINE}]")
-@option("--regrade", is_flag=True, help="grade what is there once more")
-@method_options
-@config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig), ("Model and engine", EngineConfig))
-@option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object instead of the table")
+@option("--sweep", once=True, help="each method that has the option runs once for each value, such as tau=0.3,0.4")
+@option("--baseline", once=True, help=f"the method that the others are compared with [default:{NO_BREAK}{_BASELINE}]")
+@option("--regrade", is_flag=True, once=True, help="grade what is there once more")
+@config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig))
+@option(
+    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the table"
+)
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
+@config_options(("Model and engine", EngineConfig))
+@method_options
 def evaluation_command(
     model: str | None,
     methods: str,
@@ -73,13 +78,16 @@ def evaluation_command(
     Every answer is kept in Inspect's logs. The same command again goes on where it broke off; options of a method,
     such as --tau, go to every method that has them. MODEL is as for `run` (default: the bundled one).
     """
-    require_extra()
     display = Display(quiet=quiet)
-    specs = _specs(methods, sweep, values)
+    specs = specs_of(methods, values, sweep)
     labels = [spec.label for spec in specs]
     if baseline is not None and baseline not in labels:
         raise click.UsageError(f"--baseline {baseline} is none of the methods: {', '.join(labels)}")
-    plan = _plan(model, specs, values)
+    plan = _plan(model, specs, values, shared_options(methods, values, sweep))
+    with importing():
+        from selar_local.evaluation.runner import default_folder, require_extra
+
+        require_extra()
     folder = default_folder(plan) if plan.config.out is None else Path(plan.config.out)
     started = time.monotonic()
     with _bar(display, quiet) as observer:
@@ -88,6 +96,8 @@ def evaluation_command(
             f"{_count(plan.config.samples, 'answer')} each, {_count(len(specs), 'method')}, "
             f"at most {plan.config.max_tokens} tokens an answer; logs in {folder}"
         )
+        if defaults := defaults_in_use():
+            display.note(f"defaults of yours: {', '.join(defaults)}")
         _tell_of_the_context(plan, display)
         logs = _evaluate(plan, folder, display, observer, regrade)
     display.note(f"done in {_duration(time.monotonic() - started)}; selar-local report {folder} makes the report")
@@ -98,27 +108,12 @@ def evaluation_command(
     return 0
 
 
-def _specs(methods: str, sweep: str | None, values: dict[str, Any]) -> tuple[MethodSpec, ...]:
-    """The methods with the options that were given for all of them."""
-    shared = _shared(values)
-    try:
-        specs = methods_of(methods, shared, sweep)
-    except OptionError as error:
-        raise as_usage(error, {"methods", "sweep", *shared}) from None
-    for spec in specs:
-        build_sampling(spec.method, values)
-    return tuple(specs)
-
-
-def _shared(values: dict[str, Any]) -> dict[str, Any]:
-    """The options of methods that were given for all of them."""
-    known = {one.name for cls in METHODS.values() for one in fields(cls)}
-    return {name: values[name] for name in known if values.get(name) is not None}
-
-
-def _plan(model: str | None, specs: tuple[MethodSpec, ...], values: dict[str, Any]) -> Evaluation:
+def _plan(
+    model: str | None, specs: tuple[MethodSpec, ...], values: dict[str, Any], shared: dict[str, Any]
+) -> Evaluation:
     from selar_local.evaluation.facts import context_for, thinks
     from selar_local.evaluation.problems import TASKS, load_problems, prompt_of
+    from selar_local.evaluation.runner import Evaluation
 
     given = build(EvaluationConfig, values)
     if given.task not in TASKS:
@@ -140,7 +135,7 @@ def _plan(model: str | None, specs: tuple[MethodSpec, ...], values: dict[str, An
         sampling=_sampling(specs[0], values),
         stop=tuple(values.get("stop") or ()),
         thinking=values.get("thinking"),
-        shared=_shared(values),
+        shared=shared,
     )
 
 
@@ -151,11 +146,16 @@ def _sampling(spec: MethodSpec, values: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _bar(display: Display, quiet: bool) -> Iterator[Observer]:
+    from selar_local.cli.answer_bar import AnswerBar
+    from selar_local.evaluation.runner import Observer
+
     with AnswerBar(sys.stderr, hidden=quiet or not is_terminal(sys.stderr)) as bar:
         yield Observer(display.note, bar.begin)
 
 
 def _evaluate(plan: Evaluation, folder: Path, display: Display, observer: Observer, regrade: bool) -> list[Path]:
+    from selar_local.evaluation.runner import evaluate
+
     def opened(config: EngineConfig) -> Engine:
         return open_engine(plan.model, config, display)
 
@@ -216,6 +216,6 @@ def _duration(seconds: float) -> str:
 evaluation_command.params = [
     parameter
     for parameter in evaluation_command.params
-    if parameter.name not in ("method", "grammar", "json_schema")
+    if parameter.name not in ("grammar", "json_schema")
     and not (getattr(parameter, "heading", "") == _SAMPLING and parameter.name in ("seed", "max_tokens"))
 ]

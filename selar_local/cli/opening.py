@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from selar_local.catalog import resolve
 from selar_local.cli.display import Display
+from selar_local.cli.interrupt import importing
 from selar_local.cli.streams import is_terminal
 from selar_local.config import EngineConfig
 from selar_local.errors import ModelNotFound
@@ -33,8 +34,9 @@ def find(model: str | None) -> Path:
 def open_engine(path: Path, config: EngineConfig, display: Display, *, check_again: bool = False) -> Engine:
     """The engine on this file, with a bar on the terminal while it loads."""
     with display.progress(f"loading {path.name}") as report:
-        require_llama_cpp()
-        from selar_local.engine.engine import Engine
+        with importing():
+            require_llama_cpp()
+            from selar_local.engine.engine import Engine
 
         return Engine(path, config, on_progress=report, check_again=check_again)
 
@@ -42,7 +44,8 @@ def open_engine(path: Path, config: EngineConfig, display: Display, *, check_aga
 def open_isolated(path: Path, config: EngineConfig, display: Display) -> IsolatedEngine:
     """The same in a process of its own."""
     with display.progress(f"loading {path.name}") as report:
-        require_llama_cpp()
-        from selar_local.engine.isolated import IsolatedEngine
+        with importing():
+            require_llama_cpp()
+            from selar_local.engine.isolated import IsolatedEngine
 
         return IsolatedEngine(path, config, on_progress=report)
