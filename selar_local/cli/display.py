@@ -18,6 +18,7 @@ __all__ = ["Display", "use_color"]
 
 _EXPLORED: dict[str, Any] = {"fg": "bright_magenta", "underline": True}
 _DIM: dict[str, Any] = {"dim": True}
+_CORE_WAIT = 0.25  # from so large a share on the statistics say that other programs slow the answer down
 
 
 def use_color(stream: IO[str], no_color: bool) -> bool:
@@ -124,6 +125,11 @@ class Display:
         parts.append(f"seed {result.seed}")
         parts.append(self.ending(result))
         self.note(f"[{' · '.join(parts)}]")
+        if (timings.core_wait or 0) >= _CORE_WAIT:
+            self.note(
+                f"other programs keep the cores busy: llama.cpp's threads waited for a core {timings.core_wait:.0%} "
+                "of the time; end them, or try fewer threads (-t)"
+            )
 
     @staticmethod
     def ending(result: Result) -> str:

@@ -200,4 +200,5 @@ def _as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
         "prefill_seconds": timings.prefill_seconds,
         "decode_seconds": timings.decode_seconds,
         "tokens_per_second": timings.tokens_per_second,
+        "core_wait": timings.core_wait,
     }
