@@ -1,8 +1,8 @@
 """The places that sequences decode in, and what each still holds: the prompt cache.
 
-A place knows the tokens behind its KV cache, and where it may be cut: at the ends of whole chunks of a prompt. llama.cpp's
-arithmetic depends on how many tokens are decoded together, so the same tokens, decoded from a cut on in chunks of the
-same size, are the same to the bit as if they had been decoded anew.
+A place knows the tokens behind its KV cache, and where it may be cut: at the ends of whole chunks of a prompt.
+llama.cpp's arithmetic depends on how many tokens are decoded together, so the same tokens, decoded from a cut on in
+chunks of the same size, are the same to the bit as if they had been decoded anew.
 
 A generated token is reused where it was fed as a token, up to the first step that fed something else, and only by a
 prompt that goes on behind all of the earlier prompt: a follow-up turn. Such tokens were decoded one by one, so the

@@ -334,19 +334,17 @@ def test_entropies_are_numbers(path: Path) -> None:
 
 
 @pytest.mark.gguf
-@pytest.mark.parametrize("method", [sl.CoT(), sl.Selar(tau=0.9)])
-def test_a_follow_up_turn_of_a_real_model(smollm2: Path, method: sl.Method) -> None:
+def test_a_follow_up_turn_of_a_real_model(smollm2: Path) -> None:
     """It reads the new turn alone where tokens were fed; the logits agree with a fresh reading up to rounding."""
     turns = [{"role": "user", "content": "Name three colours, and say where each is found in a garden."}]
     with sl.load(smollm2, threads=2, ctx_size=1024) as engine:
-        events = list(stream := engine.stream(messages=turns, method=method, seed=3, max_tokens=60))
+        events = list(stream := engine.stream(messages=turns, method=sl.CoT(), seed=3, max_tokens=60))
         first = stream.result
-        fed = next((event.index for event in events if event.explored), len(events) - 1)
         turns += [{"role": "assistant", "content": first.text}, {"role": "user", "content": "Which is the brightest?"}]
         second = list(stream := engine.stream(messages=turns, method="cot-greedy", max_tokens=4, logprobs=5))
         cached = stream.result.usage.cached_tokens
     # The text may be spelt with other tokens than it was drawn with, from some place on.
-    assert first.usage.prompt_tokens < cached <= first.usage.prompt_tokens + fed
+    assert first.usage.prompt_tokens < cached <= first.usage.prompt_tokens + len(events) - 1
     with sl.load(smollm2, threads=2, ctx_size=1024, reuse_answers=False) as engine:
         fresh = list(stream := engine.stream(messages=turns, method="cot-greedy", max_tokens=4, logprobs=5))
         assert stream.result.usage.cached_tokens < first.usage.prompt_tokens
