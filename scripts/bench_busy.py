@@ -47,9 +47,10 @@ def environment(way: str) -> dict[str, str]:
 class Way:
     """One process that has the model open and decodes a round when it is asked to."""
 
-    def __init__(self, way: str, model: str, threads: int, parallel: int) -> None:
+    def __init__(self, way: str, model: str, threads: int, parallel: int, prompt_tokens: int) -> None:
         kind = "generate" if way == "generate" else "ours"
         command = [sys.executable, __file__, model, "--serve", kind, "--parallel", str(parallel)]
+        command += ["--prompt-tokens", str(prompt_tokens)]
         command += ["--threads", "1" if way == _ONE_THREAD else str(threads)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(way)
@@ -85,7 +86,7 @@ def beside(load: str, model: str, threads: int, way: str) -> Iterator[None]:
     """What runs meanwhile: "none", a number of endless loops, or "engine"."""
     with ExitStack() as stack:
         if load == "engine":
-            other = Way(way, model, threads, 1)
+            other = Way(way, model, threads, 1, 32)
             stack.callback(other.close)
             other.start(_FOREVER)
         elif load != "none":
@@ -96,9 +97,10 @@ def beside(load: str, model: str, threads: int, way: str) -> Iterator[None]:
         yield
 
 
-def serve(kind: str, model: str, threads: int, parallel: int) -> None:
+def serve(kind: str, model: str, threads: int, parallel: int, prompt_tokens: int) -> None:
     """The process of a way: a number of tokens on each line of standard input, a line of figures for each."""
-    decode = generate(model, threads) if kind == "generate" else ours(model, threads, parallel)
+    make = generate if kind == "generate" else ours
+    decode = make(model, threads, parallel, prompt_tokens)
     decode(8)
     print("{}", flush=True)
     for line in sys.stdin:
@@ -107,14 +109,14 @@ def serve(kind: str, model: str, threads: int, parallel: int) -> None:
         print(json.dumps(decode(int(line))), flush=True)
 
 
-def generate(model: str, threads: int) -> Any:
+def generate(model: str, threads: int, _parallel: int, prompt_tokens: int) -> Any:
     """llama-cpp-python's own generator, with nothing of this package loaded."""
     import time
 
     import llama_cpp
 
     llama = llama_cpp.Llama(model, n_ctx=2048, n_threads=threads, n_threads_batch=threads, verbose=False)
-    prompt = llama.tokenize((WORDS * 40).encode())[:500]
+    prompt = llama.tokenize((WORDS * 40).encode())[:prompt_tokens]
 
     def decode(tokens: int) -> Figures:
         llama.reset()
@@ -129,17 +131,16 @@ def generate(model: str, threads: int) -> Any:
     return decode
 
 
-def ours(model: str, threads: int, parallel: int) -> Any:
-    """selar-local: one sequence after a prompt of 500 tokens, or several after short ones."""
+def ours(model: str, threads: int, parallel: int, prompt_tokens: int) -> Any:
+    """selar-local with its defaults: one sequence, or several at once."""
     import threading
 
     import selar_local as sl
 
-    ctx_size = 2048 if parallel == 1 else 512
+    ctx_size = 2048 if parallel == 1 else 768
     engine = sl.load(model, threads=threads, ctx_size=ctx_size, parallel=parallel, prompt_cache=False)
     engine._runtime.model.is_end = lambda token: False  # type: ignore[method-assign]
-    words = WORDS * (40 if parallel == 1 else 1)
-    prompt = engine.tokenize(words)[:500]
+    prompt = engine.tokenize(WORDS * 40)[:prompt_tokens]
     text = b"".join(map(engine.token_bytes, prompt)).decode()
 
     def decode(tokens: int) -> Figures:
@@ -164,12 +165,12 @@ def ours(model: str, threads: int, parallel: int) -> Any:
 
 
 def bench(
-    model: str, ways: list[str], load: str, threads: int, parallel: int, tokens: int, rounds: int
+    model: str, ways: list[str], load: str, threads: int, parallel: int, tokens: int, rounds: int, prompt_tokens: int
 ) -> dict[str, Any]:
     """The figures of all ways beside one load."""
     found: dict[str, list[Figures]] = {way: [] for way in ways}
     with ExitStack() as stack:
-        opened = {way: Way(way, model, threads, parallel) for way in ways}
+        opened = {way: Way(way, model, threads, parallel, prompt_tokens) for way in ways}
         for way in opened.values():
             stack.callback(way.close)
         for turn in range(rounds):
@@ -195,6 +196,7 @@ def bench(
 @click.option("--ways", default="generate,ours,spin 300,spin 1000,spin 3000,passive,one thread", show_default=True)
 @click.option("--parallel", default="1", show_default=True, help="sequences at once, several figures by commas")
 @click.option("--threads", default=2, show_default=True)
+@click.option("--prompt-tokens", default=500, show_default=True)
 @click.option("--tokens", default=48, show_default=True, help="tokens a sequence and round")
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the figures to this file")
@@ -205,6 +207,7 @@ def main(
     ways: str,
     parallel: str,
     threads: int,
+    prompt_tokens: int,
     tokens: int,
     rounds: int,
     json_path: str | None,
@@ -212,7 +215,7 @@ def main(
 ) -> None:
     """Compare how threads wait, on MODEL."""
     if kind is not None:
-        serve(kind, model, threads, int(parallel))
+        serve(kind, model, threads, int(parallel), prompt_tokens)
         return
     report: dict[str, Any] = {
         "model": Path(model).name, "threads": threads, "tokens": tokens, "rounds": rounds,
@@ -221,13 +224,13 @@ def main(
     for load in loads.split(","):
         for count in map(int, parallel.split(",")):
             chosen = [way for way in ways.split(",") if count == 1 or way != "generate"]
-            rows = bench(model, chosen, load, threads, count, tokens, rounds)
+            rows = bench(model, chosen, load, threads, count, tokens, rounds, prompt_tokens)
             report["figures"][f"beside {load}, {count} at once"] = rows
             click.echo(f"{report['model']}, beside {load}, {count} at once, {threads} threads, {rounds} rounds")
             for name, row in rows.items():
-                prompt = f"500-token prompt {row['prompt_seconds']:6.2f} s   " if count == 1 else ""
                 speed = f"{row['tokens_per_second']:8.1f} tok/s {row['ratio']:7.3f} x {chosen[0]}"
-                click.echo(f"  {name:14}{speed}   {prompt}{row['rounds']}")
+                prompt = f"{prompt_tokens}-token prompt {row['prompt_seconds']:6.2f} s"
+                click.echo(f"  {name:14}{speed}   {prompt}   {row['rounds']}")
     if json_path:
         Path(json_path).write_text(json.dumps(report, indent=1) + "\n")
 
