@@ -229,7 +229,7 @@ def _near_misses(name: OllamaName, known: list[OllamaName]) -> str:
     names = sorted(str(other) for other in known if other.same(replace(name, tag=other.tag)))
     close = names if len(names) == 1 else get_close_matches(str(name), map(str, known), n=1, cutoff=0.75)
     if close and not names[1:]:
-        near = f"; did you mean 'ollama:{close[0]}'?"
+        near = f"; did you mean 'ollama:{close[0]}'? Else"
     else:
         near = f", only: {listed(names or sorted(map(str, known)))};"
     return f"Ollama has no model '{name}' on this machine{near} {_get(name)}"

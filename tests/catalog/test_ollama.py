@@ -109,11 +109,11 @@ def test_other_places(machine, monkeypatch, tmp_path):
 def test_near_misses(machine):
     machine.ollama_model(f"{LIBRARY}/qwen3/8b")
     machine.ollama_model(f"{LIBRARY}/llama3.2/latest")
-    assert "did you mean 'ollama:qwen3:8b'? get it with: ollama pull qwen3:9b" in refusal("ollama:qwen3:9b")
+    assert "did you mean 'ollama:qwen3:8b'? Else get it with: ollama pull qwen3:9b" in refusal("ollama:qwen3:9b")
     assert "machine, only: llama3.2:latest, qwen3:8b; get it with: ollama pull gemma3:latest" in refusal(
         "ollama:gemma3"
     )
-    assert "did you mean 'ollama:qwen3:8b'? get it with: ollama pull qwen3:latest" in refusal("ollama:qwen3")
+    assert "did you mean 'ollama:qwen3:8b'? Else get it with: ollama pull qwen3:latest" in refusal("ollama:qwen3")
     machine.ollama_model(f"{LIBRARY}/qwen3/14b")
     assert "machine, only: qwen3:14b, qwen3:8b; get" in refusal("ollama:qwen3")
     # the name alone, as one types it for Ollama
