@@ -21,7 +21,7 @@ _CONVERTED = re.compile(r"[-_ ](?:gguf|awq|gptq|hf)$", re.IGNORECASE)  # of what
 
 
 def file_label(path: Path) -> str:
-    """The name of the file; for one of Ollama's blobs, whose own name is a hash, its reference."""
+    """The name of the file; for a file of Ollama's, which is named by a hash, the reference of its model."""
     return _ollama(path) or path.name
 
 

@@ -15,7 +15,7 @@ _MANIFEST = re.compile(r"manifest=([\w.-]+)=([\w.-]+)=[^=]+\.json", re.ASCII)
 
 
 def llama_cpp_cache() -> Store:
-    """The models by owner/repo, as far as the cache says whose a file is.
+    """The models by owner/repo, as far as the cache says where a file is from.
 
     Older versions write ``owner_repo_FILE.gguf``, and ``manifest=owner=repo=TAG.json`` for each download. Newer ones
     use the hub's cache, or its layout where LLAMA_CACHE names a folder.

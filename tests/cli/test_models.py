@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from support.ollama_store import put_model
 
 from selar_local.catalog import bundled
 from selar_local.catalog.bundled import Bundled
@@ -58,25 +59,16 @@ def test_the_names_run(cli, own_home, chat_model, name):
     assert done.code == 0 and json.loads(done.out)["tokens"] == 2
 
 
-def test_a_blob_of_ollamas_runs_and_is_called_by_its_name(cli, own_home, model, chat_model, monkeypatch):
+def test_a_blob_of_ollamas_runs_and_is_called_by_its_name(cli, own_home, model, chat_model):
     store = own_home.parent / "ollama"
-    digests = {}
-    for tag, source in (("plain", model), ("chat", chat_model)):
-        digest = f"{tag == 'chat':064x}"
-        (store / "blobs").mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, store / "blobs" / f"sha256-{digest}")
-        layers = [{"mediaType": f"application/vnd.ollama.image.{kind}", "digest": f"sha256:{digest}"}
-                  for kind in ("model", "template")]  # fmt: skip
-        manifest = store / "manifests" / "registry.ollama.ai" / "library" / "tiny" / tag
-        manifest.parent.mkdir(parents=True, exist_ok=True)
-        manifest.write_text(json.dumps({"config": {}, "layers": layers}))
-        digests[tag] = digest
+    put_model(store, "tiny", "plain", model, template=True)
+    blob = put_model(store, "tiny", "chat", chat_model, template=True)
     options = ("-p", "hello", "-n", "2", "-t", "1", "--seed", "1")
     trace = own_home.parent / "t.jsonl"
     done = cli("run", "ollama:tiny:chat", *options, "--trace", trace)
     assert done.code == 0 and "template" not in done.err
     run = json.loads(trace.read_text(encoding="utf-8").splitlines()[0])
-    assert run["model"]["name"] == "ollama:tiny:chat" and run["model"]["path"].endswith(digests["chat"])
+    assert run["model"]["name"] == "ollama:tiny:chat" and run["model"]["path"] == str(blob)
     assert len(run["model"]["sha256"]) == 64
     done = cli("run", "ollama:tiny:plain", *options)
     assert done.code == 0 and "ollama:tiny:plain has no chat template in its GGUF file" in done.err
