@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,7 @@ __all__ = ["find", "pull"]
 
 _REFERENCE = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<wanted>.+))?", re.ASCII)
 _TIMEOUT = 20.0  # seconds for the list of a repository's files
+_PAUSE = 1.0  # seconds before a broken connection is tried again
 _LARGEST = 50 * 10**9  # bytes that one HTTP download may have on the hub
 
 
@@ -96,8 +98,7 @@ def _fetch_blob(hub: Any, url: str, blob: Path, size: int, name: str) -> None:
 
     huggingface_hub continues a download within one call; newer versions forget the part when the call fails.
     """
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import WeakFileLock, build_hf_headers
+    from huggingface_hub.utils import WeakFileLock
 
     repo_folder, part = blob.parent.parent, blob.with_name(f"{blob.name}.incomplete")
     lock = repo_folder.parent / ".locks" / repo_folder.name / f"{blob.name}.lock"  # as huggingface_hub has it
@@ -108,23 +109,33 @@ def _fetch_blob(hub: Any, url: str, blob: Path, size: int, name: str) -> None:
             return
         if part.exists() and part.stat().st_size > size:
             part.unlink()
-        try:
-            with part.open("ab") as file:
-                done = file.tell()
-                http_get(
-                    url, file, resume_size=done, headers=build_hf_headers(), expected_size=size, displayed_filename=name
-                )
-        except Exception as error:
-            if not _is_unreachable(hub, error):
-                raise
-            have = f"{part.stat().st_size / 1e6:,.1f} of {size / 1e6:,.1f} MB"
-            raise ModelNotFound(
-                f"the download of {name} broke off with {have}; the same command continues it"
-            ) from error
+        while not _continued(hub, url, part, size, name):
+            time.sleep(_PAUSE)
         if sha256_of(part) != blob.name:
             part.unlink()
             raise ModelNotFound(f"the download of {name} is damaged: its SHA-256 is not the hub's; download it again")
         part.replace(blob)
+
+
+def _continued(hub: Any, url: str, part: Path, size: int, name: str) -> bool:
+    """Download what `part` lacks; False where the connection broke after some bytes had come."""
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    with part.open("ab") as file:
+        done = file.tell()
+        try:
+            headers = build_hf_headers()
+            http_get(url, file, resume_size=done, headers=headers, expected_size=size, displayed_filename=name)
+            return True
+        except Exception as error:
+            if not _is_unreachable(hub, error):
+                raise
+            have = file.tell()
+            if have > done:
+                return False
+            kept = f"{have / 1e6:,.1f} of {size / 1e6:,.1f} MB"
+            raise ModelNotFound(f"the download of {name} broke off at {kept}; the same command continues it") from error
 
 
 @contextmanager

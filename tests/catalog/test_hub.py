@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -189,8 +190,7 @@ def pull(settings):
 
 
 LARGE = FILES["o/large"]["large-Q4_K_M.gguf"]
-_CHUNK = 10 * 1024 * 1024  # what huggingface_hub writes at once: less is lost where a connection breaks
-_HALF = 12_000_000
+_HALF = 12_000_000  # more than huggingface_hub writes at once: newer versions lose what came of the last 10 MiB
 
 
 def test_pull_prints_the_path_alone_and_a_second_one_downloads_nothing(pull):
@@ -210,7 +210,9 @@ def test_a_connection_that_breaks_is_resumed_at_once(pull):
     Hub.cuts = [_HALF, _HALF]
     code, out, _ = pull("hf:o/large")
     assert code == 0 and Path(out.strip()).read_bytes() == LARGE
-    assert [asked for asked, _ in Hub.gets] == [None, f"bytes={_CHUNK}-", f"bytes={2 * _CHUNK}-"]
+    first, *later = [asked for asked, _ in Hub.gets]
+    starts = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in later]
+    assert first is None and 0 < starts[0] <= _HALF and starts == sorted(starts)
 
 
 def test_a_killed_download_is_resumed_by_the_next_pull(pull, settings):
@@ -227,7 +229,7 @@ def test_a_killed_download_is_resumed_by_the_next_pull(pull, settings):
         process.wait(30)
     (part,) = blobs.glob("*.incomplete")
     kept = part.stat().st_size
-    assert kept == _CHUNK and part.read_bytes() == LARGE[:kept]
+    assert 0 < kept <= _HALF and part.read_bytes() == LARGE[:kept]
     code, out, _ = pull("hf:o/large")
     assert code == 0 and Path(out.strip()).read_bytes() == LARGE
     assert Hub.gets[-1] == (f"bytes={kept}-", len(LARGE) - kept)
@@ -239,12 +241,15 @@ def test_a_download_that_broke_off_says_so_and_goes_on_later(pull):
     code, out, err = pull("hf:o/large")
     last = err.splitlines()[-1]
     assert (code, out) == (1, "")
-    assert last.startswith("error: the download of large-Q4_K_M.gguf broke off with 10.5 of 25.0 MB; the same command")
+    assert re.match(
+        r"error: the download of large-Q4_K_M\.gguf broke off at 1\d\.\d of 25\.0 MB; the same command", last
+    )
     Hub.cuts.clear()
     asked = len(Hub.gets)
     code, out, _ = pull("hf:o/large")
     assert code == 0 and Path(out.strip()).read_bytes() == LARGE
-    assert Hub.gets[asked:] == [(f"bytes={_CHUNK}-", len(LARGE) - _CHUNK)]
+    ((start, sent),) = Hub.gets[asked:]
+    assert start is not None and 0 < sent <= len(LARGE) - 10 * 1024 * 1024
 
 
 def test_a_damaged_download_is_found_by_its_digest(pull):
