@@ -4,5 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/venv.sh
-install_package ".[demo]"
+install_package "."
+.venv/bin/selar-local pull smollm2-135m >/dev/null
 .venv/bin/selar-local run -p "${1:-Why is the sky blue? Answer in three sentences.}" --max-tokens 200

@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     ("errors", "_version"),
     ("config",),
-    ("methods", "cache", "thinking", "template_sandbox"),
+    ("methods", "cache", "install_hint", "thinking", "template_sandbox"),
     ("llama", "chat", "catalog", "calibration"),
     ("engine", "trace"),
     ("", "server", "evaluation", "analysis"),

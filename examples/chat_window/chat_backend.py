@@ -21,7 +21,7 @@ class Backend(QObject):
     """The engine and the threads that wait for it. Its methods return at once."""
 
     progress = Signal(float)  # 0 to 1: of the load, or of the prompt
-    loaded = Signal(str)  # the model's description
+    loaded = Signal(str)  # the model's name
     load_failed = Signal(str)
     said = Signal(list)  # the TokenEvents of some 30 ms
     ended = Signal(object, str)  # the Result, None where there is none; an error in one line, or ""
@@ -76,7 +76,7 @@ class Backend(QObject):
         if self._closing.is_set():  # `close` came too early to find the engine
             self.engine.close()
             return
-        self.loaded.emit(self.engine.info.description)
+        self.loaded.emit(self.engine.info.name)
 
     def _report_load(self, share: float) -> None:
         if self._closing.is_set():

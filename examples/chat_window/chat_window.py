@@ -126,8 +126,8 @@ class ChatWindow(QtWidgets.QMainWindow):
         self.bar.setRange(0, 1000)
         self.bar.setValue(round(1000 * share))
 
-    def _on_loaded(self, description: str) -> None:
-        self.setWindowTitle(f"{description} - selar-local")
+    def _on_loaded(self, name: str) -> None:
+        self.setWindowTitle(f"{name} - selar-local")
         self._enter("idle", "ready; steps that explored are coloured and underlined")
         self.input.setFocus()
 

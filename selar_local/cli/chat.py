@@ -33,7 +33,7 @@ def chat(engine: Any, session: Session) -> int:
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  (line editing and history for input())
     display = session.display
-    display.note(f"{engine.info.description} · {session.method.name} · /help for commands")
+    display.note(f"{engine.info.name} · {session.method.name} · /help for commands")
     if not engine.info.chat_template:
         display.note("this model has no chat template: ChatML is assumed, a base model may not answer to it")
     if session.method.feeds_vectors:

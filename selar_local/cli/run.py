@@ -49,7 +49,8 @@ Examples:
 @option("--no-color", is_flag=True, help="no colours (also: the variable NO_COLOR)")
 @option("-q", "--quiet", is_flag=True, help="the answer alone: no notes, thinking, progress or statistics")
 def run(model: str | None, prompt: str | None, method: str, **values: Any) -> int:
-    """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a bundled name (default: the bundled one).
+    """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a name that `selar-local models` lists
+    (default: the bundled model).
 
     PROMPT may also come by -p, by -f or on standard input. Without one, on a terminal, a chat begins.
     """

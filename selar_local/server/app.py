@@ -87,8 +87,9 @@ async def _model(request: Request) -> Response:
 def _description(service: Service) -> dict[str, Any]:
     info = service.engine.info
     facts = {
-        "architecture": info.architecture, "description": info.description, "n_params": info.n_params,
-        "ctx_size": info.ctx_size, "n_ctx_train": info.n_ctx_train, "method": service.defaults.method.name,
+        "name": info.name, "architecture": info.architecture, "description": info.description,
+        "n_params": info.n_params, "ctx_size": info.ctx_size, "n_ctx_train": info.n_ctx_train,
+        "method": service.defaults.method.name,
     }  # fmt: skip
     return {
         "id": service.model, "object": "model", "created": service.created, "owned_by": "selar-local", "selar": facts,
