@@ -4,6 +4,8 @@ import { drop, listed, load, rename } from "./chats.js";
 import { make } from "./dom.js";
 import { KINDS, saveFile } from "./export.js";
 
+const SHORT = [undefined, { dateStyle: "short", timeStyle: "short" }];
+
 /** Events "open" and "drop"; their detail is the chat's id. */
 export class ChatList extends EventTarget {
   #dialog;
@@ -36,12 +38,12 @@ export class ChatList extends EventTarget {
       this.#tell("open", id);
     });
     const action = (label, meaning, onclick) => make("button", {
-      type: "button", class: "quiet", "aria-label": `${meaning}: ${title}`, onclick,
+      type: "button", class: "quiet", title: meaning, "aria-label": `${meaning}: ${title}`, onclick,
     }, label);
     const files = Object.keys(KINDS).map((kind) =>
-      action(kind, `Save the chat as ${kind}`, () => saveFile({ ...load(id), title }, kind)));
+      action(`↓ ${kind}`, `Save the chat as ${kind}`, () => saveFile({ ...load(id), title }, kind)));
     const actions = make("div", { class: "chat-actions" },
-      make("span", { class: "small" }, new Date(saved).toLocaleString()),
+      make("span", { class: "small" }, new Date(saved).toLocaleString(...SHORT)),
       action("Rename", "Rename the chat", () => this.#rename(item, id, title)),
       ...files, action("Delete", "Delete the chat", () => this.#delete(id)));
     const item = make("li", { class: id === this.#current ? "current" : "" }, open, actions);
