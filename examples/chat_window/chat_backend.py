@@ -35,7 +35,7 @@ class Backend(QObject):
         self._threads: list[threading.Thread] = []
 
     def load(self, model: str | None, **options: Any) -> None:
-        """Open the model; then `loaded` or `load_failed`."""
+        """Open the model in place of the one that is there; then `loaded` or `load_failed`."""
         self._start(self._load, model, options)
 
     def ask(self, messages: list[dict[str, str]], method: sl.Method) -> None:
@@ -69,6 +69,9 @@ class Backend(QObject):
 
     def _load(self, model: str | None, options: dict[str, Any]) -> None:
         try:
+            if self.engine is not None:
+                self.engine.close()  # two models may not fit into the memory
+                self.engine = None
             self.engine = sl.load(model, isolated=True, on_progress=self._report_load, **options)
         except Exception as error:
             self.load_failed.emit(one_line(error))

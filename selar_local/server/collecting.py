@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from selar_local.engine.events import Result, TokenEvent
+from selar_local.methods.entropy import truncated_entropy
 
 __all__ = ["Collector", "TokenOf", "event_facts", "logprob_entry", "summary", "usage"]
 
@@ -57,7 +58,24 @@ class Collector:
 
 def event_facts(event: TokenEvent) -> dict[str, Any]:
     """What a chunk says of its step under `selar`."""
-    return {"token": event.token, "entropy": event.entropy, "explored": event.explored, "mode": event.mode}
+    return {
+        "token": event.token,
+        "entropy": event.entropy,
+        "explored": event.explored,
+        "mode": event.mode,
+        "shade": _shade(event),
+    }
+
+
+def _shade(event: TokenEvent) -> float:
+    """The entropy of a step's candidates in the filtered distribution, normalised to [0, 1]: every method has it.
+
+    With SeLaR's defaults it is `event.entropy`.
+    """
+    total = sum(probability for _, probability in event.top)
+    if len(event.top) < 2 or total == 0:
+        return 0.0
+    return truncated_entropy([probability / total for _, probability in event.top], len(event.top))
 
 
 def summary(result: Result, method: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_ctrl_c(model, start):
     server.listening()
     server.process.send_signal(signal.SIGINT)
     assert server.ended() == 0
-    assert [line for line in server.err if "listening" not in line] == []
+    assert server.err == [f"listening on {server.url}\n", f"serving {model.stem} at {server.url}/v1\n"]
 
 
 def call(*words, **environment):
