@@ -20,7 +20,7 @@ FLOORS = (
     ("config",),
     ("methods", "cache", "install_hint", "thinking", "template_sandbox"),
     ("llama", "chat", "catalog", "calibration"),
-    ("engine", "trace"),
+    ("engine", "trace", "advice"),
     ("", "server", "evaluation", "analysis"),
     ("cli",),
 )

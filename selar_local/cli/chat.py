@@ -81,7 +81,7 @@ class _Conversation:
         if self._session.system is not None:
             messages.insert(0, {"role": "system", "content": self._session.system})
         result = self._session.show(self._engine, messages=messages)
-        self._session.display.statistics(result, self._session.method.entropy_unit)
+        self._session.report(result)
         if result.finish_reason == "cancelled" and not result.text:
             return  # stopped before the answer began
         # What was said stays said, also when it was stopped; the thinking before it does not.

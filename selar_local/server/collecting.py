@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from selar_local.advice import advice
 from selar_local.engine.events import Result, TokenEvent
+from selar_local.methods import Method
 from selar_local.methods.entropy import truncated_entropy
 
 __all__ = ["Collector", "TokenOf", "event_facts", "logprob_entry", "summary", "usage"]
@@ -78,14 +80,15 @@ def _shade(event: TokenEvent) -> float:
     return truncated_entropy([probability / total for _, probability in event.top], len(event.top))
 
 
-def summary(result: Result, method: str) -> dict[str, Any]:
+def summary(result: Result, method: Method) -> dict[str, Any]:
     """What an ended choice says of its generation under `selar`."""
     return {
-        "method": method,
+        "method": method.name,
         "explored_steps": result.usage.explored_steps,
         "mean_entropy": result.mean_entropy,
         "latent_steps": result.usage.latent_steps,
         "seed": result.seed,
+        "hint": advice(method, result.usage),
     }
 
 
