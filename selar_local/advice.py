@@ -12,7 +12,6 @@ __all__ = ["advice"]
 
 _MANY = 0.25  # share of exploration steps; the paper's models have 0.06 to 0.14
 _ENOUGH_STEPS = 20
-_TRY: dict[str, Any] = {"max_share": 0.15, "show": "heaviest", "anchor": 0.5}
 
 
 def _keyword(name: str, value: Any) -> str:
@@ -23,22 +22,16 @@ def advice(method: Method, usage: Usage, written: Callable[[str, Any], str] = _k
     """One line for the person who reads the answer, or None where there is nothing to advise.
 
     It is about SeLaR's gate: the other methods, and the opposite gate, explore often by design. written: an option
-    and its value as this person would write them. Only options at their defaults are advised.
+    and its value as this person would write them.
     """
-    share = usage.explored_share
     if not isinstance(method, Selar) or method.invert_gate:
         return None
-    if share <= _MANY or usage.completion_tokens < _ENOUGH_STEPS:
+    if usage.explored_share <= _MANY or usage.completion_tokens < _ENOUGH_STEPS:
         return None
-    defaults = type(method)()
-    unused = {name: value for name, value in _TRY.items() if getattr(method, name) == getattr(defaults, name)}
-    options = [written(name, value) for name, value in unused.items()] or ["a higher tau"]
+    options = [written("max_share", 0.15)]
+    if method.anchor == 1:
+        options.append(written("anchor", 0.5))
     return (
-        f"{100 * share:.0f} % of the steps explored, where the paper's models explore at 6 to 14 %: "
-        f"words may be doubled, missing or wrong. Try {_in_words(options)}."
+        f"{100 * usage.explored_share:.0f} % of the steps explored, where the paper's models explore at 6 to 14 %: "
+        f"words may be doubled, missing or wrong. Try {' and '.join(options)}."
     )
-
-
-def _in_words(options: list[str]) -> str:
-    """ "a", "a or b", "a, b or c"."""
-    return " or ".join(filter(None, [", ".join(options[:-1]), options[-1]]))
