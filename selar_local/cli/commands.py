@@ -18,6 +18,8 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "run": Entry("selar_local.cli.run", "run", "One answer, or a chat."),
     "serve": Entry("selar_local.cli.serve", "serve", "An OpenAI-compatible server."),
+    "models": Entry("selar_local.cli.models", "models", "The models on this machine."),
+    "pull": Entry("selar_local.cli.pull", "pull", "Download a model."),
     "compare": Entry("selar_local.cli.compare", "compare", "One prompt under several methods, side by side."),
     "eval": Entry("selar_local.cli.eval", "evaluation_command", "Methods compared on the same problems."),
     "report": Entry("selar_local.cli.report", "report", "Tables and plots of evaluations."),

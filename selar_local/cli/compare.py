@@ -45,6 +45,7 @@ class _Answer(NamedTuple):
     label: str
     method: Method
     result: Result
+    calibrated: dict[str, Any]
     pieces: list[Piece]
 
 
@@ -60,7 +61,7 @@ class _OneAfterAnother(Display):
         """The answer has ended."""
         if not self._quiet:
             unit = answer.method.entropy_unit
-            text = self.statistics_text(answer.result, unit, wrap=is_terminal(sys.stdout))
+            text = self.statistics_text(answer.result, unit, answer.calibrated, wrap=is_terminal(sys.stdout))
             click.echo(self.styled(text, dim=True))
         click.echo()
 
@@ -151,6 +152,10 @@ def compare(model: str | None, prompt: str | None, methods: str, **values: Any) 
             print_json({"model": engine.info.path, "seed": given["seed"], "answers": parts})
     if width:
         click.echo("\n".join(_table(answers, width, display, quiet=values["quiet"])))
+    for answer in answers:
+        hint = sessions[answer.label].hint(answer.result)
+        if hint and not values["as_json"]:
+            display.note(f"{answer.label}: {hint}")
     return 130 if answers[-1].result.finish_reason == "cancelled" else 0
 
 
@@ -165,7 +170,8 @@ def _answers(engine: Any, text: str, sessions: Mapping[str, Session]) -> list[_A
         view: Any = session.display
         with view.begin(label):
             result = session.show(engine, prompt=text, raw=raw, system=session.system)
-        answers.append(_Answer(label, session.used or session.method, result, getattr(view, "pieces", [])))
+        pieces = getattr(view, "pieces", [])
+        answers.append(_Answer(label, session.used or session.method, result, session.calibrated, pieces))
         view.finish(answers[-1])
         if result.finish_reason == "cancelled":
             break
@@ -190,5 +196,5 @@ def _table(answers: list[_Answer], width: int, display: Display, *, quiet: bool)
     rows = [*columns([[Piece(one.label, "label")] for one in answers]), "", *columns([one.pieces for one in answers])]
     if quiet:
         return rows
-    figures = [" · ".join(display.figures(one.result, one.method.entropy_unit)) for one in answers]
+    figures = [" · ".join(display.figures(one.result, one.method.entropy_unit, one.calibrated)) for one in answers]
     return [*rows, "", *columns([[Piece(text, "dim")] for text in figures])]

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import IO, Any
 
@@ -21,6 +21,7 @@ __all__ = ["Display", "use_color"]
 
 _EXPLORED: dict[str, Any] = {"fg": "bright_magenta", "underline": True}
 _DIM: dict[str, Any] = {"dim": True}
+_CORE_WAIT = 0.25  # from so large a share on the statistics say that other programs slow the answer down
 
 
 def use_color(stream: IO[str], no_color: bool) -> bool:
@@ -122,18 +123,32 @@ class Display:
             self._out.write("\n")
             self._out.flush()
 
-    def statistics(self, result: Result, entropy_unit: str = "normalised") -> None:
-        """Speed, share of exploration steps, mean entropy, and why the text ended; on a terminal as wide as it is."""
-        self.note(self.statistics_text(result, entropy_unit, wrap=is_terminal(self._err)))
+    def statistics(
+        self, result: Result, entropy_unit: str = "normalised", calibrated: Mapping[str, float] | None = None
+    ) -> None:
+        """Speed, share of exploration steps, mean entropy, and why the text ended; on a terminal as wide as it is.
+
+        calibrated: options that the model's calibration has filled in, with their values.
+        """
+        self.note(self.statistics_text(result, entropy_unit, calibrated, wrap=is_terminal(self._err)))
+        if (result.timings.core_wait or 0) >= _CORE_WAIT:
+            self.note(
+                f"other programs keep the cores busy: llama.cpp's threads waited for a core "
+                f"{result.timings.core_wait:.0%} of the time; end them, or try fewer threads (-t)"
+            )
 
     @classmethod
-    def statistics_text(cls, result: Result, entropy_unit: str, *, wrap: bool) -> str:
+    def statistics_text(
+        cls, result: Result, entropy_unit: str, calibrated: Mapping[str, float] | None = None, *, wrap: bool
+    ) -> str:
         """The statistics in brackets. wrap: on lines that fit the terminal."""
-        text = f"[{' · '.join(cls.figures(result, entropy_unit))}]"
+        text = f"[{' · '.join(cls.figures(result, entropy_unit, calibrated))}]"
         return _wrapped(text) if wrap else text
 
     @classmethod
-    def figures(cls, result: Result, entropy_unit: str = "normalised") -> list[str]:
+    def figures(
+        cls, result: Result, entropy_unit: str = "normalised", calibrated: Mapping[str, float] | None = None
+    ) -> list[str]:
         """The parts of the statistics."""
         usage, timings = result.usage, result.timings
         parts = [f"{usage.completion_tokens} token{'' if usage.completion_tokens == 1 else 's'}"]
@@ -144,6 +159,7 @@ class Display:
         if result.mean_entropy is not None:
             unit = "" if entropy_unit == "normalised" else f" {entropy_unit}"
             parts.append(f"mean entropy {result.mean_entropy:.3f}{unit}")
+        parts += [f"{name} {value:.4g} (calibrated)" for name, value in (calibrated or {}).items()]
         if usage.latent_steps:
             parts.append(f"{usage.latent_steps} latent steps")
         read = usage.prompt_tokens - usage.unread_tokens

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["LazyGroup", "load_command"]
 
 _DEFAULT = "run"
-_SCHEMES = ("hf:", "ollama:")
+_SCHEMES = ("hf:", "ollama:", "lmstudio:", "llamacpp:")
 
 
 def load_command(name: str) -> click.Command:

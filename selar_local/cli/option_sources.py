@@ -13,7 +13,7 @@ __all__ = ["OWN_VARIABLES", "PREFIX", "defaults_in_use", "is_typed", "named", "n
 
 PREFIX = "SELAR_LOCAL_"
 #: Variables that set no option.
-OWN_VARIABLES = {"SELAR_LOCAL_API_KEY", "SELAR_LOCAL_CACHE", "SELAR_LOCAL_CONFIG"}
+OWN_VARIABLES = {"SELAR_LOCAL_API_KEY", "SELAR_LOCAL_CACHE", "SELAR_LOCAL_CONFIG", "SELAR_LOCAL_MODELS"}
 _IGNORED, _SETTINGS = "selar_local.no_config", "selar_local.settings"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import click
 
+from selar_local.advice import advice
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.model_argument import model_argument
@@ -19,8 +20,10 @@ from selar_local.cli.options import (
     build_method,
     build_sampling,
     config_options,
+    flag_of,
     method_option,
     method_options,
+    shown,
 )
 from selar_local.cli.prompt import joined, prompt_options, read_prompt, text_beside
 from selar_local.cli.streams import print_json
@@ -67,7 +70,8 @@ Examples:
 @config_options(("Model and engine", EngineConfig))
 @method_options
 def run(model: str | None, prompt: str | None, method: str, **values: Any) -> int:
-    """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a bundled name (default: the bundled one).
+    """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a name that `selar-local models` lists
+    (default: the bundled model).
 
     PROMPT may also come by -p, by -f or on standard input. Without one, on a terminal, a chat begins. Text on standard
     input beside a prompt is put before it, with an empty line between.
@@ -159,7 +163,7 @@ class Session:
         if self.as_json:
             print_json(as_dict(result, self.used or self.method, engine.info.path))
         else:
-            self.display.statistics(result, self.method.entropy_unit)
+            self.report(result)
         trace.close()
         return 130 if result.finish_reason == "cancelled" else 0
 
@@ -169,6 +173,23 @@ class Session:
             return self.raw
         self.display.note("this model has no chat template: the prompt is continued as it is (--raw)")
         return True
+
+    @property
+    def calibrated(self) -> dict[str, Any]:
+        """Options that the model's calibration has filled in, with their values."""
+        used = self.used or self.method
+        names = (field.name for field in fields(used))
+        return {name: getattr(used, name) for name in names if getattr(used, name) != getattr(self.method, name)}
+
+    def report(self, result: Result) -> None:
+        """The statistics of an answer, and advice on it where there is some."""
+        self.display.statistics(result, self.method.entropy_unit, self.calibrated)
+        if hint := self.hint(result):
+            self.display.note(hint)
+
+    def hint(self, result: Result) -> str | None:
+        """Advice on an answer, where there is some."""
+        return advice(self.used or self.method, result.usage, _as_flag)
 
     def _start(self, engine: Any, **request: Any) -> Any:
         """The stream. An option that does not fit the model, such as a token it lacks, is told by its flag."""
@@ -206,6 +227,10 @@ class Session:
         return result
 
 
+def _as_flag(name: str, value: Any) -> str:
+    return f"{flag_of(name)} {shown(value)}"
+
+
 def as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
     usage, timings = result.usage, result.timings
     return {
@@ -224,7 +249,9 @@ def as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
         "explored_steps": usage.explored_steps,
         "latent_steps": usage.latent_steps,
         "mean_entropy": result.mean_entropy,
+        "hint": advice(method, usage, _as_flag),
         "prefill_seconds": timings.prefill_seconds,
         "decode_seconds": timings.decode_seconds,
         "tokens_per_second": timings.tokens_per_second,
+        "core_wait": timings.core_wait,
     }
