@@ -21,6 +21,7 @@ from selar_local.errors import SelarError
 from selar_local.methods import Coconut, CoT, CoTGreedy, Method, Selar, SoftThinking, SwiReasoning
 
 if TYPE_CHECKING:
+    from selar_local.engine.conversation import Conversation
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
     from selar_local.engine.stream import Stream
@@ -29,6 +30,7 @@ __all__ = [
     "CoT",
     "CoTGreedy",
     "Coconut",
+    "Conversation",
     "Engine",
     "IsolatedEngine",
     "Method",
@@ -110,6 +112,10 @@ def run_child_if_asked() -> None:
 
 def __getattr__(name: str) -> Any:
     # llama.cpp is loaded with the first engine, not with the import of the package.
+    if name == "Conversation":
+        from selar_local.engine.conversation import Conversation
+
+        return Conversation
     if name == "Engine":
         from selar_local.engine.engine import Engine
 
