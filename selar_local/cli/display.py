@@ -51,6 +51,11 @@ class Display:
         self._explored = False  # a step whose text is still held back was one
         self._answer_wrap, self._thinking_wrap = _wrap(self._out), _wrap(self._err)
 
+    @property
+    def colors(self) -> bool:
+        """Whether standard output shows colours."""
+        return self._color_out
+
     def note(self, text: str) -> None:
         """A line for the person, on standard error."""
         if not self._quiet:
