@@ -7,8 +7,6 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-import click
-
 from selar_local.cli.chat_commands import LEAVE, help_text, parse
 from selar_local.cli.chat_completion import completions
 from selar_local.cli.chat_files import AttachedFile, read_file, split_path, unquoted_path, with_files
@@ -66,10 +64,8 @@ class Chat:
             try:
                 text = self._reader.read()
             except EOFError:
-                click.echo()
                 return 0
             except KeyboardInterrupt:
-                click.echo()
                 display.note("/bye or Ctrl-D leaves")
                 continue
             try:
@@ -80,7 +76,7 @@ class Chat:
                 display.error(str(error))
             except KeyboardInterrupt:  # the second one, while the first was being obeyed
                 display.end_text()
-                display.note("stopped; this turn is not kept")
+                display.note(f"stopped{self._not_kept()}")
 
     def _leaves(self, typed: str) -> bool:
         """Take what was typed. True: the person wants to leave."""
@@ -113,11 +109,14 @@ class Chat:
             raise PromptTooLong(f"{error}{self._way_out()}") from None
         session.report(result)
         display.note(f"[{self._meter()}]")
-        if result.finish_reason == "cancelled" and not result.text:
-            display.note("stopped before the answer: this turn is not kept (/retry asks again)")
+        if not_kept := self._not_kept():
+            display.note(f"stopped before the answer{not_kept}")
         if (more := conversation.dropped - dropped) > 0:
             turns = "the oldest turn is" if more == 1 else f"the {more} oldest turns are"
             display.note(f"the context was full: {turns} no longer sent to the model (raise it with -c)")
+
+    def _not_kept(self) -> str:
+        return "; this turn is not kept (/retry asks it again)" if self._conversation.unanswered is not None else ""
 
     def _way_out(self) -> str:
         """What helps where a prompt is too long because of the turns before it."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from selar_local.errors import OptionError
 from selar_local.methods import METHODS
 
-__all__ = ["COMMANDS", "LEAVE", "Command", "help_text", "parse"]
+__all__ = ["COMMANDS", "LEAVE", "Command", "help_text", "is_command", "parse"]
 
 
 class Command(NamedTuple):
@@ -41,6 +41,12 @@ _NAMES = {command.name for command in COMMANDS} | {*LEAVE, "?"}
 _COMMAND = re.compile(r"/(\S+)\s*(.*)", re.DOTALL)
 
 
+def is_command(text: str) -> bool:
+    """Whether the text begins with the name of a command."""
+    found = _COMMAND.match(text)
+    return found is not None and found[1] in _NAMES
+
+
 def parse(text: str) -> tuple[str, str] | None:
     """The command's name and its argument, or None for a message to the model. Raises OptionError for neither.
 
@@ -51,7 +57,7 @@ def parse(text: str) -> tuple[str, str] | None:
         return None
     found = _COMMAND.match(text)
     name, rest = (found[1], found[2].strip()) if found else ("", "")
-    if name in _NAMES:
+    if is_command(text):
         return ("help" if name == "?" else name), rest
     message = text.strip() != "/" and (not name[:1].isalpha() or "/" in name)
     close = get_close_matches(name, _NAMES, 1)

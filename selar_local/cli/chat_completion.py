@@ -47,7 +47,7 @@ def _options(conversation: Conversation, text: str) -> Iterator[Completion]:
         begun = name.lstrip("-").replace("-", "_")
         for found in options_of(conversation):
             if found.option.name.startswith(begun):
-                yield len(name), found.option.name, found.option.help
+                yield len(begun), found.option.name, found.option.help
         return
     try:
         found = find_option(conversation, name)

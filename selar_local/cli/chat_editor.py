@@ -5,24 +5,29 @@ from __future__ import annotations
 import select
 import sys
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from typing import Any
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer
 from prompt_toolkit.completion import Completion as Shown
 from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, has_focus
-from prompt_toolkit.history import DummyHistory
+from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.output.defaults import create_output
 
+from selar_local.cli.chat_commands import is_command
 from selar_local.cli.chat_history import ChatHistory
 from selar_local.cli.chat_input import CONTINUED, PROMPT, Completion, quotes_open
 from selar_local.cli.keyboard import paste_stays_whole
 
 __all__ = ["Editor", "NoTerminal"]
+
+_STYLE = "fg:ansidefault"  # spaces without a style are not written at the end of a line
 
 if sys.platform == "win32":
     from prompt_toolkit.output.win32 import NoConsoleScreenBufferError as NoTerminal
@@ -42,14 +47,15 @@ class Editor:
 
     def __init__(self, complete: Callable[[str], Iterable[Completion]], *, history: bool, colors: bool) -> None:
         """Raises NoTerminal."""
+        self._complete = complete
         self._typed_ahead = False  # the first keys were typed before the prompt appeared
         self._left_over = False  # some of them are still there
         self._session: PromptSession[str] = PromptSession(
-            [("fg:ansidefault", PROMPT)],  # a space without a style would not be written
+            [(_STYLE, PROMPT)],
             multiline=True,
-            prompt_continuation=CONTINUED,
+            prompt_continuation=[(_STYLE, CONTINUED)],
             key_bindings=self._bindings(),
-            history=ChatHistory() if history else DummyHistory(),
+            history=ChatHistory() if history else InMemoryHistory(),
             completer=_Commands(complete),
             complete_while_typing=Condition(lambda: self._session.default_buffer.text.startswith("/")),
             enable_open_in_editor=True,
@@ -62,7 +68,9 @@ class Editor:
         """See `Reader`."""
         self._typed_ahead = self._left_over or _keys_wait()
         try:
-            return self._session.prompt()
+            # The key Ctrl-C is no signal here. A real signal would make prompt_toolkit print a traceback where it comes
+            # at the end of a prompt; `Interrupts` ignores it.
+            return self._session.prompt(handle_sigint=False)
         finally:
             paste_stays_whole()  # the prompt has switched that off
 
@@ -81,6 +89,10 @@ class Editor:
         def _new_line(event: KeyPressEvent) -> None:
             event.current_buffer.newline(copy_margin=False)
 
+        @bindings.add("tab", filter=typing)
+        def _tab(event: KeyPressEvent) -> None:
+            self._tab(event.current_buffer)
+
         return bindings
 
     def _enter(self, event: KeyPressEvent) -> None:
@@ -90,11 +102,26 @@ class Editor:
             return
         # Keys that came together with this one: nobody types so fast, it is a paste that the terminal did not mark.
         more = bool(event.key_processor.input_queue) or _keys_wait()
-        if quotes_open(buffer.text) or (more and not self._typed_ahead):
+        pasted = more and not self._typed_ahead and not is_command(buffer.text)
+        if pasted or quotes_open(buffer.text):
             buffer.newline(copy_margin=False)
             return
         self._left_over = more
         buffer.validate_and_handle()
+
+    def _tab(self, buffer: Buffer) -> None:
+        """Insert what all completions begin with; show them where there are several."""
+        if buffer.complete_state is not None and len(buffer.complete_state.completions) > 1:
+            buffer.complete_next()
+            return
+        found = list(_completions(buffer.document, self._complete))
+        alike = takewhile(
+            lambda letters: len(set(letters)) == 1, zip(*(text[n:] for n, text, _ in found), strict=False)
+        )
+        common = "".join(letters[0] for letters in alike)
+        buffer.insert_text(common)
+        if len(found) > 1 and not common:
+            buffer.start_completion()
 
 
 class _Commands(Completer):
@@ -104,10 +131,13 @@ class _Commands(Completer):
         self._complete = complete
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Shown]:
-        text = document.text_before_cursor
-        if text.startswith("/") and "\n" not in document.text:
-            for length, completion, meaning in self._complete(text):
-                yield Shown(completion, start_position=-length, display_meta=meaning)
+        for length, text, meaning in _completions(document, self._complete):
+            yield Shown(text, start_position=-length, display_meta=meaning)
+
+
+def _completions(document: Document, complete: Callable[[str], Iterable[Completion]]) -> Iterable[Completion]:
+    text = document.text_before_cursor
+    return complete(text) if text.startswith("/") and "\n" not in document.text else ()
 
 
 def _screen() -> Output:

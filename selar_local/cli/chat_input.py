@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+import click
+
 from selar_local.cli.keyboard import Interrupts, can_edit
 
 __all__ = ["PROMPT", "Completion", "PlainLines", "Reader", "open_reader", "quotes_open", "unquoted"]
@@ -37,11 +39,15 @@ class PlainLines:
         self._interrupts = interrupts
 
     def read(self) -> str:
-        with self._interrupts.stoppable():
-            text = input(PROMPT)
-            while quotes_open(text):
-                text += "\n" + input(CONTINUED)
-            return text
+        try:
+            with self._interrupts.stoppable():
+                text = input(PROMPT)
+                while quotes_open(text):
+                    text += "\n" + input(CONTINUED)
+                return text
+        except (EOFError, KeyboardInterrupt):
+            click.echo()  # leave the line of the prompt
+            raise
 
 
 def open_reader(

@@ -58,7 +58,7 @@ class WordWrap:
             self._shown_word += style(part)
             self._column += _cells(part)
             if self._column > edge:  # the terminal breaks it
-                self._column %= edge + 1
+                self._column %= max(edge + 1, 1)
                 self._word = self._shown_word = ""
             run += part
         return written + _styled(run, style)

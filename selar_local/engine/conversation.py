@@ -86,10 +86,8 @@ class Conversation(TurnSettings):
         self._lock = threading.Lock()
         self._running: weakref.ref[Stream] | None = None
         self._dropped = 0
-        self._unanswered: str | None = None  # a question without an answer, for `retry`
+        self._unanswered: str | None = None
         self._seed: int | None = None  # of the last answer
-
-    # -- turns -----------------------------------------------------------------------------------
 
     def stream(
         self,
@@ -128,7 +126,7 @@ class Conversation(TurnSettings):
     ) -> Stream:
         """Ask the last question again, with the next seed where none is given; the new answer replaces the old one.
 
-        A question that got no answer (stopped early, or failed) counts. Arguments and errors are those of `stream`;
+        An `unanswered` question (stopped early, or failed) is the last one. Arguments and errors are those of `stream`;
         SelarError where there is no question.
         """
         return self._ask(None, method, thinking, options, on_prefill=on_prefill, events=events)
@@ -157,6 +155,11 @@ class Conversation(TurnSettings):
     def turns(self) -> int:
         """Number of turns."""
         return len(turn_starts(self._messages))
+
+    @property
+    def unanswered(self) -> str | None:
+        """A question that is not in the history, for it got no answer; `retry` asks it again."""
+        return self._unanswered
 
     @property
     def dropped(self) -> int:
@@ -188,8 +191,6 @@ class Conversation(TurnSettings):
             used = len(self.engine.tokenize("\n".join(message["content"] for message in sent)))
         return ContextUse(used, self.engine.info.ctx_size)
 
-    # -- files -----------------------------------------------------------------------------------
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write turns and settings to a JSON file, for this user's eyes alone. Raises ConversationFileError."""
         model = self.engine.info.description
@@ -214,8 +215,6 @@ class Conversation(TurnSettings):
         dropped = f", {self._dropped} of them dropped" if self._dropped else ""
         busy = ", answering" if self.busy else ""
         return f"<Conversation: {self.turns} turns{dropped}, method {self.method.name}{busy}>"
-
-    # -- one turn --------------------------------------------------------------------------------
 
     @contextmanager
     def _idle(self) -> Iterator[None]:
