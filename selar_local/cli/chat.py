@@ -43,7 +43,8 @@ def chat(engine: Any, session: Session, config: ChatConfig) -> int:
             display.note("this model has no chat template: ChatML is assumed, a base model may not answer to it")
         if session.method.feeds_vectors:
             display.legend()
-        return Chat(conversation, session, reader, interrupts).run()
+        with reader.visit():
+            return Chat(conversation, session, reader, interrupts).run()
 
 
 class Chat:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from itertools import takewhile
 from typing import Any
 
@@ -23,7 +24,7 @@ from prompt_toolkit.output.defaults import create_output
 from selar_local.cli.chat_commands import is_command
 from selar_local.cli.chat_history import ChatHistory
 from selar_local.cli.chat_input import CONTINUED, PROMPT, Completion, quotes_open
-from selar_local.cli.keyboard import paste_stays_whole
+from selar_local.cli.keyboard import keys_wait, mark_pastes
 
 __all__ = ["Editor", "NoTerminal"]
 
@@ -64,6 +65,10 @@ class Editor:
             output=_screen(),
         )
 
+    def visit(self) -> AbstractContextManager[None]:
+        """See `Reader`."""
+        return keys_wait()
+
     def read(self) -> str:
         """See `Reader`."""
         self._typed_ahead = self._left_over or _keys_wait()
@@ -72,7 +77,7 @@ class Editor:
             # at the end of a prompt; `Interrupts` ignores it.
             return self._session.prompt(handle_sigint=False)
         finally:
-            paste_stays_whole()  # the prompt has switched that off
+            mark_pastes()  # the prompt has switched that off
 
     def _bindings(self) -> KeyBindings:
         bindings = KeyBindings()

@@ -26,11 +26,13 @@ class ChatHistory(FileHistory):
     """A history that never fails a chat: where the file cannot be read or written, it remembers this chat alone."""
 
     def __init__(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            super().__init__(history_file())
-            self._prepare(history_file())
-            return
-        super().__init__(os.devnull)
+        try:
+            path = history_file()
+        except RuntimeError:
+            super().__init__(os.devnull)
+        else:
+            super().__init__(path)
+            self._prepare(path)
 
     @staticmethod
     def _prepare(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import click
@@ -24,6 +25,9 @@ class Reader(Protocol):
 
     keys: str  # what they do, for /help
 
+    def visit(self) -> AbstractContextManager[None]:
+        """A ``with`` block around all turns of a chat."""
+
     def read(self) -> str:
         """The next turn as it was typed. Raises EOFError at the end, KeyboardInterrupt for Ctrl-C."""
 
@@ -37,6 +41,9 @@ class PlainLines:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401
         self._interrupts = interrupts
+
+    def visit(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def read(self) -> str:
         try:

@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ["Interrupts", "can_edit", "keys_wait", "paste_stays_whole"]
+__all__ = ["Interrupts", "can_edit", "keys_wait", "mark_pastes", "pastes_marked"]
 
 _PASTE_ON, _PASTE_OFF = (
     "\x1b[?2004h",
@@ -26,38 +26,48 @@ def can_edit() -> bool:
     return terminal and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
-def paste_stays_whole() -> None:
-    """Ask the terminal to mark pastes."""
+def mark_pastes() -> None:
+    """Ask the terminal to mark where a paste begins and ends ("bracketed paste")."""
     _write(_PASTE_ON)
 
 
 @contextmanager
-def keys_wait(wanted: bool = True) -> Iterator[None]:
-    """While a model loads or answers, typed keys wait unseen for the next prompt, and a paste stays one message."""
+def pastes_marked(wanted: bool = True) -> Iterator[None]:
+    """A paste is one message, also where it comes before the prompt, while the model loads or answers."""
     if not wanted or not can_edit():
         yield
         return
     try:
+        mark_pastes()
+        yield
+    finally:
+        _write(_PASTE_OFF)
+
+
+@contextmanager
+def keys_wait() -> Iterator[None]:
+    """Keys that are typed while the model answers wait unseen for the next prompt. Ctrl-C is a signal all the same."""
+    try:
         import termios
-    except ImportError:  # Windows keeps them by itself
+    except ImportError:  # Windows shows them at the prompt alone
         yield
         return
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
     waiting = termios.tcgetattr(keyboard)
-    waiting[3] &= ~(termios.ECHO | termios.ICANON)  # Ctrl-C is still a signal
-    termios.tcsetattr(keyboard, termios.TCSADRAIN, waiting)
+    waiting[3] &= ~(termios.ECHO | termios.ICANON)
     try:
-        paste_stays_whole()
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, waiting)
         yield
     finally:
-        _write(_PASTE_OFF)
-        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    with suppress(OSError, ValueError):
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 class Interrupts:

@@ -13,7 +13,7 @@ import click
 from selar_local.advice import advice
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
-from selar_local.cli.keyboard import keys_wait
+from selar_local.cli.keyboard import pastes_marked
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import (
     as_usage,
@@ -87,7 +87,7 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
     )
     if (prompt or values["prompt_option"]) is not None and unread_input():
         display.note("what comes on standard input is not read, for a prompt is given; -f - reads it instead")
-    with keys_wait(text is None), session.open_trace() as trace, open_engine(path, config, display) as engine:
+    with pastes_marked(text is None), session.open_trace() as trace, open_engine(path, config, display) as engine:
         if text is None:
             from selar_local.cli.chat import chat
 

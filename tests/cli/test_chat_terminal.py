@@ -50,7 +50,7 @@ def test_a_paste_of_five_lines_is_one_message(visit, questions):
 
 def test_a_paste_that_the_terminal_does_not_mark_is_one_message_too(visit, questions):
     chat = visit()
-    chat.type("\n".join(FIVE) + "\n").expect(ANSWERED)
+    chat.type("\n".join(FIVE) + "\n").expect(ANSWERED).expect(">>> ").rest(0.3)
     long = [f"line {i} of a longer text" for i in range(200)]  # more than what is read at once
     chat.type("\n".join(long) + "\n").expect(ANSWERED)
     assert questions(chat) == ["\n".join(FIVE), "\n".join(long)]
