@@ -193,7 +193,7 @@ class Conversation(TurnSettings):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write turns and settings to a JSON file, for this user's eyes alone. Raises ConversationFileError."""
-        model = self.engine.info.description
+        model = self.engine.info.name
         write(path, SavedConversation(self._messages, self.system, self.method, self.thinking, self.options, model))
 
     def load(self, path: str | os.PathLike[str]) -> None:
