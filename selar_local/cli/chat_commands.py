@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -70,8 +71,11 @@ def parse(text: str) -> tuple[str, str] | None:
 
 
 def help_text(keys: str) -> str:
-    """What /help shows. keys: what the keys of the input do."""
+    """What /help shows, at most 80 columns wide. keys: what the keys of the input do."""
     rows = [(f"/{command.name} {command.argument}".rstrip(), command.help) for command in COMMANDS]
     width = max(len(usage) for usage, _ in rows) + 2
-    commands = "\n".join(f"{usage:<{width}}{text}" for usage, text in rows)
-    return f"{commands}\n{keys}\nCtrl-C stops an answer."
+    lines = [
+        textwrap.fill(text, 80, initial_indent=usage.ljust(width), subsequent_indent=" " * width)
+        for usage, text in rows
+    ]
+    return "\n".join([*lines, textwrap.fill(f"{keys} Ctrl-C stops an answer.", 80)])

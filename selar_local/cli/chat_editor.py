@@ -18,6 +18,7 @@ from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.layout.processors import TabsProcessor
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.output.defaults import create_output
 
@@ -59,6 +60,7 @@ class Editor:
             history=ChatHistory() if history else InMemoryHistory(),
             completer=_Commands(complete),
             complete_while_typing=Condition(lambda: self._session.default_buffer.text.startswith("/")),
+            input_processors=[TabsProcessor(char1=" ", char2=" ")],
             enable_open_in_editor=True,
             enable_suspend=True,
             color_depth=None if colors else ColorDepth.DEPTH_1_BIT,
@@ -71,7 +73,7 @@ class Editor:
 
     def read(self) -> str:
         """See `Reader`."""
-        self._typed_ahead = self._left_over or _keys_wait()
+        self._typed_ahead, self._left_over = self._left_over or _keys_wait(), False
         try:
             # The key Ctrl-C is no signal here. A real signal would make prompt_toolkit print a traceback where it comes
             # at the end of a prompt; `Interrupts` ignores it.

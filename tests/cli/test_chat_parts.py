@@ -74,6 +74,7 @@ def test_every_word_is_a_command_or_a_message_or_an_error():
 
 def test_the_help_names_every_command_and_method():
     text = help_text("the keys")
+    assert max(map(len, text.splitlines())) <= 80
     assert all(f"/{name}" in text for name in NAMES) and "the keys" in text and all(name in text for name in METHODS)
 
 

@@ -58,8 +58,9 @@ def test_a_paste_that_the_terminal_does_not_mark_is_one_message_too(visit, quest
 
 def test_a_paste_is_part_of_what_is_typed(visit, questions):
     chat = visit()
-    chat.type("before ").type(PASTE + "one\ntwo" + PASTED).type(" after\r").expect(ANSWERED)
-    assert questions(chat) == ["before one\ntwo after"]
+    chat.type("before ").type(PASTE + "one\n\ttwo" + PASTED).type(" after\r").expect(ANSWERED)
+    assert "^I" not in chat.text, "tabs look like spaces"
+    assert questions(chat) == ["before one\n\ttwo after"]
 
 
 def test_what_is_typed_during_an_answer_waits_for_the_next_prompt(visit, questions):
