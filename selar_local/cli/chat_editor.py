@@ -77,7 +77,9 @@ class Editor:
         try:
             # The key Ctrl-C is no signal here. A real signal would make prompt_toolkit print a traceback where it comes
             # at the end of a prompt; `Interrupts` ignores it.
-            return self._session.prompt(handle_sigint=False)
+            text = self._session.prompt(handle_sigint=False)
+            # Bytes that are no UTF-8 come as surrogates, which no model reads.
+            return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         finally:
             mark_pastes()  # the prompt has switched that off
 

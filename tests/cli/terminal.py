@@ -50,7 +50,7 @@ class Terminal:
 
     def type(self, text: str) -> Terminal:
         """Type `text`, control characters included."""
-        os.write(self._fd, text.encode())
+        os.write(self._fd, text.encode("utf-8", "surrogateescape"))
         return self
 
     def ctrl_c_until(self, text: str) -> Terminal:

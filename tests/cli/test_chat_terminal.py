@@ -73,6 +73,12 @@ def test_what_is_typed_during_an_answer_waits_for_the_next_prompt(visit, questio
     assert questions(chat) == ["first", "second", "third\nwith two lines"]
 
 
+def test_bytes_that_are_no_text(visit, questions):
+    chat = visit()
+    chat.type("caf\udce9 größer 天\r").expect(ANSWERED)
+    assert questions(chat) == ["caf\ufffd größer 天"]
+
+
 def test_several_lines_by_hand(visit, questions):
     chat = visit()
     chat.type("one").type(ALT_ENTER).expect("... ").type("three").type(UP + END + " and two\r").expect(ANSWERED)
