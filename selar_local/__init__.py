@@ -19,6 +19,7 @@ from selar_local._version import __version__
 from selar_local.errors import SelarError
 
 if TYPE_CHECKING:
+    from selar_local.engine.conversation import Conversation
     from selar_local.engine.engine import Engine
     from selar_local.engine.events import Result, TokenEvent
     from selar_local.engine.isolated import IsolatedEngine
@@ -29,6 +30,7 @@ __all__ = [
     "CoT",
     "CoTGreedy",
     "Coconut",
+    "Conversation",
     "Engine",
     "IsolatedEngine",
     "Method",
@@ -47,6 +49,7 @@ __all__ = [
 
 #: Where the other names are. They are imported with their first use: NumPy and llama.cpp take time to load.
 _MODULES = {
+    "Conversation": "selar_local.engine.conversation",
     "Engine": "selar_local.engine.engine",
     "IsolatedEngine": "selar_local.engine.isolated",
     "Result": "selar_local.engine.events",

@@ -12,11 +12,12 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-__all__ = ["importing", "leave", "leave_at_once", "raise_interrupts", "take_over"]
+__all__ = ["importing", "last_words", "leave", "leave_at_once", "raise_interrupts", "take_over"]
 
 _INTERRUPTED = 130
 _SOON = 0.01  # seconds
 _taken_over = False
+_last_words: list[bytes] = []
 
 
 def take_over() -> None:
@@ -53,11 +54,26 @@ class importing:
             signal.signal(signal.SIGINT, self._before)
 
 
+class last_words:
+    """``with last_words(b"..."):`` where the program must not end without writing them to standard output."""
+
+    def __init__(self, words: bytes) -> None:
+        self._words = words
+
+    def __enter__(self) -> None:
+        _last_words.append(self._words)
+
+    def __exit__(self, *error: object) -> None:
+        _last_words.remove(self._words)
+
+
 def leave(number: int = 0, frame: Any = None) -> NoReturn:
     """End the program now (also a signal handler)."""
     try:
+        for words in reversed(_last_words):
+            os.write(1, words)
         os.write(2, b"interrupted\n")
-    finally:  # standard error may be closed
+    finally:  # the streams may be closed
         os._exit(_INTERRUPTED)
 
 

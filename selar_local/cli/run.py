@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, fields
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from selar_local.advice import advice
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.interrupt import importing
+from selar_local.cli.keyboard import pastes_marked
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.option_sources import is_typed
@@ -28,10 +32,13 @@ from selar_local.cli.options import (
 from selar_local.cli.prompt import joined, prompt_options, read_prompt, text_beside
 from selar_local.cli.streams import print_json
 from selar_local.cli.trace_outputs import TraceOutputs
-from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result
 from selar_local.errors import OptionError
 from selar_local.methods import Method
+
+if TYPE_CHECKING:
+    from selar_local.engine.stream import Stream
 
 __all__ = ["Session", "as_dict", "run"]
 
@@ -67,7 +74,7 @@ Examples:
 @option("--json", "as_json", is_flag=True, once=True, help="print one JSON object instead of the text")
 @option("--no-color", is_flag=True, help="no colours (also: the variable NO_COLOR)")
 @option("-q", "--quiet", is_flag=True, help="the answer alone: no notes, thinking, progress or statistics")
-@config_options(("Model and engine", EngineConfig))
+@config_options(("Chat", ChatConfig), ("Model and engine", EngineConfig))
 @method_options
 def run(model: str | None, prompt: str | None, method: str, **values: Any) -> int:
     """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a name that `selar-local models` lists
@@ -91,11 +98,12 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
         needed=session.as_json or session.raw or session.traces,
         raw=session.raw,
     )
-    with session.open_trace() as trace, open_engine(path, config, display) as engine:
+    with pastes_marked(text is None), session.open_trace() as trace, open_engine(path, config, display) as engine:
         if text is None:
-            from selar_local.cli.chat import chat
+            with importing():
+                from selar_local.cli.chat import chat
 
-            return chat(engine, session)
+            return chat(engine, session, build(ChatConfig, values))
         if beside is not None:
             text = joined(beside.wait(display.warn), text)
         return session.answer_once(engine, text, trace)
@@ -198,11 +206,21 @@ class Session:
         except OptionError as error:
             raise as_usage(error, self.method.__dataclass_fields__) from None
 
-    def show(self, engine: Any, trace: TraceOutputs | None = None, **request: Any) -> Result:
-        """Stream one generation to the display (and the trace). Ctrl-C ends the answer, not the program."""
+    def show(
+        self,
+        engine: Any,
+        trace: TraceOutputs | None = None,
+        start: Callable[..., Stream] | None = None,
+        **request: Any,
+    ) -> Result:
+        """Stream one generation to the display (and the trace). Ctrl-C ends the answer, not the program.
+
+        start: what begins it, where that is not the engine.
+        """
         with ExitStack() as prefill:
             report = prefill.enter_context(self.display.progress("reading the prompt"))
-            stream = self._start(engine, **request, on_prefill=lambda done, total: report(done / total))
+            begin = start or partial(self._start, engine)
+            stream = begin(**request, on_prefill=lambda done, total: report(done / total))
             self.used = stream.method
             if trace:
                 trace.begin(engine.info.as_dict(), stream.method, self.sampling, stream.seed, stream.prompt)

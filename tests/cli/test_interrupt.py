@@ -177,3 +177,16 @@ def test_ctrl_c_on_a_terminal_leaves_the_process_of_an_isolated_engine_alone(mod
     )
     assert done.stdout.strip() == "True"
     assert os.getsid(0)  # of this process: unchanged
+
+
+def test_the_terminal_is_put_back_before_it_leaves():
+    code = """
+        import signal
+        from selar_local.cli.interrupt import last_words, take_over
+        take_over()
+        with last_words(b"first"):
+            pass
+        with last_words(b"a"), last_words(b"b"):
+            signal.raise_signal(signal.SIGINT)
+    """
+    assert run(code) == (130, "ba", "interrupted\n")
