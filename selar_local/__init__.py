@@ -16,21 +16,27 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from selar_local import errors
 from selar_local._version import __version__
 from selar_local.config import EngineConfig, from_mapping
-from selar_local.engine.events import Result, TokenEvent
+from selar_local.engine.events import Logprobs, Result, TokenEvent
 from selar_local.errors import SelarError
 from selar_local.methods import Coconut, CoT, CoTGreedy, Method, Selar, SoftThinking, SwiReasoning
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from selar_local.engine.async_stream import AsyncStream
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
+    from selar_local.engine.request_options import EngineOptions
     from selar_local.engine.stream import Stream
 
 __all__ = [
+    "AsyncStream",
     "CoT",
     "CoTGreedy",
     "Coconut",
     "Engine",
     "IsolatedEngine",
+    "Logprobs",
     "Method",
     "Result",
     "Selar",
@@ -52,7 +58,7 @@ def load(
     *,
     on_progress: Callable[[float], None] | None = ...,
     isolated: Literal[False] = ...,
-    **options: Any,
+    **options: Unpack[EngineOptions],
 ) -> Engine: ...
 
 
@@ -62,7 +68,7 @@ def load(
     *,
     on_progress: Callable[[float], None] | None = ...,
     isolated: Literal[True],
-    **options: Any,
+    **options: Unpack[EngineOptions],
 ) -> IsolatedEngine: ...
 
 
@@ -71,7 +77,7 @@ def load(
     *,
     on_progress: Callable[[float], None] | None = None,
     isolated: bool = False,
-    **options: Any,
+    **options: Unpack[EngineOptions],
 ) -> Engine | IsolatedEngine:
     """Open a model and return the `Engine`, ready to generate.
 
@@ -80,6 +86,8 @@ def load(
     options: the fields of `EngineConfig` (ctx_size, gpu_layers, threads, cache_type_k, cache_type_v,
     flash_attn, batch_size, mmap, mlock, check_tensors, parallel, queue_size, prompt_cache). on_progress:
     called in this thread with the loaded share, 0 to 1.
+
+    An engine that nobody has any more is closed by itself; `close`, or ``with``, does it at a place of your choice.
 
     Raises ModelNotFound, ModelFileError, UnsupportedModel, MissingExtra, OptionError; isolated also EngineCrashed.
     """
@@ -109,6 +117,10 @@ def run_child_if_asked() -> None:
 
 def __getattr__(name: str) -> Any:
     # llama.cpp is loaded with the first engine, not with the import of the package.
+    if name == "AsyncStream":
+        from selar_local.engine.async_stream import AsyncStream
+
+        return AsyncStream
     if name == "Engine":
         from selar_local.engine.engine import Engine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import itertools
 import logging
 import os
@@ -16,8 +17,9 @@ from typing import Any, NamedTuple
 
 from selar_local.config import EngineConfig
 from selar_local.engine.events import Result, Timings, TokenEvent, Usage
+from selar_local.engine.lifetime import require_own_process
+from selar_local.engine.messages import Emit, Message, Prefilled, Source, Started
 from selar_local.engine.model_info import ModelInfo
-from selar_local.engine.sequence import Message
 from selar_local.engine.wire import Wire
 from selar_local.errors import EngineClosed, EngineCrashed, OptionError, SelarError
 from selar_local.methods import Method
@@ -36,25 +38,34 @@ class _Asked(NamedTuple):
 
     prompt: tuple[int, ...]
     method: Method
+    notes: tuple[str, ...] = ()
 
 
 class _Remote:
-    """A sequence that runs in the other process, as far as `Stream` needs one."""
+    """A sequence that runs in the other process: a `Source`."""
 
-    def __init__(self, cancel: Callable[[], None]) -> None:
-        self.messages: SimpleQueue[Message] = SimpleQueue()
+    def __init__(self, emit: Emit, cancel: Callable[[], None]) -> None:
         self.cancelled = _Flag(cancel)
         self.seed = 0
         self.request = _Asked((), Method)  # type: ignore[arg-type]
         self.finished = False
+        self._emit = emit
         self._events: list[TokenEvent] = []
+        self._prompt_read = 0
+
+    def begin(self, seed: int, asked: _Asked) -> None:
+        """The other process has taken it."""
+        self.seed, self.request = seed, asked
+        self._emit(Started(self))
 
     def take(self, message: Message) -> None:
         """A message from the other process."""
         if isinstance(message, TokenEvent):
             self._events.append(message)
+        elif isinstance(message, Prefilled):
+            self._prompt_read = message.done
         self.finished = self.finished or isinstance(message, Result)
-        self.messages.put(message)
+        self._emit(message)
 
     def finish(self, reason: str, error: SelarError | None = None) -> None:
         """End it from this side, with what has come so far."""
@@ -62,18 +73,20 @@ class _Remote:
             return
         self.finished = True
         if error is not None:
-            self.messages.put(error)
+            self._emit(error)
         events = self._events
-        usage = Usage(len(self.request.prompt), len(events), sum(event.explored for event in events))
-        self.messages.put(
+        explored = sum(event.explored for event in events)
+        self._emit(
             Result(
                 text="".join(event.text for event in events),
                 thinking="".join(event.thinking for event in events),
                 finish_reason=reason,
-                usage=usage,
+                usage=Usage(len(self.request.prompt), len(events), explored, prompt_read=self._prompt_read),
                 timings=Timings(0.0, 0.0, len(events)),
                 seed=self.seed,
                 tokens=tuple(event.token for event in events),
+                logprobs=tuple(event.logprobs for event in events if event.logprobs is not None),
+                notes=self.request.notes,
             )
         )
 
@@ -92,7 +105,7 @@ class _Flag:
 
 
 class ChildProcess:
-    """One process, and the thread here that reads what it says."""
+    """One process, and the thread here that reads what it says. closed: whether it was asked to end."""
 
     def __init__(self, path: Path, config: EngineConfig, check_again: bool) -> None:
         self._numbers = itertools.count(1)
@@ -100,7 +113,8 @@ class ChildProcess:
         self._answers: dict[int, SimpleQueue[Any]] = {}
         self._running: dict[int, _Remote] = {}
         self._gone = threading.Event()
-        self._closing = False
+        self._owner = os.getpid()
+        self.closed = False
         (child_in, to_child), (from_child, child_out) = os.pipe(), os.pipe()
         try:
             self.process = subprocess.Popen(_command(), stdin=child_in, stdout=child_out, env=_environment())
@@ -144,10 +158,14 @@ class ChildProcess:
         number = next(self._numbers)
         return self._ask(number, kind, content)
 
-    def start(self, arguments: dict[str, Any], events: bool) -> Any:
+    def require_own_process(self) -> None:
+        """Raises EngineClosed in a fork of the app."""
+        require_own_process(self._owner)
+
+    def start(self, arguments: dict[str, Any], events: bool, emit: Emit) -> Source:
         """A generation that has been accepted there."""
         number = next(self._numbers)
-        remote = _Remote(lambda: self._send(("cancel", number, None), may_fail=True))
+        remote = _Remote(emit, lambda: self._send(("cancel", number, None), may_fail=True))
         with self._lock:
             self._running[number] = remote
         try:
@@ -172,10 +190,15 @@ class ChildProcess:
             with self._lock:
                 self._answers.pop(number, None)
         if verdict == "refused":
-            raise answer
+            try:
+                raise answer
+            finally:
+                del answer  # else this frame and the error would keep each other, and the caller's engine with them
         return answer
 
     def _send(self, frame: Any, may_fail: bool = False) -> None:
+        if os.getpid() != self._owner:  # a fork of the app has the pipe, too; but it is not the fork's
+            return
         try:
             self._wire.send(frame)
         except (OSError, ValueError) as error:
@@ -183,7 +206,7 @@ class ChildProcess:
                 raise self._crash() from error
 
     def _crash(self) -> SelarError:
-        if self._closing:
+        if self.closed:
             return EngineClosed("the engine was closed")
         code = self.process.poll()
         how = "" if code is None else f" (signal {-code})" if code < 0 else f" (exit code {code})"
@@ -214,8 +237,8 @@ class ChildProcess:
             with self._lock:
                 remote = self._running.get(number)
             if remote is not None:  # else nobody waits for it any more
-                remote.seed, prompt, method = content
-                remote.request = _Asked(prompt, method)
+                seed, *asked = content
+                remote.begin(seed, _Asked(*asked))
         elif kind in ("answer", "refused"):
             with self._lock:
                 answers = self._answers.get(number)
@@ -241,9 +264,17 @@ class ChildProcess:
             answers.put(("refused", error))
         self._opening.put(("failed", 0, error))
 
+    def stop(self) -> None:
+        """Begin to end, and return at once, see `Closable`."""
+        if not self._gone.is_set() and os.getpid() == self._owner:
+            self.closed = True
+            _thread.start_new_thread(self.close, ())  # one of `threading` would wait for its start, and for a lock
+
     def close(self) -> None:
         """End the process: it is asked to, and killed where it does not listen, or still loads."""
-        self._closing = True
+        self.closed = True
+        if os.getpid() != self._owner:
+            return
         if self._ready:
             self._send(("close", 0, None), may_fail=True)
         else:

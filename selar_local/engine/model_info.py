@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from selar_local.engine.reprs import call
 
 if TYPE_CHECKING:
     from selar_local.llama.runtime import LlamaRuntime
@@ -30,6 +33,11 @@ class ModelInfo:
     chat_template: bool
     threads: int
     injection_max_abs_diff: float
+
+    def __repr__(self) -> str:
+        difference = self.injection_max_abs_diff or None
+        facts = {"architecture": self.architecture, "n_params": self.n_params, "ctx_size": self.ctx_size}
+        return call(self, file=Path(self.path).name, **facts, injection_max_abs_diff=difference)
 
     def as_dict(self) -> dict[str, Any]:
         """The facts under their names."""

@@ -17,6 +17,7 @@ __all__ = [
     "Decision",
     "Method",
     "Mixture",
+    "NamedTokens",
     "NextInput",
     "Setting",
     "StepView",
@@ -98,7 +99,14 @@ class Decision(NamedTuple):
         return not isinstance(self.next_input, Token)
 
 
-class Vocabulary(Protocol):
+class NamedTokens(Protocol):
+    """Tokens by their texts."""
+
+    def token_of(self, text: str) -> int | None:
+        """The single token, special ones included, that spells `text`; None where there is none."""
+
+
+class Vocabulary(NamedTokens, Protocol):
     """What a method may ask of a model's vocabulary."""
 
     @property
@@ -107,9 +115,6 @@ class Vocabulary(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text: no special tokens parsed or added."""
-
-    def token_of(self, text: str) -> int | None:
-        """The single token, special ones included, that spells `text`; None where there is none."""
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends the generation."""
@@ -204,6 +209,13 @@ class Method(ABC):
         calibrated: tau for (k, gate_on) from the model's calibration; raises OptionError where there is none.
         """
         return self
+
+    def notes(self, vocabulary: NamedTokens, *, has_thinking: bool, thinking_over: bool) -> tuple[str, ...]:
+        """What a person should know who uses this method on this model: plain sentences, mostly none.
+
+        has_thinking: the model has tags around a thinking. thinking_over: the prompt has closed the thinking already.
+        """
+        return ()
 
     @abstractmethod
     def start(self, setting: Setting) -> Stepper:

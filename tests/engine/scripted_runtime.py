@@ -11,8 +11,8 @@ import numpy.typing as npt
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result, TokenEvent
 from selar_local.engine.loop import DecodeLoop
+from selar_local.engine.messages import Prefilled
 from selar_local.engine.request import Request
-from selar_local.engine.sequence import Prefilled
 from selar_local.engine.sequence import Sequence as Running
 from selar_local.errors import SelarError
 from selar_local.llama.context import ContextFull
