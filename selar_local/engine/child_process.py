@@ -150,8 +150,8 @@ class ChildProcess:
                 on_progress(content)
 
     def alive(self) -> bool:
-        """Whether it runs and is heard."""
-        return not self._gone.is_set()
+        """Whether it runs and is heard: not in a fork of the app."""
+        return not self._gone.is_set() and os.getpid() == self._owner
 
     def ask(self, kind: str, content: Any) -> Any:
         """An answer. Raises what the other side raised, or EngineCrashed."""
@@ -215,8 +215,7 @@ class ChildProcess:
     def _read(self) -> None:
         try:
             while True:
-                for kind, number, content in self._wire.receive():
-                    self._hear(kind, number, content)
+                self._hear_all(self._wire.receive())
         except (EOFError, OSError, ValueError):
             pass
         except Exception:
@@ -224,6 +223,11 @@ class ChildProcess:
             self.process.kill()
         finally:
             self._end()
+
+    def _hear_all(self, messages: list[tuple[str, int, Any]]) -> None:
+        # A function of its own: the thread that waits for the next ones must not hold an error that somebody caught.
+        for kind, number, content in messages:
+            self._hear(kind, number, content)
 
     def _hear(self, kind: str, number: int, content: Any) -> None:
         if kind == "message":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -167,6 +167,17 @@ class Method(ABC):
     feeds_vectors: ClassVar[bool] = False
     entropy_unit: ClassVar[str] = "normalised"
     sampling_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls) -> None:
+        if "__repr__" not in vars(cls):  # else `dataclass` writes one
+            cls.__repr__ = Method.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        """As one would write it: the options that differ from their defaults."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.repr}
+        defaults = {field.name: field.default for field in fields(self)}
+        own = ", ".join(f"{name}={value!r}" for name, value in values.items() if value != defaults[name])
+        return f"{type(self).__name__}({own})"
 
     @property
     def n_candidates(self) -> int:

@@ -24,8 +24,7 @@ _LATE = "the request took longer than the server allows"
 class Generation:
     """One generation. Its attributes belong to the event loop's thread.
 
-    first_token: the time of the first one. running: the engine has begun with the prompt. failed: an error has come,
-    before the end.
+    first_token: the time of the first one. running: the engine has begun with the prompt. error: raised at its end.
     """
 
     def __init__(self) -> None:
@@ -33,7 +32,7 @@ class Generation:
         self.first_token: float | None = None
         self.running = False
         self.ended = False
-        self.failed = False
+        self.error: SelarError | None = None
 
 
 class Job:
@@ -124,8 +123,7 @@ class Job:
     def _take(self, index: int, message: Message | Refused) -> None:
         generation = self.generations[index]
         if isinstance(message, Started):
-            self._unstarted -= 1
-            self._check_prompt(generation, len(message.source.request.prompt))
+            self._check_prompt(index, len(message.source.request.prompt))
         elif isinstance(message, Prefilled):
             generation.running = True
         elif isinstance(message, TokenEvent):
@@ -135,28 +133,32 @@ class Job:
         elif isinstance(message, Result):
             if generation.first_token is None and message.tokens:
                 generation.first_token = time.perf_counter() - message.timings.decode_seconds
-            if not generation.failed:
-                self._ready.append((index, message))
-            self._end(generation, None if generation.failed else message)
+            self._end(index, message)
         elif isinstance(message, Refused):
             error = message.error
             known = error if isinstance(error, SelarError) else SelarError(f"internal error: {type(error).__name__}")
-            self._fail(generation, known)
-            self._end(generation, None)
-        else:
-            self._fail(generation, message)
+            generation.error = known
+            self._end(index, None)
+        else:  # the result follows
+            generation.error = message
         self._awake.set()
 
-    def _check_prompt(self, generation: Generation, length: int) -> None:
+    def _check_prompt(self, index: int, length: int) -> None:
         limit = self._max_prompt_tokens
-        if limit is not None and length > limit:
-            self._fail(generation, PromptTooLong(f"the prompt has {length} tokens, {limit} are allowed here"))
+        if limit is None or length <= limit:
+            self._unstarted -= 1
+            return
+        error = PromptTooLong(f"the prompt has {length} tokens, {limit} are allowed here")
+        self.generations[index].error = error
+        self._launches[index].cancel()
 
-    def _fail(self, generation: Generation, error: SelarError) -> None:
-        generation.failed = True
-        self._error = self._error or error
-        self.cancel()
-
-    def _end(self, generation: Generation, result: Result | None) -> None:
+    def _end(self, index: int, result: Result | None) -> None:
+        generation = self.generations[index]
         generation.running, generation.ended = False, True
+        if generation.error is not None:
+            self._error = self._error or generation.error
+            self.cancel()
+            result = None
+        elif result is not None:
+            self._ready.append((index, result))
         self._on_end(generation, result)

@@ -68,6 +68,7 @@ def summary(result: Result, method: str) -> dict[str, Any]:
         "mean_entropy": result.mean_entropy,
         "latent_steps": result.usage.latent_steps,
         "seed": result.seed,
+        "notes": list(result.notes),
     }
 
 

@@ -131,6 +131,7 @@ def test_events_tell_each_step(api, engine):
     facts = api.chat(**body).json()["choices"][0]["selar"]
     assert facts == {
         "method": "selar", "explored_steps": result.usage.explored_steps, "latent_steps": 0, "seed": 1,
+        "notes": [],
         "mean_entropy": result.mean_entropy,
     }  # fmt: skip
     assert facts["explored_steps"] > 0
@@ -178,12 +179,12 @@ def test_messages_reach_the_template(api, engine):
     ]
     expected = engine.render([{**parts[0], "role": "system"}, *parts[1:]])
     seen = []
-    original = engine.stream
-    engine.stream = lambda **arguments: seen.append(arguments) or original(**arguments)
+    original = engine.begin
+    engine.begin = lambda emit, **request: seen.append(request) or original(emit, **request)
     try:
         assert api.chat(parts).status_code == 200
     finally:
-        del engine.stream
+        del engine.begin
     assert engine.render(seen[0]["messages"]) == expected
     assert '"id": "x"' in expected
 
