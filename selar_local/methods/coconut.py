@@ -54,9 +54,7 @@ class Coconut(Method):
     def notes(self, vocabulary: NamedTokens, *, has_thinking: bool, thinking_over: bool) -> tuple[str, ...]:
         if self.latent_steps == 0 or self.latent_start is not None or vocabulary.token_of(_START) is not None:
             return ()
-        return (
-            f"this model has no token {_START}, so it was probably not trained for {self.name}: expect broken text",
-        )
+        return (f"this model has no token {_START}: it was probably not trained for {self.name}, expect broken text",)
 
     def start(self, setting: Setting) -> Stepper:
         return _Latent(self, setting)

@@ -144,6 +144,16 @@ def test_events_tell_each_step(api, engine):
     assert "selar" not in api.chat().json()["choices"][0]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_options_without_effect_are_in_the_notes(api, stream):
+    body = {"selar": {"method": "coconut", "events": True}, "stream": stream}
+    answer = api.chat(**body)
+    facts = (events(answer.text)[-2] if stream else answer.json())["choices"][0]["selar"]
+    assert facts["notes"] == [
+        "this model has no token <|start-latent|>: it was probably not trained for coconut, expect broken text"
+    ]
+
+
 def test_latent_steps_are_told(api):
     facts = api.chat(selar={"method": "coconut", "latent_steps": 3, "events": True}).json()["choices"][0]["selar"]
     assert facts["latent_steps"] == 3
