@@ -13,16 +13,16 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 from selar_local.config import EngineConfig
-from selar_local.engine.events import Result, Timings, TokenEvent, Usage
+from selar_local.engine.events import Result
 from selar_local.engine.lifetime import require_own_process
-from selar_local.engine.messages import Emit, Message, Prefilled, Source, Started
+from selar_local.engine.messages import Emit, Source
 from selar_local.engine.model_info import ModelInfo
+from selar_local.engine.remote_sequence import AskedRequest, RemoteSequence
 from selar_local.engine.wire import Wire
 from selar_local.errors import EngineClosed, EngineCrashed, OptionError, SelarError
-from selar_local.methods import Method
 
 __all__ = ["CHILD_ARGUMENT", "ChildProcess"]
 
@@ -33,77 +33,6 @@ CHILD_ARGUMENT = "--selar-local-child"
 logging.getLogger("selar_local").addHandler(logging.NullHandler())  # nothing is printed unless the app wants it
 
 
-class _Asked(NamedTuple):
-    """The part of a request that the app's side keeps."""
-
-    prompt: tuple[int, ...]
-    method: Method
-    notes: tuple[str, ...] = ()
-
-
-class _Remote:
-    """A sequence that runs in the other process: a `Source`."""
-
-    def __init__(self, emit: Emit, cancel: Callable[[], None]) -> None:
-        self.cancelled = _Flag(cancel)
-        self.seed = 0
-        self.request = _Asked((), Method)  # type: ignore[arg-type]
-        self.finished = False
-        self._emit = emit
-        self._events: list[TokenEvent] = []
-        self._prompt_read = 0
-
-    def begin(self, seed: int, asked: _Asked) -> None:
-        """The other process has taken it."""
-        self.seed, self.request = seed, asked
-        self._emit(Started(self))
-
-    def take(self, message: Message) -> None:
-        """A message from the other process."""
-        if isinstance(message, TokenEvent):
-            self._events.append(message)
-        elif isinstance(message, Prefilled):
-            self._prompt_read = message.done
-        self.finished = self.finished or isinstance(message, Result)
-        self._emit(message)
-
-    def finish(self, reason: str, error: SelarError | None = None) -> None:
-        """End it from this side, with what has come so far."""
-        if self.finished:
-            return
-        self.finished = True
-        if error is not None:
-            self._emit(error)
-        events = self._events
-        explored = sum(event.explored for event in events)
-        self._emit(
-            Result(
-                text="".join(event.text for event in events),
-                thinking="".join(event.thinking for event in events),
-                finish_reason=reason,
-                usage=Usage(len(self.request.prompt), len(events), explored, prompt_read=self._prompt_read),
-                timings=Timings(0.0, 0.0, len(events)),
-                seed=self.seed,
-                tokens=tuple(event.token for event in events),
-                logprobs=tuple(event.logprobs for event in events if event.logprobs is not None),
-                notes=self.request.notes,
-            )
-        )
-
-
-class _Flag:
-    """A `threading.Event` that can only be set, once, and then tells the other process."""
-
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell = tell
-        self._set = False
-
-    def set(self) -> None:
-        if not self._set:
-            self._set = True
-            self._tell()
-
-
 class ChildProcess:
     """One process, and the thread here that reads what it says. closed: whether it was asked to end."""
 
@@ -111,7 +40,7 @@ class ChildProcess:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._answers: dict[int, SimpleQueue[Any]] = {}
-        self._running: dict[int, _Remote] = {}
+        self._running: dict[int, RemoteSequence] = {}
         self._gone = threading.Event()
         self._owner = os.getpid()
         self.closed = False
@@ -165,7 +94,7 @@ class ChildProcess:
     def start(self, arguments: dict[str, Any], events: bool, emit: Emit) -> Source:
         """A generation that has been accepted there."""
         number = next(self._numbers)
-        remote = _Remote(emit, lambda: self._send(("cancel", number, None), may_fail=True))
+        remote = RemoteSequence(emit, lambda: self._send(("cancel", number, None), may_fail=True))
         with self._lock:
             self._running[number] = remote
         try:
@@ -242,7 +171,7 @@ class ChildProcess:
                 remote = self._running.get(number)
             if remote is not None:  # else nobody waits for it any more
                 seed, *asked = content
-                remote.begin(seed, _Asked(*asked))
+                remote.begin(seed, AskedRequest(*asked))
         elif kind in ("answer", "refused"):
             with self._lock:
                 answers = self._answers.get(number)
