@@ -81,11 +81,12 @@ def load(
 ) -> Engine | IsolatedEngine:
     """Open a model and return the `Engine`, ready to generate.
 
-    model: a path, ``hf:owner/repo[:file-or-quant]``, a bundled name, or None for the bundled default.
+    model: a path, ``hf:owner/repo[:file-or-quant]``, a name that ``selar-local models`` lists (such as
+    ``ollama:qwen3:8b``), or None for the bundled default.
     isolated: run llama.cpp in a process of its own, so that native code that dies does not take this one along.
     options: the fields of `EngineConfig` (ctx_size, gpu_layers, threads, cache_type_k, cache_type_v,
-    flash_attn, batch_size, mmap, mlock, check_tensors, parallel, queue_size, prompt_cache). on_progress:
-    called in this thread with the loaded share, 0 to 1.
+    flash_attn, batch_size, mmap, mlock, repack, check_tensors, parallel, queue_size, prompt_cache, reuse_answers).
+    on_progress: called in this thread with the loaded share, 0 to 1.
 
     An engine that nobody has any more is closed by itself; `close`, or ``with``, does it at a place of your choice.
 

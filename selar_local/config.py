@@ -105,6 +105,11 @@ class EngineConfig:
     prompt_cache: bool = opt(
         True, "keep what prompts begin with, for those that begin alike", "--prompt-cache/--no-prompt-cache"
     )
+    reuse_answers: bool = opt(
+        True,
+        "also keep an answer, as far as its tokens were fed as tokens, for the turn that follows it",
+        "--reuse-answers/--no-reuse-answers",
+    )
     queue_size: int = opt(256, "requests that may wait for a place; beyond it: busy", "--queue-size", cli=False)
     parallel: int = opt(1, "sequences decoded together", "-np", "--parallel", cli=False)
 
@@ -120,7 +125,7 @@ class EngineConfig:
         require(self.flash_attn in FLASH_ATTN, f"flash_attn must be on, off or auto, not {self.flash_attn!r}")
         whole("batch_size", self.batch_size, 1, 1 << 16)
         whole("queue_size", self.queue_size, 0)
-        for name in ("mmap", "mlock", "check_tensors", "prompt_cache"):
+        for name in ("mmap", "mlock", "check_tensors", "prompt_cache", "reuse_answers"):
             switch(name, getattr(self, name))
         if self.repack is not None:
             switch("repack", self.repack)

@@ -33,7 +33,7 @@ def chat(engine: Any, session: Session) -> int:
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  (line editing and history for input())
     display = session.display
-    display.note(f"{engine.info.description} · {session.method.name} · /help for commands")
+    display.note(f"{engine.info.name} · {session.method.name} · /help for commands")
     if not engine.info.chat_template:
         display.note("this model has no chat template: ChatML is assumed, a base model may not answer to it")
     if session.method.feeds_vectors:
@@ -81,7 +81,7 @@ class _Conversation:
         if self._session.system is not None:
             messages.insert(0, {"role": "system", "content": self._session.system})
         result = self._session.show(self._engine, messages=messages)
-        self._session.display.statistics(result, self._session.method.entropy_unit)
+        self._session.report(result)
         if result.finish_reason == "cancelled" and not result.text:
             return  # stopped before the answer began
         # What was said stays said, also when it was stopped; the thinking before it does not.

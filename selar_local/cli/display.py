@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import IO, Any
 
@@ -18,6 +18,7 @@ __all__ = ["Display", "use_color"]
 
 _EXPLORED: dict[str, Any] = {"fg": "bright_magenta", "underline": True}
 _DIM: dict[str, Any] = {"dim": True}
+_CORE_WAIT = 0.25  # from so large a share on the statistics say that other programs slow the answer down
 
 
 def use_color(stream: IO[str], no_color: bool) -> bool:
@@ -107,8 +108,13 @@ class Display:
             self._out.write("\n")
             self._out.flush()
 
-    def statistics(self, result: Result, entropy_unit: str = "normalised") -> None:
-        """Speed, share of exploration steps, mean entropy, and why the text ended."""
+    def statistics(
+        self, result: Result, entropy_unit: str = "normalised", calibrated: Mapping[str, float] | None = None
+    ) -> None:
+        """Speed, share of exploration steps, mean entropy, and why the text ended.
+
+        calibrated: options that the model's calibration has filled in, with their values.
+        """
         usage, timings = result.usage, result.timings
         parts = [f"{usage.completion_tokens} token{'' if usage.completion_tokens == 1 else 's'}"]
         if timings.decode_seconds > 0:
@@ -118,12 +124,18 @@ class Display:
         if result.mean_entropy is not None:
             unit = "" if entropy_unit == "normalised" else f" {entropy_unit}"
             parts.append(f"mean entropy {result.mean_entropy:.3f}{unit}")
+        parts += [f"{name} {value:.4g} (calibrated)" for name, value in (calibrated or {}).items()]
         if usage.latent_steps:
             parts.append(f"{usage.latent_steps} latent steps")
         parts.append(f"prompt {usage.prompt_tokens} tokens in {timings.prefill_seconds:.2f} s")
         parts.append(f"seed {result.seed}")
         parts.append(self.ending(result))
         self.note(f"[{' · '.join(parts)}]")
+        if (timings.core_wait or 0) >= _CORE_WAIT:
+            self.note(
+                f"other programs keep the cores busy: llama.cpp's threads waited for a core {timings.core_wait:.0%} "
+                "of the time; end them, or try fewer threads (-t)"
+            )
 
     @staticmethod
     def ending(result: Result) -> str:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import click
 
+from selar_local.advice import advice
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.opening import find, open_engine
-from selar_local.cli.options import as_usage, build, build_method, build_sampling, config_options, method_options
+from selar_local.cli.options import (
+    as_usage,
+    build,
+    build_method,
+    build_sampling,
+    config_options,
+    flag_of,
+    method_options,
+    shown,
+)
 from selar_local.cli.prompt import read_prompt, unread_input
 from selar_local.cli.streams import print_json
 from selar_local.cli.trace_outputs import TraceOutputs
@@ -49,7 +59,8 @@ Examples:
 @option("--no-color", is_flag=True, help="no colours (also: the variable NO_COLOR)")
 @option("-q", "--quiet", is_flag=True, help="the answer alone: no notes, thinking, progress or statistics")
 def run(model: str | None, prompt: str | None, method: str, **values: Any) -> int:
-    """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a bundled name (default: the bundled one).
+    """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a name that `selar-local models` lists
+    (default: the bundled model).
 
     PROMPT may also come by -p, by -f or on standard input. Without one, on a terminal, a chat begins.
     """
@@ -141,9 +152,18 @@ class Session:
         if self.as_json:
             print_json(_as_dict(result, self.used or self.method, engine.info.path))
         else:
-            self.display.statistics(result, self.method.entropy_unit)
+            self.report(result)
         trace.close()
         return 130 if result.finish_reason == "cancelled" else 0
+
+    def report(self, result: Result) -> None:
+        """The statistics of an answer, and advice on it where there is some."""
+        used = self.used or self.method
+        names = (field.name for field in fields(used))
+        calibrated = {name: getattr(used, name) for name in names if getattr(used, name) != getattr(self.method, name)}
+        self.display.statistics(result, used.entropy_unit, calibrated)
+        if hint := advice(used, result.usage, _as_flag):
+            self.display.note(hint)
 
     def _start(self, engine: Any, **request: Any) -> Any:
         """The stream. An option that does not fit the model, such as a token it lacks, is told by its flag."""
@@ -189,6 +209,10 @@ class Session:
         return result
 
 
+def _as_flag(name: str, value: Any) -> str:
+    return f"{flag_of(name)} {shown(value)}"
+
+
 def _as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
     usage, timings = result.usage, result.timings
     return {
@@ -207,8 +231,10 @@ def _as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
         "explored_steps": usage.explored_steps,
         "latent_steps": usage.latent_steps,
         "mean_entropy": result.mean_entropy,
+        "hint": advice(method, usage, _as_flag),
         "prefill_seconds": timings.prefill_seconds,
         "decode_seconds": timings.decode_seconds,
         "tokens_per_second": timings.tokens_per_second,
+        "core_wait": timings.core_wait,
         "notes": list(result.notes),
     }

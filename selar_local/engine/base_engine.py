@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -160,4 +159,4 @@ class BaseEngine(ABC):
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
-        return f"<{type(self).__name__}: {Path(self.info.path).name}, context {self.info.ctx_size}, {state}>"
+        return f"<{type(self).__name__}: {self.info.name}, context {self.info.ctx_size}, {state}>"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selar_local.catalog.labels import model_name
 from selar_local.engine.reprs import call
 
 if TYPE_CHECKING:
@@ -16,9 +16,13 @@ __all__ = ["ModelInfo", "describe"]
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Facts about the opened model. Sizes in bytes; injection_max_abs_diff in logits."""
+    """Facts about the opened model. Sizes in bytes; injection_max_abs_diff in logits.
+
+    name: what a person calls the model. description: llama.cpp's words for its kind, such as "qwen2 1B Q4_K - Medium".
+    """
 
     path: str
+    name: str
     architecture: str
     description: str
     size: int
@@ -37,7 +41,7 @@ class ModelInfo:
     def __repr__(self) -> str:
         difference = self.injection_max_abs_diff or None
         facts = {"architecture": self.architecture, "n_params": self.n_params, "ctx_size": self.ctx_size}
-        return call(self, file=Path(self.path).name, **facts, injection_max_abs_diff=difference)
+        return call(self, name=self.name, **facts, injection_max_abs_diff=difference)
 
     def as_dict(self) -> dict[str, Any]:
         """The facts under their names."""
@@ -49,6 +53,7 @@ def describe(runtime: LlamaRuntime) -> ModelInfo:
     model, table = runtime.model, runtime.table
     return ModelInfo(
         path=str(model.path),
+        name=model_name(model.path, model.gguf.metadata.get("general.name")),
         architecture=model.gguf.architecture,
         description=model.description(),
         size=model.gguf.file_size,

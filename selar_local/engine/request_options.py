@@ -32,6 +32,7 @@ class EngineOptions(TypedDict, total=False):
     repack: bool | None
     check_tensors: bool
     prompt_cache: bool
+    reuse_answers: bool
     queue_size: int
     parallel: int
 

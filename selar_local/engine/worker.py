@@ -158,7 +158,14 @@ class Worker:
             self._opening.put(error)
             return
         runtime.model.show_as_text([tag for pair in (*TAGS, TOOL_CALL_TAGS) for tag in pair])
-        loop = DecodeLoop(runtime, self._config.parallel, lambda: self.closed, prompt_cache=self._config.prompt_cache)
+        config = self._config
+        loop = DecodeLoop(
+            runtime,
+            config.parallel,
+            lambda: self.closed,
+            prompt_cache=config.prompt_cache,
+            reuse_answers=config.reuse_answers,
+        )
         self._opening.put(runtime)
         try:
             while not self.closed:

@@ -17,12 +17,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selar_local.catalog import file_stem
 from selar_local.config import EngineConfig
 from selar_local.errors import MissingExtra, OptionError, SelarError
 from selar_local.evaluation import facts
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec
 from selar_local.evaluation.generation import shared_engines
 from selar_local.evaluation.log_files import LogFile, best_of, delete, log_files
+from selar_local.install_hint import install_hint
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog
@@ -88,7 +90,7 @@ def require_extra() -> None:
         import inspect_ai  # noqa: F401
         import math_verify  # noqa: F401
     except ImportError as error:
-        raise MissingExtra(f'an evaluation needs {error.name}: pip install "selar-local[eval]"') from None
+        raise MissingExtra(f"an evaluation needs {error.name}; {install_hint('eval')}") from None
 
 
 def default_folder(evaluation: Evaluation) -> Path:
@@ -98,7 +100,8 @@ def default_folder(evaluation: Evaluation) -> Path:
     if evaluation.shared:
         told += repr(sorted(evaluation.shared.items()))
     key = hashlib.sha256(told.encode()).hexdigest()[:8]
-    return Path("selar-eval") / f"{Path(evaluation.config.name).stem}-{evaluation.model.stem}-{key}"
+    model = file_stem(evaluation.model).replace("/", "-").replace(":", "-")  # as in ollama:qwen3:8b
+    return Path("selar-eval") / f"{Path(evaluation.config.name).stem}-{model}-{key}"
 
 
 @contextlib.contextmanager

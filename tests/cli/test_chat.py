@@ -104,6 +104,14 @@ def test_several_lines_at_once(typed):
     assert [messages[-1]["content"] for messages in asked] == ["one\ntwo\nthree", "one line"]
 
 
+def test_an_answer_that_explored_often_ends_with_advice_that_can_be_set(typed):
+    options = (*OPTIONS, "-n", "30", "--tau", "0.2", "--no-symbol-guard")
+    done, asked = typed("one", "/set --max-share 0.15", "two", options=options)
+    hints = [line for line in done.err.splitlines() if "of the steps explored" in line]
+    assert len(asked) == 2 and len(hints) == 1 and hints[0].endswith("Try --max-share 0.15 and --anchor 0.5.")
+    assert "max_share = 0.15" in done.err
+
+
 def test_a_second_ctrl_c_while_the_first_is_obeyed(typed, monkeypatch):
     from selar_local.engine.stream import Stream
 

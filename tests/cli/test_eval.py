@@ -19,6 +19,7 @@ from selar_local.cli.answer_bar import AnswerBar
 from selar_local.evaluation.config import EvaluationConfig
 from selar_local.evaluation.generation import Meter
 from selar_local.evaluation.log_files import log_files
+from selar_local.install_hint import install_hint
 from selar_local.methods import METHODS
 
 SHORT = ("--limit", "4", "-n", "8", "-t", "1", "--parallel", "2")
@@ -177,7 +178,7 @@ def test_without_the_extra(chat_model, cli, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     done = cli("eval", chat_model, *SHORT)
     assert (done.code, done.out) == (1, "")
-    assert done.err == 'error: an evaluation needs inspect_ai: pip install "selar-local[eval]"\n'
+    assert done.err == f"error: an evaluation needs inspect_ai; {install_hint('eval')}\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")

@@ -326,13 +326,13 @@ class _Held(Stepper):
 
 
 async def leave_early(engine: sl.Engine, gate: Gate) -> None:
-    async for event in engine.astream("Hello", raw=True, method=Gated(gate)):
+    async for event in engine.astream("Hello", raw=True, method=Gated(gate=gate)):
         if event.index == 2:
             break
 
 
 async def leave_the_block(engine: sl.Engine, gate: Gate) -> None:
-    async with engine.astream("Hello", raw=True, method=Gated(gate)) as stream:
+    async with engine.astream("Hello", raw=True, method=Gated(gate=gate)) as stream:
         for _ in range(3):
             await anext(stream)
         threading.Timer(0.05, gate.permits.release, [1000]).start()
@@ -343,7 +343,7 @@ async def cancel_the_task(engine: sl.Engine, gate: Gate) -> None:
     events = []
 
     async def read() -> None:
-        events.extend([event async for event in engine.astream("Hello", raw=True, method=Gated(gate))])
+        events.extend([event async for event in engine.astream("Hello", raw=True, method=Gated(gate=gate))])
 
     task = asyncio.ensure_future(read())
     while gate.steps < 4:
@@ -358,12 +358,12 @@ async def run_into_a_timeout(engine: sl.Engine, gate: Gate) -> None:
         pytest.skip("asyncio.timeout is new in Python 3.11")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
-            async for _ in engine.astream("Hello", raw=True, method=Gated(gate)):
+            async for _ in engine.astream("Hello", raw=True, method=Gated(gate=gate)):
                 pass
 
 
 async def cancel_while_it_is_awaited(engine: sl.Engine, gate: Gate) -> None:
-    task = asyncio.ensure_future(engine.agenerate("Hello", raw=True, method=Gated(gate)))
+    task = asyncio.ensure_future(engine.agenerate("Hello", raw=True, method=Gated(gate=gate)))
     while gate.steps < 4:
         await asyncio.sleep(0.001)
     task.cancel()
@@ -373,7 +373,7 @@ async def cancel_while_it_is_awaited(engine: sl.Engine, gate: Gate) -> None:
 
 
 async def cancel_from_a_thread(engine: sl.Engine, gate: Gate) -> None:
-    async with engine.astream("Hello", raw=True, method=Gated(gate)) as stream:
+    async with engine.astream("Hello", raw=True, method=Gated(gate=gate)) as stream:
         for _ in range(3):
             await anext(stream)
         await asyncio.to_thread(stream.cancel)
@@ -384,20 +384,20 @@ async def cancel_from_a_thread(engine: sl.Engine, gate: Gate) -> None:
 
 async def fail_in_the_loop(engine: sl.Engine, gate: Gate) -> None:
     with pytest.raises(ZeroDivisionError):
-        async for event in engine.astream("Hello", raw=True, method=Gated(gate)):
+        async for event in engine.astream("Hello", raw=True, method=Gated(gate=gate)):
             if event.index == 2:
                 raise ZeroDivisionError
 
 
 async def forget_it(engine: sl.Engine, gate: Gate) -> None:
-    stream = engine.astream("Hello", raw=True, method=Gated(gate))
+    stream = engine.astream("Hello", raw=True, method=Gated(gate=gate))
     for _ in range(3):
         await anext(stream)
 
 
 async def leave_a_generator_around_it(engine: sl.Engine, gate: Gate) -> None:
     async def texts() -> AsyncIterator[str]:
-        async with engine.astream("Hello", raw=True, method=Gated(gate)) as stream:
+        async with engine.astream("Hello", raw=True, method=Gated(gate=gate)) as stream:
             async for event in stream:
                 yield event.text
 
@@ -474,7 +474,7 @@ def test_a_loop_that_is_closed_before_the_end(engine):
     """Without cancelling its tasks, as a program does that manages its loops itself."""
     gate, loop = Gate(), asyncio.new_event_loop()
     gate.permits.release(3)
-    stream = engine.astream("Hello", raw=True, method=Gated(gate))
+    stream = engine.astream("Hello", raw=True, method=Gated(gate=gate))
 
     async def three() -> None:
         for _ in range(3):

@@ -221,7 +221,7 @@ class Held(Stepper):
 @pytest.mark.parametrize("stop", ["cancel", "close", "drop"])
 def test_a_stream_stops_within_one_step(engine, stop):
     gate = Gate()
-    stream = engine.stream("Hello", raw=True, method=Gated(gate))
+    stream = engine.stream("Hello", raw=True, method=Gated(gate=gate))
     for _ in range(3):
         gate.permits.release()
     for _ in range(3):
