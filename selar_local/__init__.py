@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from selar_local.engine.async_stream import AsyncStream
+    from selar_local.engine.conversation import Conversation
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
     from selar_local.engine.request_options import EngineOptions
@@ -34,6 +35,7 @@ __all__ = [
     "CoT",
     "CoTGreedy",
     "Coconut",
+    "Conversation",
     "Engine",
     "IsolatedEngine",
     "Logprobs",
@@ -122,6 +124,10 @@ def __getattr__(name: str) -> Any:
         from selar_local.engine.async_stream import AsyncStream
 
         return AsyncStream
+    if name == "Conversation":
+        from selar_local.engine.conversation import Conversation
+
+        return Conversation
     if name == "Engine":
         from selar_local.engine.engine import Engine
 

@@ -13,7 +13,16 @@ from typing import Any, TypeVar
 
 from selar_local.errors import OptionError
 
-__all__ = ["CACHE_TYPES", "EngineConfig", "GenerationConfig", "SamplingConfig", "from_mapping", "require"]
+__all__ = [
+    "CACHE_TYPES",
+    "OVERFLOW",
+    "ChatConfig",
+    "EngineConfig",
+    "GenerationConfig",
+    "SamplingConfig",
+    "from_mapping",
+    "require",
+]
 
 T = TypeVar("T")
 
@@ -22,6 +31,7 @@ CACHE_TYPES: dict[str, int] = {
     "f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2, "q4_1": 3, "iq4_nl": 20, "q5_0": 6, "q5_1": 7,
 }  # fmt: skip
 FLASH_ATTN = ("on", "off", "auto")
+OVERFLOW = ("drop", "error")
 
 
 def require(condition: bool, message: str) -> None:
@@ -190,3 +200,20 @@ class GenerationConfig:
         )
         object.__setattr__(self, "stop", tuple(self.stop))
         require(all(isinstance(s, str) and s for s in self.stop), "a stop string must not be empty")
+
+
+@dataclass(frozen=True)
+class ChatConfig:
+    """Options of the chat on the terminal. `overflow` is also an option of `Conversation`."""
+
+    overflow: str = opt(
+        "drop",
+        "chat: where the context is full, leave out the oldest turns, or report an error",
+        "--overflow",
+        choices=OVERFLOW,
+    )
+    history: bool = opt(True, "chat: remember what you type for the next chat", "--history/--no-history")
+
+    def __post_init__(self) -> None:
+        choice("overflow", self.overflow, OVERFLOW)
+        switch("history", self.history)

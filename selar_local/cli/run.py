@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, fields
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from selar_local.advice import advice
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.keyboard import pastes_marked
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import (
     as_usage,
@@ -25,10 +28,13 @@ from selar_local.cli.options import (
 from selar_local.cli.prompt import read_prompt, unread_input
 from selar_local.cli.streams import print_json
 from selar_local.cli.trace_outputs import TraceOutputs
-from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result
 from selar_local.errors import OptionError
 from selar_local.methods import Method
+
+if TYPE_CHECKING:
+    from selar_local.engine.stream import Stream
 
 __all__ = ["Session", "run"]
 
@@ -53,6 +59,7 @@ Examples:
 @option("--thinking/--no-thinking", default=None, help="ask the chat template for thinking, where it knows it")
 @method_options
 @config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig), ("Model and engine", EngineConfig))
+@config_options(("Chat", ChatConfig))
 @option("--trace", "trace_path", type=click.Path(), heading="Output", help="write every step to this file (JSON Lines)")
 @option("--trace-html", "page_path", type=click.Path(), help="write a page of all steps to this file, to look at")
 @option("--json", "as_json", is_flag=True, help="print one JSON object instead of the text")
@@ -80,11 +87,11 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
     )
     if (prompt or values["prompt_option"]) is not None and unread_input():
         display.note("what comes on standard input is not read, for a prompt is given; -f - reads it instead")
-    with session.open_trace() as trace, open_engine(path, config, display) as engine:
+    with pastes_marked(text is None), session.open_trace() as trace, open_engine(path, config, display) as engine:
         if text is None:
             from selar_local.cli.chat import chat
 
-            return chat(engine, session)
+            return chat(engine, session, build(ChatConfig, values))
         return session.answer_once(engine, text, trace)
 
 
@@ -179,11 +186,21 @@ class Session:
                 self._noted.add(note)
                 self.display.note(note)
 
-    def show(self, engine: Any, trace: TraceOutputs | None = None, **request: Any) -> Result:
-        """Stream one generation to the display (and the trace). Ctrl-C ends the answer, not the program."""
+    def show(
+        self,
+        engine: Any,
+        trace: TraceOutputs | None = None,
+        start: Callable[..., Stream] | None = None,
+        **request: Any,
+    ) -> Result:
+        """Stream one generation to the display (and the trace). Ctrl-C ends the answer, not the program.
+
+        start: what begins it, where that is not the engine.
+        """
         with ExitStack() as prefill:
             report = prefill.enter_context(self.display.progress("reading the prompt"))
-            stream = self._start(engine, **request, on_prefill=lambda done, total: report(done / total))
+            begin = start or partial(self._start, engine)
+            stream = begin(**request, on_prefill=lambda done, total: report(done / total))
             self.used = stream.method
             self._show_notes(stream.notes)
             if trace:

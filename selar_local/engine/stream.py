@@ -103,9 +103,14 @@ class Stream(BaseStream, Iterator[TokenEvent]):
         self._on_prefill = on_prefill
         self._error: SelarError | None = None
         self._result: Result | None = None
+        self._on_result: Callable[[Result], None] | None = None
 
     def _facts(self) -> tuple[Source | None, Result | None]:
         return self._sequence, self._result
+
+    def on_result(self, callback: Callable[[Result], None]) -> None:
+        """Have `callback` called with the `Result`, in the thread that receives it, just before `result` has it."""
+        self._on_result = callback
 
     def __next__(self) -> TokenEvent:
         while self._result is None:
@@ -131,7 +136,9 @@ class Stream(BaseStream, Iterator[TokenEvent]):
                 self._sequence.finish("error", EngineClosed("the engine was closed"))
             return None
         if isinstance(message, Result):
-            self._result, self._engine = message, None
+            if self._on_result is not None:
+                self._on_result(message)
+            self._result, self._engine, self._on_result = message, None, None  # a finished stream keeps nothing
         elif isinstance(message, SelarError):
             self._error = message
         else:
