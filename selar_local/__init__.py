@@ -19,20 +19,26 @@ from selar_local._version import __version__
 from selar_local.errors import SelarError
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from selar_local.engine.async_stream import AsyncStream
     from selar_local.engine.conversation import Conversation
     from selar_local.engine.engine import Engine
-    from selar_local.engine.events import Result, TokenEvent
+    from selar_local.engine.events import Logprobs, Result, TokenEvent
     from selar_local.engine.isolated import IsolatedEngine
+    from selar_local.engine.request_options import EngineOptions
     from selar_local.engine.stream import Stream
     from selar_local.methods import Coconut, CoT, CoTGreedy, Method, Selar, SoftThinking, SwiReasoning
 
 __all__ = [
+    "AsyncStream",
     "CoT",
     "CoTGreedy",
     "Coconut",
     "Conversation",
     "Engine",
     "IsolatedEngine",
+    "Logprobs",
     "Method",
     "Result",
     "Selar",
@@ -49,9 +55,11 @@ __all__ = [
 
 #: Where the other names are. They are imported with their first use: NumPy and llama.cpp take time to load.
 _MODULES = {
+    "AsyncStream": "selar_local.engine.async_stream",
     "Conversation": "selar_local.engine.conversation",
     "Engine": "selar_local.engine.engine",
     "IsolatedEngine": "selar_local.engine.isolated",
+    "Logprobs": "selar_local.engine.events",
     "Result": "selar_local.engine.events",
     "Stream": "selar_local.engine.stream",
     "TokenEvent": "selar_local.engine.events",
@@ -68,7 +76,7 @@ def load(
     *,
     on_progress: Callable[[float], None] | None = ...,
     isolated: Literal[False] = ...,
-    **options: Any,
+    **options: Unpack[EngineOptions],
 ) -> Engine: ...
 
 
@@ -78,7 +86,7 @@ def load(
     *,
     on_progress: Callable[[float], None] | None = ...,
     isolated: Literal[True],
-    **options: Any,
+    **options: Unpack[EngineOptions],
 ) -> IsolatedEngine: ...
 
 
@@ -87,7 +95,7 @@ def load(
     *,
     on_progress: Callable[[float], None] | None = None,
     isolated: bool = False,
-    **options: Any,
+    **options: Unpack[EngineOptions],
 ) -> Engine | IsolatedEngine:
     """Open a model and return the `Engine`, ready to generate.
 
@@ -95,8 +103,10 @@ def load(
     ``ollama:qwen3:8b``), or None for the bundled default.
     isolated: run llama.cpp in a process of its own, so that native code that dies does not take this one along.
     options: the fields of `EngineConfig` (ctx_size, gpu_layers, threads, cache_type_k, cache_type_v,
-    flash_attn, batch_size, mmap, mlock, check_tensors, parallel, queue_size, prompt_cache). on_progress:
-    called in this thread with the loaded share, 0 to 1.
+    flash_attn, batch_size, mmap, mlock, repack, check_tensors, parallel, queue_size, prompt_cache, reuse_answers).
+    on_progress: called in this thread with the loaded share, 0 to 1.
+
+    An engine that nobody has any more is closed by itself; `close`, or ``with``, does it at a place of your choice.
 
     Raises ModelNotFound, ModelFileError, UnsupportedModel, MissingExtra, OptionError; isolated also EngineCrashed.
     """

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import selar_local as sl
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "selar_local"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -138,6 +140,11 @@ def test_the_package_itself_imports_no_numpy():
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT, timeout=60)
     assert done.stdout.split() == ["False", "3", "True"]
+
+
+@pytest.mark.parametrize("name", sl.__all__)
+def test_every_public_name_is_found(name):
+    assert getattr(sl, name) is not None and name in dir(sl)
 
 
 @pytest.mark.parametrize("module", ["selar_local", "selar_local.methods", "selar_local.config", "selar_local.trace"])

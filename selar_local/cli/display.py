@@ -182,8 +182,8 @@ class Display:
         parts += [f"{name} {value:.4g} (calibrated)" for name, value in (calibrated or {}).items()]
         if usage.latent_steps:
             parts.append(f"{usage.latent_steps} latent steps")
-        read = usage.prompt_tokens - usage.unread_tokens
-        prompt = f"{read} of {usage.prompt_tokens}" if usage.unread_tokens else f"{read}"
+        stopped = not usage.completion_tokens and usage.prompt_read < usage.prompt_tokens
+        prompt = f"{usage.prompt_read} of {usage.prompt_tokens}" if stopped else f"{usage.prompt_tokens}"
         parts.append(f"prompt {prompt} tokens in {timings.prefill_seconds:.2f} s")
         parts.append(f"seed {result.seed}")
         return [*parts, cls.ending(result)]

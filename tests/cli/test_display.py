@@ -153,7 +153,7 @@ def test_statistics_fit_the_terminal(width, stop, screen, monkeypatch):
 
 
 def test_a_prompt_that_was_not_read_is_not_claimed():
-    result = Result("", "", "cancelled", Usage(5000, 0, 0, unread_tokens=4488), Timings(0.5, 0.0, 0))
+    result = Result("", "", "cancelled", Usage(5000, 0, 0, prompt_read=512), Timings(0.5, 0.0, 0))
     assert "prompt 512 of 5000 tokens in 0.50 s" in Display.figures(result)
 
 
@@ -164,7 +164,7 @@ def test_statistics_name_what_the_calibration_has_filled_in(capsys):
 
 
 def test_statistics_without_entropy_or_tokens(capsys):
-    Display().statistics(Result("", "", "cancelled", Usage(7, 0, 0), Timings(0.5, 0.0, 0)))
+    Display().statistics(Result("", "", "cancelled", Usage(7, 0, 0, prompt_read=7), Timings(0.5, 0.0, 0)))
     assert capsys.readouterr().err == "[0 tokens · prompt 7 tokens in 0.50 s · seed 0 · cancelled]\n"
 
 

@@ -50,7 +50,7 @@ def test_what_a_cancelled_prompt_was_not_read_of():
     drive(DecodeLoop(runtime, 1), whole)
     usages = [outcome(one).result.usage for one in (waiting, read, whole)]
     assert [usage.prompt_tokens for usage in usages] == [10, 10, 10]
-    assert [usage.unread_tokens for usage in usages] == [10, 2, 0]
+    assert [usage.prompt_read for usage in usages] == [0, 8, 10]
 
 
 def test_a_prompt_of_exactly_one_chunk():
