@@ -82,9 +82,20 @@ def _raise_again(unraisable: Any) -> None:
     if not isinstance(unraisable.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
+    import threading
+
+    again = threading.Timer(_SOON, _press)
+    again.daemon = True
+    again.start()
+
+
+def _press() -> None:
+    """Ctrl-C for the main thread, also while it waits in a system call."""
     import _thread
     import threading
 
-    again = threading.Timer(_SOON, _thread.interrupt_main)
-    again.daemon = True
-    again.start()
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
+    else:  # Windows
+        _thread.interrupt_main()

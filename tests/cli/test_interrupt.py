@@ -123,7 +123,7 @@ def test_an_interrupt_that_nobody_can_catch_comes_again():
         raise_interrupts()
         try:
             Dying()
-            time.sleep(10)
+            time.sleep(100)  # `run` does not wait that long
             print("never")
         except KeyboardInterrupt:
             print("caught")
