@@ -20,7 +20,7 @@ FLOORS = (
     ("config",),
     ("methods", "cache", "thinking", "template_sandbox"),
     ("llama", "chat", "catalog", "calibration"),
-    ("engine", "trace"),
+    ("engine", "trace", "plotting"),
     ("", "server", "evaluation", "analysis"),
     ("cli",),
 )
