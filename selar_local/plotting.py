@@ -24,9 +24,9 @@ __all__ = [
 SUFFIXES = (".png", ".svg")
 #: Text and axes. A page that embeds an SVG replaces it with its own text colour.
 INK = "#222222"
-#: Okabe and Ito's colours, with a contrast of 3 to 1 or more on white and on dark grey. The colour-blind can tell
-#: neighbours apart.
-COLOURS = ("#0084c7", "#d55e00", "#009e73", "#c06a9b", "#a08000", "#7a7a7a", "#6f6fd8", "#b5443c")
+#: Colours with a contrast of 3 to 1 on white and on dark grey, which the colour-blind can tell apart. The first three
+#: are close to Okabe and Ito's.
+COLOURS = ("#0084c7", "#d55e00", "#009e73", "#8430fc", "#d8243c", "#8478fc", "#cc18a8", "#786078")
 #: A method keeps its colour in every plot, whatever else the plot shows.
 _OF_METHODS = dict(zip(("cot", "selar", "soft-thinking", "swir", "coconut", "cot-greedy"), COLOURS, strict=False))
 _FREE = COLOURS[len(_OF_METHODS) :]

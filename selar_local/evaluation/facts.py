@@ -9,14 +9,13 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selar_local._version import __version__
 from selar_local.cache import sha256_of
 from selar_local.config import EngineConfig
-from selar_local.errors import ModelFileError, OptionError
+from selar_local.errors import ModelFileError, OptionError, TemplateError
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec
 from selar_local.thinking import TAGS
 
@@ -34,6 +33,7 @@ __all__ = [
     "plain",
     "problems_sha256",
     "settings_of",
+    "switches_thinking",
     "thinks",
 ]
 
@@ -65,9 +65,20 @@ def model_facts(path: Path) -> dict[str, Any]:
 
 
 def thinks(path: Path) -> bool:
-    """Whether the model's chat template knows a thinking before the answer."""
+    """Whether the model's chat template mentions a thinking before the answer: it opens one, or knows its end."""
     template = _header(path).metadata.get("tokenizer.chat_template")
-    return isinstance(template, str) and any(closing in template for _, closing in TAGS)
+    return isinstance(template, str) and any(tag in template for pair in TAGS for tag in pair)
+
+
+def switches_thinking(path: Path) -> bool:
+    """Whether the model's chat template lets the caller ask for thinking, or for none."""
+    from selar_local.chat import ChatTemplate
+
+    template = _header(path).metadata.get("tokenizer.chat_template")
+    try:
+        return isinstance(template, str) and ChatTemplate(template).knows_thinking
+    except TemplateError:  # the engine says so when it opens the model
+        return True
 
 
 def _header(path: Path) -> GgufFile:
@@ -182,6 +193,8 @@ def environment() -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -121,7 +121,8 @@ def _sweep(
     summary: Summary, sweep: Sweep, points: Sequence[tuple[float, MethodSummary]], looks: Mapping[str, _Look]
 ) -> Plot:
     reference = next((one for one in summary.methods if one.label == summary.baseline), None)
-    chosen = next((_number(one.value) for one in summary.chosen if one.label in {m.label for _, m in points}), None)
+    choice = next((one for one in summary.chosen if (one.base, one.option) == (sweep.base, sweep.option)), None)
+    chosen = None if choice is None or choice.value is None else _number(choice.value)
     x = [value for value, _ in points]
     colour = looks[points[0][1].label].colour
 
