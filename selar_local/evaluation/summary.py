@@ -34,7 +34,7 @@ class Summary:
     """A study in figures.
 
     problems: that any method has an answer to. comparisons: of every method with the baseline, p corrected over all of
-    them; empty where the study has no such method. chosen: of sweeps. notes: what is missing.
+    them; empty where the study has no such method. chosen: of sweeps. notes: what a reader should know besides.
     """
 
     task: str
@@ -68,7 +68,11 @@ def summarise(study: Study, baseline: str = "cot", *, resamples: int = statistic
         methods=methods,
         comparisons=corrected(comparisons),
         chosen=chosen_of(study, seed if isinstance(seed, int) else 0, baseline, resamples=resamples),
-        notes=(*_missing(study, methods, len(every), None if reference else baseline), *_too_long(study.runs)),
+        notes=(
+            *_missing(study, methods, len(every), None if reference else baseline),
+            *_too_long(study.runs),
+            *_too_hard_or_easy(methods),
+        ),
         facts=dict(study.facts),
     )
 
@@ -96,6 +100,16 @@ def _too_long(runs: Sequence[MethodRun]) -> list[str]:
         return []
     do, count = ("1 problem does", "counts") if len(lost) == 1 else (f"{len(lost)} problems do", "count")
     return [f"{do} not fit into the context and {count} as wrong; a larger -c makes room, if the model allows it"]
+
+
+def _too_hard_or_easy(methods: Sequence[MethodSummary]) -> list[str]:
+    """Where all methods get nearly nothing, or nearly everything right, there is little to compare."""
+    known = [one.accuracy.value for one in methods if one.accuracy.value is not None]
+    if known and max(known) <= 0.05:
+        return ["no method gets more than 5 % right: the problems are too hard for this model to compare methods"]
+    if known and min(known) >= 0.95:
+        return ["every method gets 95 % right or more: the problems are too easy to compare methods"]
+    return []
 
 
 def sentences(summary: Summary) -> list[str]:

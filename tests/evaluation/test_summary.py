@@ -186,6 +186,24 @@ def test_no_baseline_no_answers_nothing_in_common():
     assert (table(nothing), sentences(nothing)) == (["method  accuracy %  tokens  TPCA  explored  truncated"], [])
 
 
+@pytest.mark.parametrize(
+    ("cot", "selar", "said"),
+    [
+        (0, 0, "no method gets more than 5 % right: the problems are too hard for this model to compare methods"),
+        (1, 0, "no method gets more than 5 % right: the problems are too hard for this model to compare methods"),
+        (2, 0, None),
+        (19, 20, "every method gets 95 % right or more: the problems are too easy to compare methods"),
+        (18, 20, None),
+    ],
+)
+def test_problems_that_are_too_hard_or_too_easy(cot, selar, said):
+    runs = [told(label, {f"q{n}": [int(n < right)] for n in range(20)}) for label, right in
+            (("cot", cot), ("selar", selar))]  # fmt: skip
+    summary = summarise(Study("t", "m", tuple(runs)), resamples=QUICK)
+    assert list(summary.notes) == ([] if said is None else [said])
+    assert said is None or sentences(summary)[-1] == f"note: {said}"
+
+
 def test_nothing_correct():
     runs = [told(label, {f"q{n}": [0] for n in range(12)}) for label in ("cot", "selar")]
     summary = summarise(Study("t", "m", tuple(runs)), resamples=QUICK)
