@@ -4,5 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/venv.sh
-install_package ".[demo,hub,test]" --editable
+install_package ".[hub,test]" --editable
+.venv/bin/selar-local pull smollm2-135m >/dev/null
 exec .venv/bin/python -m pytest "$@"

@@ -21,6 +21,7 @@ from selar_local.errors import SelarError
 from selar_local.methods import Coconut, CoT, CoTGreedy, Method, Selar, SoftThinking, SwiReasoning
 
 if TYPE_CHECKING:
+    from selar_local.engine.conversation import Conversation
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
     from selar_local.engine.stream import Stream
@@ -29,6 +30,7 @@ __all__ = [
     "CoT",
     "CoTGreedy",
     "Coconut",
+    "Conversation",
     "Engine",
     "IsolatedEngine",
     "Method",
@@ -75,7 +77,8 @@ def load(
 ) -> Engine | IsolatedEngine:
     """Open a model and return the `Engine`, ready to generate.
 
-    model: a path, ``hf:owner/repo[:file-or-quant]``, a bundled name, or None for the bundled default.
+    model: a path, ``hf:owner/repo[:file-or-quant]``, a name that ``selar-local models`` lists (such as
+    ``ollama:qwen3:8b``), or None for the bundled default.
     isolated: run llama.cpp in a process of its own, so that native code that dies does not take this one along.
     options: the fields of `EngineConfig` (ctx_size, gpu_layers, threads, cache_type_k, cache_type_v,
     flash_attn, batch_size, mmap, mlock, check_tensors, parallel, queue_size, prompt_cache). on_progress:
@@ -109,6 +112,10 @@ def run_child_if_asked() -> None:
 
 def __getattr__(name: str) -> Any:
     # llama.cpp is loaded with the first engine, not with the import of the package.
+    if name == "Conversation":
+        from selar_local.engine.conversation import Conversation
+
+        return Conversation
     if name == "Engine":
         from selar_local.engine.engine import Engine
 

@@ -13,7 +13,16 @@ from typing import Any, TypeVar
 
 from selar_local.errors import OptionError
 
-__all__ = ["CACHE_TYPES", "EngineConfig", "GenerationConfig", "SamplingConfig", "from_mapping", "require"]
+__all__ = [
+    "CACHE_TYPES",
+    "OVERFLOW",
+    "ChatConfig",
+    "EngineConfig",
+    "GenerationConfig",
+    "SamplingConfig",
+    "from_mapping",
+    "require",
+]
 
 T = TypeVar("T")
 
@@ -22,6 +31,7 @@ CACHE_TYPES: dict[str, int] = {
     "f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2, "q4_1": 3, "iq4_nl": 20, "q5_0": 6, "q5_1": 7,
 }  # fmt: skip
 FLASH_ATTN = ("on", "off", "auto")
+OVERFLOW = ("drop", "error")
 
 
 def require(condition: bool, message: str) -> None:
@@ -105,6 +115,11 @@ class EngineConfig:
     prompt_cache: bool = opt(
         True, "keep what prompts begin with, for those that begin alike", "--prompt-cache/--no-prompt-cache"
     )
+    reuse_answers: bool = opt(
+        True,
+        "also keep an answer, as far as its tokens were fed as tokens, for the turn that follows it",
+        "--reuse-answers/--no-reuse-answers",
+    )
     queue_size: int = opt(256, "requests that may wait for a place; beyond it: busy", "--queue-size", cli=False)
     parallel: int = opt(1, "sequences decoded together", "-np", "--parallel", cli=False)
 
@@ -120,7 +135,7 @@ class EngineConfig:
         require(self.flash_attn in FLASH_ATTN, f"flash_attn must be on, off or auto, not {self.flash_attn!r}")
         whole("batch_size", self.batch_size, 1, 1 << 16)
         whole("queue_size", self.queue_size, 0)
-        for name in ("mmap", "mlock", "check_tensors", "prompt_cache"):
+        for name in ("mmap", "mlock", "check_tensors", "prompt_cache", "reuse_answers"):
             switch(name, getattr(self, name))
         if self.repack is not None:
             switch("repack", self.repack)
@@ -185,3 +200,20 @@ class GenerationConfig:
         )
         object.__setattr__(self, "stop", tuple(self.stop))
         require(all(isinstance(s, str) and s for s in self.stop), "a stop string must not be empty")
+
+
+@dataclass(frozen=True)
+class ChatConfig:
+    """Options of the chat on the terminal. `overflow` is also an option of `Conversation`."""
+
+    overflow: str = opt(
+        "drop",
+        "chat: where the context is full, leave out the oldest turns, or report an error",
+        "--overflow",
+        choices=OVERFLOW,
+    )
+    history: bool = opt(True, "chat: remember what you type for the next chat", "--history/--no-history")
+
+    def __post_init__(self) -> None:
+        choice("overflow", self.overflow, OVERFLOW)
+        switch("history", self.history)

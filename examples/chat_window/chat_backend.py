@@ -21,7 +21,7 @@ class Backend(QObject):
     """The engine and the threads that wait for it. Its methods return at once."""
 
     progress = Signal(float)  # 0 to 1: of the load, or of the prompt
-    loaded = Signal(str)  # the model's description
+    loaded = Signal(str)  # the model's name
     load_failed = Signal(str)
     said = Signal(list)  # the TokenEvents of some 30 ms
     ended = Signal(object, str)  # the Result, None where there is none; an error in one line, or ""
@@ -35,7 +35,7 @@ class Backend(QObject):
         self._threads: list[threading.Thread] = []
 
     def load(self, model: str | None, **options: Any) -> None:
-        """Open the model; then `loaded` or `load_failed`."""
+        """Open the model in place of the one that is there; then `loaded` or `load_failed`."""
         self._start(self._load, model, options)
 
     def ask(self, messages: list[dict[str, str]], method: sl.Method) -> None:
@@ -69,6 +69,9 @@ class Backend(QObject):
 
     def _load(self, model: str | None, options: dict[str, Any]) -> None:
         try:
+            if self.engine is not None:
+                self.engine.close()  # two models may not fit into the memory
+                self.engine = None
             self.engine = sl.load(model, isolated=True, on_progress=self._report_load, **options)
         except Exception as error:
             self.load_failed.emit(one_line(error))
@@ -76,7 +79,7 @@ class Backend(QObject):
         if self._closing.is_set():  # `close` came too early to find the engine
             self.engine.close()
             return
-        self.loaded.emit(self.engine.info.description)
+        self.loaded.emit(self.engine.info.name)
 
     def _report_load(self, share: float) -> None:
         if self._closing.is_set():

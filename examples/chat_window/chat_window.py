@@ -36,6 +36,7 @@ class ChatWindow(QtWidgets.QMainWindow):
     def __init__(self, model: str | None = None, **options: Any) -> None:
         super().__init__()
         self.messages: list[dict[str, str]] = []
+        self._options = options
         self._question = ""
         self._state = "loading"  # or: idle, answering, failed
         self._events = self._explored = 0
@@ -53,8 +54,7 @@ class ChatWindow(QtWidgets.QMainWindow):
         self.backend.load_failed.connect(self._on_load_failed)
         self.backend.said.connect(self._on_said)
         self.backend.ended.connect(self._on_ended)
-        self._enter("loading", "loading the model ...")
-        self.backend.load(model, **options)
+        self.load(model)
 
     def _build(self) -> None:
         self.setWindowTitle("selar-local")
@@ -64,6 +64,7 @@ class ChatWindow(QtWidgets.QMainWindow):
         self.send_button = QtWidgets.QPushButton("Send", clicked=self.send)
         self.stop_button = QtWidgets.QPushButton("Stop", clicked=self.stop)
         self.clear_button = QtWidgets.QPushButton("Clear", clicked=self.clear)
+        self.open_button = QtWidgets.QPushButton("Open a model ...", clicked=self.choose_model)
         self.method = QtWidgets.QComboBox()
         for name, cls in METHODS.items():
             self.method.addItem(name)
@@ -78,7 +79,7 @@ class ChatWindow(QtWidgets.QMainWindow):
         QtGui.QShortcut(QtGui.QKeySequence(QtCore.Qt.Key.Key_Escape), self, activated=self.stop)
         body = QtWidgets.QWidget()
         column = QtWidgets.QVBoxLayout(body)
-        column.addLayout(row("Method", self.method, "tau", self.tau, None, self.clear_button))
+        column.addLayout(row("Method", self.method, "tau", self.tau, None, self.open_button, self.clear_button))
         column.addWidget(self.view)
         column.addLayout(row(self.input, self.send_button, self.stop_button))
         self.setCentralWidget(body)
@@ -91,6 +92,18 @@ class ChatWindow(QtWidgets.QMainWindow):
         self.send_button.setEnabled(state == "idle")
         self.stop_button.setEnabled(state == "answering")
         self.clear_button.setEnabled(state == "idle")
+        self.open_button.setEnabled(state in ("idle", "failed"))
+
+    def load(self, model: str | None) -> None:
+        """Open a model in place of the one that is there. The conversation stays."""
+        self._enter("loading", "loading the model ...")
+        self.backend.load(model, **self._options)
+
+    def choose_model(self) -> None:
+        """Let the person choose a file, and open it."""
+        path, _ = QtWidgets.QFileDialog.getOpenFileName(self, "Open a model", "", "GGUF models (*.gguf)")
+        if path and self._state in ("idle", "failed"):
+            self.load(path)
 
     def send(self) -> None:
         """Ask what stands in the input line."""
@@ -126,14 +139,14 @@ class ChatWindow(QtWidgets.QMainWindow):
         self.bar.setRange(0, 1000)
         self.bar.setValue(round(1000 * share))
 
-    def _on_loaded(self, description: str) -> None:
-        self.setWindowTitle(f"{description} - selar-local")
+    def _on_loaded(self, name: str) -> None:
+        self.setWindowTitle(f"{name} - selar-local")
         self._enter("idle", "ready; steps that explored are coloured and underlined")
         self.input.setFocus()
 
     def _on_load_failed(self, problem: str) -> None:
         self._write(f"{problem}\n", "error")
-        self._enter("failed", "no model is loaded")
+        self._enter("failed", "no model is loaded: open another one")
 
     def _on_said(self, events: list[sl.TokenEvent]) -> None:
         pieces = []

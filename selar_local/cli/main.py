@@ -49,6 +49,8 @@ def _register() -> None:
     from selar_local.cli.doctor import doctor
     from selar_local.cli.eval import evaluation_command
     from selar_local.cli.methods import methods
+    from selar_local.cli.models import models
+    from selar_local.cli.pull import pull
     from selar_local.cli.report import report
     from selar_local.cli.run import run
     from selar_local.cli.serve import serve
@@ -59,6 +61,8 @@ def _register() -> None:
     cli.add_command(calibrate)
     cli.add_command(evaluation_command)
     cli.add_command(methods)
+    cli.add_command(models)
+    cli.add_command(pull)
     cli.add_command(report)
     cli.add_command(serve)
     cli.add_command(analyze)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selar_local.catalog import resolve
+from selar_local.catalog import file_label, resolve, unused_parts
 from selar_local.cli.display import Display
 from selar_local.cli.streams import is_terminal
 from selar_local.config import EngineConfig
@@ -32,17 +32,30 @@ def find(model: str | None) -> Path:
 
 def open_engine(path: Path, config: EngineConfig, display: Display, *, check_again: bool = False) -> Engine:
     """The engine on this file, with a bar on the terminal while it loads."""
-    with display.progress(f"loading {path.name}") as report:
+    with display.progress(f"loading {file_label(path)}") as report:
         require_llama_cpp()
         from selar_local.engine.engine import Engine
 
-        return Engine(path, config, on_progress=report, check_again=check_again)
+        engine = Engine(path, config, on_progress=report, check_again=check_again)
+    _note_unused(engine, path, display)
+    return engine
 
 
 def open_isolated(path: Path, config: EngineConfig, display: Display) -> IsolatedEngine:
     """The same in a process of its own."""
-    with display.progress(f"loading {path.name}") as report:
+    with display.progress(f"loading {file_label(path)}") as report:
         require_llama_cpp()
         from selar_local.engine.isolated import IsolatedEngine
 
-        return IsolatedEngine(path, config, on_progress=report)
+        engine = IsolatedEngine(path, config, on_progress=report)
+    _note_unused(engine, path, display)
+    return engine
+
+
+def _note_unused(engine: Engine | IsolatedEngine, path: Path, display: Display) -> None:
+    """Says where a model of Ollama's has a chat template that only Ollama can read."""
+    if not engine.info.chat_template and "template" in unused_parts(path):
+        display.note(
+            f"{engine.info.name} has no chat template in its GGUF file; Ollama's own template is of another format "
+            "and is not used"
+        )

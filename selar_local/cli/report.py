@@ -9,6 +9,7 @@ import click
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
 from selar_local.errors import MissingExtra, SelarError
+from selar_local.install_hint import install_hint
 
 __all__ = ["report"]
 
@@ -51,7 +52,7 @@ def report(logs: tuple[Path, ...], output: Path | None, baseline: str, quiet: bo
     try:
         _write(logs, output, suffix, baseline)
     except ImportError as error:
-        raise MissingExtra(f'a report needs {error.name}: pip install "selar-local[eval]"') from None
+        raise MissingExtra(f"a report needs {error.name}; {install_hint('eval')}") from None
     if output is not None:
         Display(quiet=quiet).note(f"written to {output}")
     return 0

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from selar_local.advice import advice
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.keyboard import pastes_marked
 from selar_local.cli.opening import find, open_engine
-from selar_local.cli.options import as_usage, build, build_method, build_sampling, config_options, method_options
+from selar_local.cli.options import (
+    as_usage,
+    build,
+    build_method,
+    build_sampling,
+    config_options,
+    flag_of,
+    method_options,
+    shown,
+)
 from selar_local.cli.prompt import read_prompt, unread_input
 from selar_local.cli.streams import print_json
 from selar_local.cli.trace_outputs import TraceOutputs
-from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result
 from selar_local.errors import OptionError
 from selar_local.methods import Method
+
+if TYPE_CHECKING:
+    from selar_local.engine.stream import Stream
 
 __all__ = ["Session", "run"]
 
@@ -43,13 +59,15 @@ Examples:
 @option("--thinking/--no-thinking", default=None, help="ask the chat template for thinking, where it knows it")
 @method_options
 @config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig), ("Model and engine", EngineConfig))
+@config_options(("Chat", ChatConfig))
 @option("--trace", "trace_path", type=click.Path(), heading="Output", help="write every step to this file (JSON Lines)")
 @option("--trace-html", "page_path", type=click.Path(), help="write a page of all steps to this file, to look at")
 @option("--json", "as_json", is_flag=True, help="print one JSON object instead of the text")
 @option("--no-color", is_flag=True, help="no colours (also: the variable NO_COLOR)")
 @option("-q", "--quiet", is_flag=True, help="the answer alone: no notes, thinking, progress or statistics")
 def run(model: str | None, prompt: str | None, method: str, **values: Any) -> int:
-    """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a bundled name (default: the bundled one).
+    """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a name that `selar-local models` lists
+    (default: the bundled model).
 
     PROMPT may also come by -p, by -f or on standard input. Without one, on a terminal, a chat begins.
     """
@@ -69,11 +87,11 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
     )
     if (prompt or values["prompt_option"]) is not None and unread_input():
         display.note("what comes on standard input is not read, for a prompt is given; -f - reads it instead")
-    with session.open_trace() as trace, open_engine(path, config, display) as engine:
+    with pastes_marked(text is None), session.open_trace() as trace, open_engine(path, config, display) as engine:
         if text is None:
             from selar_local.cli.chat import chat
 
-            return chat(engine, session)
+            return chat(engine, session, build(ChatConfig, values))
         return session.answer_once(engine, text, trace)
 
 
@@ -140,9 +158,18 @@ class Session:
         if self.as_json:
             print_json(_as_dict(result, self.used or self.method, engine.info.path))
         else:
-            self.display.statistics(result, self.method.entropy_unit)
+            self.report(result)
         trace.close()
         return 130 if result.finish_reason == "cancelled" else 0
+
+    def report(self, result: Result) -> None:
+        """The statistics of an answer, and advice on it where there is some."""
+        used = self.used or self.method
+        names = (field.name for field in fields(used))
+        calibrated = {name: getattr(used, name) for name in names if getattr(used, name) != getattr(self.method, name)}
+        self.display.statistics(result, used.entropy_unit, calibrated)
+        if hint := advice(used, result.usage, _as_flag):
+            self.display.note(hint)
 
     def _start(self, engine: Any, **request: Any) -> Any:
         """The stream. An option that does not fit the model, such as a token it lacks, is told by its flag."""
@@ -151,11 +178,21 @@ class Session:
         except OptionError as error:
             raise as_usage(error, self.method.__dataclass_fields__) from None
 
-    def show(self, engine: Any, trace: TraceOutputs | None = None, **request: Any) -> Result:
-        """Stream one generation to the display (and the trace). Ctrl-C ends the answer, not the program."""
+    def show(
+        self,
+        engine: Any,
+        trace: TraceOutputs | None = None,
+        start: Callable[..., Stream] | None = None,
+        **request: Any,
+    ) -> Result:
+        """Stream one generation to the display (and the trace). Ctrl-C ends the answer, not the program.
+
+        start: what begins it, where that is not the engine.
+        """
         with ExitStack() as prefill:
             report = prefill.enter_context(self.display.progress("reading the prompt"))
-            stream = self._start(engine, **request, on_prefill=lambda done, total: report(done / total))
+            begin = start or partial(self._start, engine)
+            stream = begin(**request, on_prefill=lambda done, total: report(done / total))
             self.used = stream.method
             if trace:
                 trace.begin(engine.info.as_dict(), stream.method, self.sampling, stream.seed, stream.prompt)
@@ -180,6 +217,10 @@ class Session:
         return result
 
 
+def _as_flag(name: str, value: Any) -> str:
+    return f"{flag_of(name)} {shown(value)}"
+
+
 def _as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
     usage, timings = result.usage, result.timings
     return {
@@ -197,7 +238,9 @@ def _as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
         "explored_steps": usage.explored_steps,
         "latent_steps": usage.latent_steps,
         "mean_entropy": result.mean_entropy,
+        "hint": advice(method, usage, _as_flag),
         "prefill_seconds": timings.prefill_seconds,
         "decode_seconds": timings.decode_seconds,
         "tokens_per_second": timings.tokens_per_second,
+        "core_wait": timings.core_wait,
     }

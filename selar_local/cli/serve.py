@@ -72,12 +72,15 @@ def serve(
     opening = open_isolated if isolated else open_engine
     with bind(config.host, config.port) as bound, opening(path, engine_config, display) as engine:
         app = create_app(engine, config, defaults, _log if log_requests else None)
-        url, page = url_of(config.host, bound), url_of(_HERE.get(config.host, config.host), bound) + "/"
+        here = url_of(_HERE.get(config.host, config.host), bound)
 
         def ready() -> None:
-            click.echo(f"listening on {url}" + (f"\nchat page: {page}" if config.ui else ""), err=True)
+            click.echo(f"listening on {url_of(config.host, bound)}", err=True)
+            click.echo(one_line(f"serving {app.state.service.model} at {here}/v1"), err=True)
+            if config.ui:
+                click.echo(f"chat page: {here}/", err=True)
             if open_page:
-                threading.Thread(target=_open, args=(page,), daemon=True).start()
+                threading.Thread(target=_open, args=(f"{here}/",), daemon=True).start()
 
         Server(app, bound, ready).run()
     return 0

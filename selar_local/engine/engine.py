@@ -280,7 +280,14 @@ class Engine:
             opening.put(error)
             return
         runtime.model.show_as_text([tag for pair in (*TAGS, TOOL_CALL_TAGS) for tag in pair])
-        loop = DecodeLoop(runtime, self.config.parallel, self._closed.is_set, prompt_cache=self.config.prompt_cache)
+        config = self.config
+        loop = DecodeLoop(
+            runtime,
+            config.parallel,
+            self._closed.is_set,
+            prompt_cache=config.prompt_cache,
+            reuse_answers=config.reuse_answers,
+        )
         opening.put(runtime)
         try:
             while not self._closed.is_set():

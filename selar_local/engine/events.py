@@ -64,11 +64,16 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds spent on the prompt and on the tokens after the first logits."""
+    """Seconds spent on the prompt and on the tokens after the first logits.
+
+    core_wait: the part of the time, 0 to 1, that llama.cpp's threads were ready to run and had no core, because other
+    programs had them; None where the system has no such figure, or the generation was too short for one.
+    """
 
     prefill_seconds: float
     decode_seconds: float
     tokens: int
+    core_wait: float | None = None
 
     @property
     def tokens_per_second(self) -> float:

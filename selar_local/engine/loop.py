@@ -40,6 +40,9 @@ class Runtime(Protocol):
     def step(self, feeds: Many[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
         """Decode one input per sequence; their logits. hidden: keep their hidden states too."""
 
+    def core_wait_meter(self) -> Callable[[], float | None]:
+        """A function that gives the part of the decoding time from now on that a thread waited for a core."""
+
     def hidden_state(self, row: int) -> npt.NDArray[np.float32]:
         """The hidden state of a row of the last call, which was asked to keep it."""
 
@@ -60,12 +63,18 @@ class DecodeLoop:
     """Admits waiting sequences to free slots and advances the running ones. Owned by one thread."""
 
     def __init__(
-        self, runtime: Runtime, slots: int, closing: Callable[[], bool] = bool, *, prompt_cache: bool = False
+        self,
+        runtime: Runtime,
+        slots: int,
+        closing: Callable[[], bool] = bool,
+        *,
+        prompt_cache: bool = False,
+        reuse_answers: bool = False,
     ) -> None:
         """closing: asked while a prompt is decoded; once true, the decode is given up."""
         self._runtime = runtime
         self._closing = closing
-        self._slots = Slots(runtime, slots, runtime.batch_size if prompt_cache else 0)
+        self._slots = Slots(runtime, slots, runtime.batch_size if prompt_cache else 0, reuse_answers=reuse_answers)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
@@ -100,7 +109,7 @@ class DecodeLoop:
             sequence = self.waiting[0]  # it stays there until it has its place: whatever happens, somebody ends it
             sequence.slot, held = self._slots.take(sequence.request.prompt)
             self.running.append(self.waiting.popleft())
-            sequence.begin(held)
+            sequence.begin(held, self._runtime.core_wait_meter())
 
     def _prefill_some(self) -> None:
         """One chunk of the prompt that waits longest, and of others as much as fits into a chunk's length with it.
@@ -197,13 +206,16 @@ class DecodeLoop:
                     self._advance([sequence])
             return
         for row, (sequence, logits) in enumerate(zip(ready, all_logits, strict=True)):
-            sequence.position += 1
+            sequence.advanced()
             self._take(sequence, logits, row)
 
     def _retire(self) -> None:
         for sequence in [s for s in self.running if s.finished]:
             self.running.remove(sequence)
-            (self._slots.spoil if sequence.spoilt else self._slots.release)(sequence.slot)
+            if sequence.spoilt:
+                self._slots.spoil(sequence.slot)
+            else:
+                self._slots.release(sequence.slot, sequence.position, sequence.fed)
         if self._slots.spoilt and not self.running:
             self._runtime.clear()
             self._slots.wiped()

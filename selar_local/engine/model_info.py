@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from selar_local.catalog.labels import model_name
+
 if TYPE_CHECKING:
     from selar_local.llama.runtime import LlamaRuntime
 
@@ -13,9 +15,13 @@ __all__ = ["ModelInfo", "describe"]
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Facts about the opened model. Sizes in bytes; injection_max_abs_diff in logits."""
+    """Facts about the opened model. Sizes in bytes; injection_max_abs_diff in logits.
+
+    name: what a person calls the model. description: llama.cpp's words for its kind, such as "qwen2 1B Q4_K - Medium".
+    """
 
     path: str
+    name: str
     architecture: str
     description: str
     size: int
@@ -41,6 +47,7 @@ def describe(runtime: LlamaRuntime) -> ModelInfo:
     model, table = runtime.model, runtime.table
     return ModelInfo(
         path=str(model.path),
+        name=model_name(model.path, model.gguf.metadata.get("general.name")),
         architecture=model.gguf.architecture,
         description=model.description(),
         size=model.gguf.file_size,

@@ -70,6 +70,7 @@ class Sequence:
         self.slot = -1
         self.position = 0
         self.next_input: NextInput | None = None
+        self.fed: list[int] = []  # generated tokens in the KV cache, up to the first input that was none
         self.finished = False
         self.spoilt = False
         self.prefer_rows = request.method.feeds_vectors
@@ -91,6 +92,7 @@ class Sequence:
         self._cached = 0
         self._entropies: list[float] = []
         self._started = time.perf_counter()
+        self._core_wait: Callable[[], float | None] = lambda: None
         self._first_logits: float | None = None
         limit = request.generation.max_tokens
         self._stepper = request.method.start(
@@ -118,15 +120,26 @@ class Sequence:
         """Prompt tokens that are not in the KV cache yet."""
         return self.request.prompt[self.position :]
 
-    def begin(self, cached: int = 0) -> None:
-        """The sequence was admitted: its clock starts. cached: prompt tokens that are in the KV cache already."""
+    def begin(self, cached: int = 0, core_wait: Callable[[], float | None] = lambda: None) -> None:
+        """The sequence was admitted: its clock starts.
+
+        cached: prompt tokens that are in the KV cache already. core_wait: gives the figure of `Timings`.
+        """
         self._started = time.perf_counter()
+        self._core_wait = core_wait
         self.position = self._cached = cached
 
     def prefilled(self, count: int) -> None:
         """`count` more prompt tokens are in the KV cache."""
         self.position += count
         self._emit(Prefilled(self.position, len(self.request.prompt)))
+
+    def advanced(self) -> None:
+        """The next input is in the KV cache."""
+        fed_tokens_alone = self.position == len(self.request.prompt) + len(self.fed)
+        if fed_tokens_alone and isinstance(self.next_input, Token):
+            self.fed.append(self.next_input.id)
+        self.position += 1
 
     def take(
         self, logits: npt.NDArray[np.float32], capacity: int, hidden: npt.NDArray[np.float32] | None = None
@@ -286,7 +299,7 @@ class Sequence:
                     self._cached,
                     self._thinking_tokens(reason),
                 ),
-                timings=Timings(first - self._started, now - first, count),
+                timings=Timings(first - self._started, now - first, count, self._core_wait()),
                 mean_entropy=sum(self._entropies) / len(self._entropies) if self._entropies else None,
                 context_full=context_full,
                 stop_string=self._text.stop_reason,

@@ -1,21 +1,25 @@
 """The places that sequences decode in, and what each still holds: the prompt cache.
 
-What is reused is exact. llama.cpp's arithmetic depends on how many tokens are decoded together, so only whole chunks
-of a prompt are: the same tokens, at the same positions, decoded in a chunk of the same size, are the same to the bit as
-if they had been decoded anew. Generated positions are never reused: they were decoded one by one, many of them from
-vectors that no token names.
+A place knows the tokens behind its KV cache, and where it may be cut: at the ends of whole chunks of a prompt.
+llama.cpp's arithmetic depends on how many tokens are decoded together, so the same tokens, decoded from a cut on in
+chunks of the same size, are the same to the bit as if they had been decoded anew.
+
+A generated token is reused where it was fed as a token, up to the first step that fed something else, and only by a
+prompt that goes on behind all of the earlier prompt: a follow-up turn. Such tokens were decoded one by one, so the
+next turn's bits are those of a conversation that went on, not those of one that was read anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 __all__ = ["Memory", "Slots"]
 
 # With this share of the places spoilt nothing new begins until they are wiped.
 _SPOILT = 0.25
+_BLOCK = 64  # tokens compared at once
 
 
 class Memory(Protocol):
@@ -33,21 +37,42 @@ class Memory(Protocol):
 
 @dataclass
 class _Slot:
-    """One place. prompt: the tokens of the prompt last decoded here. chunks: how many of its chunks are whole."""
+    """One place.
+
+    tokens: of the prompt, once the sequence has ended also those it fed as tokens. prompt_length: how many are the
+    prompt's. cuts: lengths, rising, at which what the place holds may be cut. length: positions in the KV cache.
+    """
 
     index: int
-    prompt: Sequence[int] = ()
-    chunks: int = 0
+    tokens: tuple[int, ...] = ()
+    prompt_length: int = 0
+    cuts: list[int] = field(default_factory=list)
+    length: int = 0
     used: int = 0
     busy: bool = False
+
+    def empty(self) -> None:
+        """It holds nothing, and serves nobody."""
+        self.tokens, self.prompt_length, self.cuts, self.length, self.busy = (), 0, [], 0, False
+
+    def reusable(self, prompt: Sequence[int]) -> int:
+        """How many tokens of the prompt's beginning it holds, up to where it may be cut."""
+        most = len(prompt) - 1  # the last token is decoded in any case: its logits are needed
+        if not self.cuts and len(self.tokens) <= self.prompt_length:
+            return 0
+        alike = _common(self.tokens, tuple(prompt), most)
+        if alike > self.prompt_length and not self.busy:
+            return alike
+        return max((cut for cut in self.cuts if cut <= alike), default=0)
 
 
 class Slots:
     """Gives places to sequences. chunk: tokens of a prompt decoded together; 0: nothing is reused."""
 
-    def __init__(self, memory: Memory, count: int, chunk: int) -> None:
+    def __init__(self, memory: Memory, count: int, chunk: int, *, reuse_answers: bool = False) -> None:
         self._memory = memory
         self._chunk = chunk
+        self._reuse_answers = reuse_answers and chunk > 0
         self._slots = [_Slot(index) for index in range(count)]
         self._spoilt: set[int] = set()
         self._clock = 0
@@ -67,77 +92,84 @@ class Slots:
     def take(self, prompt: Sequence[int]) -> tuple[int, int]:
         """A free place for this prompt, and how many of its tokens the place holds already."""
         free = [slot for slot in self._slots if not slot.busy and slot.index not in self._spoilt]
-        source, chunks = self._best(prompt)
-        target = min(free, key=lambda slot: (slot.chunks > 0, slot.used))  # an empty one, else the one unused longest
+        source, length = self._best(prompt)
+        target = min(free, key=lambda slot: (slot.length > 0, slot.used))  # an empty one, else the one unused longest
         # The one that holds it is taken itself, unless that would lose much of what else it holds.
-        if source is not None and source in free and 2 * chunks >= source.chunks:
+        if source is not None and source in free and 2 * length >= source.length:
             target = source
-        held = self._fill(target, source, chunks)
+        cuts = [cut for cut in source.cuts if cut < length] if source is not None else []
+        held = self._fill(target, source, length)
         self._clock += 1
-        target.busy, target.used, target.prompt, target.chunks = True, self._clock, prompt, held
-        return target.index, held * self._chunk
+        target.busy, target.used = True, self._clock
+        target.tokens, target.prompt_length, target.length = tuple(prompt), len(prompt), held
+        target.cuts = [*cuts, held] if held else []
+        return target.index, held
 
     def _best(self, prompt: Sequence[int]) -> tuple[_Slot | None, int]:
-        """The place that holds most of the prompt's beginning, and how many whole chunks of it."""
-        if not self._chunk:
-            return None, 0
-        most = (len(prompt) - 1) // self._chunk  # the last token is decoded in any case: its logits are needed
-        best, chunks = None, 0
+        """The place that holds most of the prompt's beginning, and how many tokens of it."""
+        best, length = None, 0
         for slot in self._slots:
-            if slot.index in self._spoilt:
-                continue
-            alike = _common(slot.prompt, prompt, self._chunk, min(slot.chunks, most))
-            if alike > chunks:
-                best, chunks = slot, alike
-        return best, chunks
+            if slot.index not in self._spoilt and (found := slot.reusable(prompt)) > length:
+                best, length = slot, found
+        return best, length
 
-    def _fill(self, target: _Slot, source: _Slot | None, chunks: int) -> int:
-        """Make `target` hold the first `chunks` of what `source` holds; how many it then holds."""
-        if source is not target and target.chunks:
+    def _fill(self, target: _Slot, source: _Slot | None, length: int) -> int:
+        """Make `target` hold the first `length` tokens of what `source` holds; how many it then holds."""
+        if source is not target and target.length:
             self._memory.forget(target.index)
         if source is None:
             return 0
         if source is not target:
             self._memory.copy(source.index, target.index)
-        if self._memory.truncate(target.index, chunks * self._chunk):
-            return chunks
+        whole = source.length == length and not source.busy  # a running sequence has decoded more than its prompt
+        if whole or self._memory.truncate(target.index, length):
+            return length
         self._memory.forget(target.index)
         return 0
 
     def decoded(self, index: int, length: int) -> None:
-        """The first `length` tokens of the place's prompt have been decoded, in whole chunks but for the last."""
-        if self._chunk:
-            self._slots[index].chunks = length // self._chunk
-
-    def release(self, index: int) -> None:
-        """The place's sequence has ended: free what was generated, keep whole chunks of the prompt."""
+        """The first `length` tokens of the place's prompt are decoded: a chunk more, or what was left of it."""
         slot = self._slots[index]
-        slot.busy = False
-        if not slot.chunks or not self._memory.truncate(index, slot.chunks * self._chunk):
+        whole = length - slot.length == self._chunk
+        slot.length = length
+        if self._chunk and whole:
+            slot.cuts.append(length)
+
+    def release(self, index: int, length: int, fed: Sequence[int] = ()) -> None:
+        """The place's sequence has ended with `length` positions. fed: the tokens it fed behind its prompt.
+
+        What it fed from the first vector on is freed, and with it what no later prompt may reuse.
+        """
+        slot = self._slots[index]
+        slot.busy, slot.length = False, length
+        kept = slot.cuts[-1] if slot.cuts else 0
+        if self._reuse_answers and fed and length >= slot.prompt_length:
+            slot.tokens = (*slot.tokens, *fed)
+            kept = len(slot.tokens)
+        if not kept or not (kept == length or self._memory.truncate(index, kept)):
             self._memory.forget(index)
-            slot.prompt, slot.chunks = (), 0
+            slot.empty()
+        else:
+            slot.length = kept
 
     def spoil(self, index: int) -> None:
         """The place's sequence failed: what the place holds may be spoilt, it serves again after `wiped`."""
-        slot = self._slots[index]
         self._memory.forget(index)
-        slot.busy, slot.prompt, slot.chunks = False, (), 0
+        self._slots[index].empty()
         self._spoilt.add(index)
 
     def wiped(self) -> None:
         """The whole memory has been wiped; nothing runs."""
         for slot in self._slots:
-            slot.busy, slot.prompt, slot.chunks = False, (), 0
+            slot.empty()
         self._spoilt.clear()
 
-    def held(self) -> Iterable[int]:
-        """Tokens kept in each place (for metrics)."""
-        return [slot.chunks * self._chunk for slot in self._slots]
 
-
-def _common(one: Sequence[int], other: Sequence[int], chunk: int, most: int) -> int:
-    """How many whole chunks both begin with, `most` at most."""
-    for i in range(most):
-        if one[i * chunk : (i + 1) * chunk] != other[i * chunk : (i + 1) * chunk]:
-            return i
-    return most
+def _common(one: tuple[int, ...], other: tuple[int, ...], most: int) -> int:
+    """How many tokens both begin with, `most` at most."""
+    most, at = min(len(one), len(other), most), 0
+    while at < most and one[at : at + _BLOCK] == other[at : at + _BLOCK]:
+        at += _BLOCK
+    while at < most and one[at] == other[at]:
+        at += 1
+    return min(at, most)

@@ -53,6 +53,7 @@ class Stream(Iterator[TokenEvent]):
         self._on_prefill = on_prefill
         self._error: SelarError | None = None
         self._result: Result | None = None
+        self._on_result: Callable[[Result], None] | None = None
 
     @property
     def result(self) -> Result:
@@ -78,6 +79,10 @@ class Stream(Iterator[TokenEvent]):
         prompt: tuple[int, ...] = self._sequence.request.prompt
         return prompt
 
+    def on_result(self, callback: Callable[[Result], None]) -> None:
+        """Have `callback` called with the `Result`, in the thread that receives it, just before `result` has it."""
+        self._on_result = callback
+
     def __next__(self) -> TokenEvent:
         while self._result is None:
             message = self._receive()
@@ -98,6 +103,8 @@ class Stream(Iterator[TokenEvent]):
                 self._sequence.finish("error", EngineClosed("the engine was closed"))
             return None
         if isinstance(message, Result):
+            if self._on_result is not None:
+                self._on_result(message)
             self._result = message
         elif isinstance(message, SelarError):
             self._error = message

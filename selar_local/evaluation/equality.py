@@ -17,6 +17,7 @@ import threading
 from typing import IO, Any
 
 from selar_local.errors import MissingExtra, SelarError
+from selar_local.install_hint import install_hint
 
 __all__ = ["Verdict", "equal"]
 
@@ -98,7 +99,7 @@ def equal(gold: str, given: str, *, timeout: float = 5.0) -> Verdict:
     """
     global _worker
     if importlib.util.find_spec("math_verify") is None:
-        raise MissingExtra('grading needs math-verify: pip install "selar-local[eval]"')
+        raise MissingExtra(f"grading needs math-verify; {install_hint('eval')}")
     with _lock:
         if _worker is None:
             _worker = _Worker()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from selar_local._version import __version__
 from selar_local.cache import sha256_of
+from selar_local.catalog import file_label
 from selar_local.config import EngineConfig
 from selar_local.errors import ModelFileError, OptionError, TemplateError
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec
@@ -56,7 +57,7 @@ def model_facts(path: Path) -> dict[str, Any]:
     hashes = [sha256_of(part) for part in gguf.parts]
     template = gguf.metadata.get("tokenizer.chat_template")
     return {
-        "model": gguf.path.name,
+        "model": file_label(gguf.path),
         "model_sha256": hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
         "quantisation": _quantisation(gguf),
         "architecture": gguf.architecture,

@@ -15,6 +15,7 @@ from typing import Any
 from selar_local.config import whole
 from selar_local.errors import MissingExtra
 from selar_local.evaluation.problems import Problem
+from selar_local.install_hint import install_hint
 
 __all__ = ["KINDS", "MOST", "generated_problems"]
 
@@ -48,7 +49,7 @@ def generated_problems(number: int, seed: int = 0) -> list[Problem]:
     try:
         from reasoning_gym import create_dataset
     except ImportError as error:
-        raise MissingExtra('generated problems need reasoning-gym: pip install "selar-local[eval]"') from error
+        raise MissingExtra(f"generated problems need reasoning-gym; {install_hint('eval')}") from error
     streams = [_stream(create_dataset, kind, options, seed) for kind, options in KINDS.items()]
     return list(islice((problem for row in zip(*streams, strict=True) for problem in row), number))
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from selar_local.errors import MissingExtra, OptionError, SelarError
 from selar_local.evaluation.config import GENERATED
+from selar_local.install_hint import pip_install
 
 __all__ = ["TASKS", "DataError", "Problem", "TaskSpec", "load_problems", "prompt_of", "read_problems"]
 
@@ -272,7 +273,8 @@ def _from_hub(spec: TaskSpec) -> list[Problem]:
         import datasets
     except ImportError as error:
         raise MissingExtra(
-            f"{spec.title} comes from the hub: pip install datasets, or give --data FILE.jsonl"
+            f"{spec.title} comes from the hub, which needs the package datasets; give --data FILE.jsonl, or install it "
+            f"with: {pip_install('datasets')}"
         ) from error
     try:
         rows = list(datasets.load_dataset(spec.dataset, spec.config, split=spec.split))

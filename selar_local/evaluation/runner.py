@@ -18,11 +18,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selar_local.catalog import file_stem
 from selar_local.config import EngineConfig
 from selar_local.errors import MissingExtra, OptionError, SelarError
 from selar_local.evaluation import facts
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec
 from selar_local.evaluation.log_files import LogFile, best_of, delete, log_files
+from selar_local.install_hint import install_hint
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog
@@ -92,7 +94,7 @@ def require_extra() -> None:
 
 
 def _missing(name: str | None) -> MissingExtra:
-    return MissingExtra(f'an evaluation needs {name}: pip install "selar-local[eval]"')
+    return MissingExtra(f"an evaluation needs {name}; {install_hint('eval')}")
 
 
 def _import_extra() -> None:
@@ -111,7 +113,8 @@ def default_folder(evaluation: Evaluation) -> Path:
     if evaluation.shared:
         told += repr(sorted(evaluation.shared.items()))
     key = hashlib.sha256(told.encode()).hexdigest()[:8]
-    return Path("selar-eval") / f"{Path(evaluation.config.name).stem}-{evaluation.model.stem}-{key}"
+    model = file_stem(evaluation.model).replace("/", "-").replace(":", "-")  # as in ollama:qwen3:8b
+    return Path("selar-eval") / f"{Path(evaluation.config.name).stem}-{model}-{key}"
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +16,10 @@ from selar_local.config import CACHE_TYPES, EngineConfig
 from selar_local.errors import DecodeError, OptionError, UnsupportedModel
 from selar_local.llama.ggml import type_traits
 from selar_local.llama.layer_states import LayerStates
-from selar_local.llama.library import C, can_offload, recent_errors
+from selar_local.llama.library import C, can_offload, recent_errors, uses_openmp
 from selar_local.llama.model import LlamaModel
+from selar_local.llama.thread_pool import ThreadPool
+from selar_local.llama.thread_waiting import ThreadWaiting
 
 __all__ = ["Aborted", "ContextFull", "LlamaContext"]
 
@@ -50,6 +53,8 @@ class LlamaContext:
         self._no_callback = C.ggml_abort_callback()
         self._views: dict[int, npt.NDArray[np.float32]] = {}
         self._pointer: Any = None
+        self._pool: ThreadPool | None = None
+        self.waiting = ThreadWaiting()
         # Two at least: the injection check decodes two tokens at once.
         self.batch_size = max(config.batch_size, config.parallel, 2)
         self._require_memory(config)
@@ -57,6 +62,8 @@ class LlamaContext:
         if not self._pointer:
             said = recent_errors()
             raise UnsupportedModel(f"llama.cpp could not create a context{': ' + said if said else ''}")
+        if not uses_openmp():
+            self._pool = ThreadPool.attach(self._pointer, model.threads)
         self._memory = C.llama_get_memory(self._pointer)
         if not self._memory:
             self.close()
@@ -109,7 +116,9 @@ class LlamaContext:
 
     def decode(self, batch: C.llama_batch) -> None:
         """One ``llama_decode``. Raises ContextFull, Aborted or DecodeError."""
+        start = time.perf_counter()
         code = C.llama_decode(self._pointer, batch)
+        self.waiting.decoded(time.perf_counter() - start)
         if code == 0:
             return
         if code == 1:
@@ -186,3 +195,7 @@ class LlamaContext:
             C.llama_free(self._pointer)
             self._pointer = None
             self._views.clear()
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+        self.waiting.close()

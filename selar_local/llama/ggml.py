@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-from llama_cpp import llama_cpp
 
-__all__ = ["TypeTraits", "row_size", "symbol", "to_float", "type_name", "type_traits"]
+from selar_local.llama.native import C
+
+__all__ = ["TypeTraits", "address_of", "row_size", "symbol", "to_float", "type_name", "type_traits"]
 
 # GGML_TYPE_COUNT of the pinned llama.cpp: ggml indexes its table without looking, so no number beyond may reach it
 TYPE_COUNT = 43
@@ -45,26 +46,31 @@ class _NativeTraits(ctypes.Structure):
 @functools.lru_cache(maxsize=1)
 def _libraries() -> tuple[ctypes.CDLL, ...]:
     """The loaded libraries that may hold ggml's symbols."""
-    loaded: list[ctypes.CDLL] = [llama_cpp._lib]
+    loaded: list[ctypes.CDLL] = [C._lib]
     if sys.platform == "win32":
         # a DLL exports its own symbols only; elsewhere the loader searches what llama was linked against, and
         # loading libggml-base by name there would bring a second copy with its own state
-        beside = Path(llama_cpp.__file__).parent / "lib" / "ggml-base.dll"
-        if beside.exists():
-            loaded.append(ctypes.CDLL(str(beside)))
+        folder = Path(C.__file__).parent / "lib"
+        beside = [folder / name for name in ("ggml-base.dll", "ggml-cpu.dll")]
+        loaded += [ctypes.CDLL(str(path)) for path in beside if path.exists()]
     return tuple(loaded)
+
+
+def address_of(name: str) -> int | None:
+    """The address of the C function ``name`` in the libraries that llama.cpp runs on, or None where it is not there."""
+    for library in _libraries():
+        try:
+            return ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+        except AttributeError:
+            continue
+    return None
 
 
 def symbol(name: str, restype: Any, argtypes: list[Any]) -> Callable[..., Any] | None:
     """The C function ``name`` of the ggml that llama.cpp runs on, or None where it cannot be reached."""
-    for library in _libraries():
-        try:
-            address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
-        except AttributeError:
-            continue
-        # a prototype of our own: llama-cpp-python's view of the same function stays as it is
-        return ctypes.CFUNCTYPE(restype, *argtypes)(address or 0)
-    return None
+    address = address_of(name)
+    # a prototype of our own: llama-cpp-python's view of the same function stays as it is
+    return ctypes.CFUNCTYPE(restype, *argtypes)(address) if address else None
 
 
 @functools.lru_cache(maxsize=1)

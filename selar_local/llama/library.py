@@ -5,17 +5,11 @@ from __future__ import annotations
 import collections
 import ctypes
 import logging
-import os
 import threading
 from typing import Any
 
-# Read by ggml when it aborts; without it an abort would start gdb and hang.
-os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-
-from llama_cpp import __version__ as binding_version
-from llama_cpp import llama_cpp as C
-
 from selar_local.llama.ggml import symbol
+from selar_local.llama.native import C, binding_version
 
 __all__ = [
     "C",
@@ -26,6 +20,7 @@ __all__ = [
     "repacking_is_safe",
     "start",
     "system_info",
+    "uses_openmp",
 ]
 
 logger = logging.getLogger("selar_local.llama")
@@ -84,6 +79,11 @@ def can_offload() -> bool:
 def system_info() -> str:
     """llama.cpp's own line about the instruction sets and backends it was built with."""
     return str(C.llama_print_system_info().decode("utf-8", errors="replace")).strip(" |\n")
+
+
+def uses_openmp() -> bool:
+    """Whether OpenMP runs the threads of this build, instead of llama.cpp's own pool."""
+    return "OPENMP = 1" in system_info()
 
 
 def repacking_is_safe() -> bool:

@@ -10,6 +10,6 @@ __all__ = ["require_llama_cpp"]
 def require_llama_cpp() -> None:
     """Raises SelarError where llama-cpp-python is missing or its library does not load."""
     try:
-        import llama_cpp  # noqa: F401
+        import selar_local.llama.native  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
         raise SelarError(f"llama-cpp-python does not work here: {error}") from error

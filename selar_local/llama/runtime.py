@@ -90,6 +90,10 @@ class LlamaRuntime:
             raise DecodeError("the model is closed")
         return self._context
 
+    def core_wait_meter(self) -> Callable[[], float | None]:
+        """A function that gives the part of the decoding time from now on, 0 to 1, that a thread waited for a core."""
+        return self.context.waiting.meter(self.model.threads)
+
     def prefill(
         self, chunks: Sequence[Chunk], cancelled: Callable[[], bool], hidden: bool = False
     ) -> list[npt.NDArray[np.float32] | None]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from selar_local.config import SamplingConfig, from_mapping, require
+from selar_local.errors import OptionError
 from selar_local.methods.distribution import Distribution
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "Vector",
     "Vocabulary",
 ]
+
+M = TypeVar("M", bound="Method")
 
 
 class Token(NamedTuple):
@@ -146,9 +149,9 @@ class Stepper(ABC):
         """The decision of one step. The views come in order, one for every position decoded."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """A decoding method with its options. Frozen: one instance serves any number of sequences.
+    """A decoding method with its options, given by name. Frozen: one instance serves any number of sequences.
 
     greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. entropy_unit: of the
     entropies it reports, "normalised" (0 to 1) or "nats". sampling_defaults: fields of `SamplingConfig` whose default
@@ -162,6 +165,13 @@ class Method(ABC):
     feeds_vectors: ClassVar[bool] = False
     entropy_unit: ClassVar[str] = "normalised"
     sampling_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __new__(cls: type[M], *values: Any, **options: Any) -> M:
+        """Raises OptionError for options without their names."""
+        if values:
+            names = ", ".join(field.name for field in fields(cls)) or "none"
+            raise OptionError(f"{cls.__name__} takes named options only, but got {values[0]!r} (options: {names})")
+        return super().__new__(cls)
 
     @property
     def n_candidates(self) -> int:

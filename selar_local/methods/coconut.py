@@ -15,7 +15,7 @@ __all__ = ["Coconut"]
 _START, _END = "<|start-latent|>", "<|end-latent|>"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Coconut(Method):
     """Prompt, start marker, `latent_steps` positions each fed the hidden state of the one before it, end
     marker, then greedy text. For checkpoints trained for it; others run, but nothing is promised.

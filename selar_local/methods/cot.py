@@ -10,7 +10,7 @@ from selar_local.methods.base import Decision, Method, Setting, Stepper, StepVie
 __all__ = ["CoT", "CoTGreedy"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CoT(Method):
     """Ordinary sampling: the drawn token is shown and fed."""
 
@@ -22,7 +22,7 @@ class CoT(Method):
         return _PlainStep()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CoTGreedy(CoT):
     """Ordinary decoding with the most probable token at every step."""
 

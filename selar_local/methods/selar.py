@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from selar_local.config import choice, number, opt, require, switch, whole
 from selar_local.methods.base import Decision, Method, Mixture, Setting, Stepper, StepView, Token
+from selar_local.methods.budget import Budget
 from selar_local.methods.distribution import top_k
 from selar_local.methods.entropy import renormalise, truncated_entropy
 from selar_local.methods.symbols import symbol_ids
@@ -26,7 +27,7 @@ _PROGRAM = "the authors' program"
 _OURS = "ours"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Selar(Method):
     """Selective latent reasoning. At an exploration step (normalised truncated entropy ``h >= tau``) the
     next input is ``e + w h (e - E[v*])`` with ``e = sum q_i E[v_i]``; else it is the drawn token.
@@ -76,6 +77,12 @@ class Selar(Method):
         choices=SHOWN,
         source=_OURS,
     )
+    max_share: float = opt(
+        1.0,
+        "largest share of the steps that may explore; the highest entropies so far do (1: no limit)",
+        "--max-share",
+        source=_OURS,
+    )
     batch_gate: bool = opt(
         False,
         "ablation: where one sequence of a batch explores, all do (a defect of the authors' batched program)",
@@ -97,6 +104,11 @@ class Selar(Method):
         require(self.repel < self.k, f"repel must be below k ({self.k}): pushed away from all, nothing moves")
         number("anchor", self.anchor, 0, 1)
         choice("show", self.show, SHOWN)
+        number("max_share", self.max_share, 0, 1)
+        require(
+            self.max_share == 1 or not self.batch_gate,
+            "max_share and batch_gate exclude each other: a limit on one text's steps, and steps that others decide",
+        )
 
     @property
     def n_candidates(self) -> int:
@@ -115,13 +127,14 @@ class Selar(Method):
 
 
 class _Gate(Stepper):
-    """SeLaR at work on one sequence. It keeps nothing from step to step."""
+    """SeLaR at work on one sequence."""
 
     def __init__(self, method: Selar, setting: Setting) -> None:
         self._method = method
         self._tau = float(method.tau)
         self._is_end = setting.vocabulary.is_end
         self._guarded = symbol_ids(setting.vocabulary) if method.symbol_guard else frozenset()
+        self._budget = Budget(method.max_share)
 
     def __call__(self, view: StepView) -> Decision:
         method = self._method
@@ -130,6 +143,7 @@ class _Gate(Stepper):
         soft = self._opens(h) and view.token not in self._guarded
         if soft and method.scope == "thinking":
             soft = view.keeps_thinking()
+        soft = self._budget.allows(-h if method.invert_gate else h, soft)
         if not soft and not method.batch_gate:
             return Decision(Token(view.token), h)
         mixture = anchored(

@@ -25,7 +25,7 @@ _PROGRAM = "the authors' program"
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SoftThinking(Method):
     """While the model thinks, the next input is the mix of the `max_topk` most probable rows and the most
     probable token is shown; from the token that closes the thinking on, ordinary sampling.

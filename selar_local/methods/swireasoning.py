@@ -28,7 +28,7 @@ _ANSWER = "\n\nThe final answer is"
 _ANSWER_BUDGET = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SwiReasoning(Method):
     """Switches between soft and normal mode by the trend of the full-vocabulary entropy.
 

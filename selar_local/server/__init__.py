@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from selar_local.errors import MissingExtra
+from selar_local.install_hint import install_hint
 from selar_local.server.config import Defaults, RequestLine, ServerConfig
 
 __all__ = ["Defaults", "RequestLine", "ServerConfig", "require_web"]
@@ -14,7 +15,5 @@ def require_web() -> None:
         import fastapi
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise MissingExtra(
-            f'the server needs the extra "server": pip install "selar-local[server]" ({error})'
-        ) from error
+        raise MissingExtra(f"the server needs the package {error.name}; {install_hint('server')}") from error
     del fastapi

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from selar_local.errors import SelarError
 from selar_local.server.access import CLIENT_LEFT, Door
@@ -41,7 +41,7 @@ def create_app(
     service = Service(engine, config, defaults or Defaults())
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = service
-    page = page_routes() if config.ui else {}
+    page = page_routes() if config.ui else {"/": _no_page}
     routes: tuple[tuple[str, str, Callable[..., Any]], ...] = (
         ("POST", "/v1/chat/completions", chat_completions),
         ("POST", "/v1/completions", completions),
@@ -73,6 +73,13 @@ def create_app(
     return app
 
 
+async def _no_page(request: Request) -> Response:
+    return PlainTextResponse(
+        "This is the API of selar-local: /v1 is the base URL for clients of OpenAI's API.\n"
+        "There is no chat page here: start the server with `selar-local serve --ui` to get it.\n"
+    )
+
+
 async def _models(request: Request) -> Response:
     service: Service = request.app.state.service
     return json_response({"object": "list", "data": [_description(service)]})
@@ -87,8 +94,9 @@ async def _model(request: Request) -> Response:
 def _description(service: Service) -> dict[str, Any]:
     info = service.engine.info
     facts = {
-        "architecture": info.architecture, "description": info.description, "n_params": info.n_params,
-        "ctx_size": info.ctx_size, "n_ctx_train": info.n_ctx_train, "method": service.defaults.method.name,
+        "name": info.name, "architecture": info.architecture, "description": info.description,
+        "n_params": info.n_params, "ctx_size": info.ctx_size, "n_ctx_train": info.n_ctx_train,
+        "method": service.defaults.method.name,
     }  # fmt: skip
     return {
         "id": service.model, "object": "model", "created": service.created, "owned_by": "selar-local", "selar": facts,

@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from selar_local.engine.events import Result, TokenEvent
+from selar_local.methods import Method
 from selar_local.server.arguments import Wishes, generations, wishes
 from selar_local.server.bridge import Job
 from selar_local.server.collecting import Collector, TokenOf, event_facts, logprob_entry, summary, usage
@@ -85,7 +86,7 @@ class _Choice:
             chunk["selar"] = event_facts(event)
         return chunk if chunk["delta"] or len(chunk) > 3 else None
 
-    def finish(self, result: Result, method: str) -> dict[str, Any]:
+    def finish(self, result: Result, method: Method) -> dict[str, Any]:
         """The end: the choice of the last chunk."""
         text, thinking = self.collector.finish(result)
         reason = result.finish_reason
@@ -122,7 +123,7 @@ class _Choice:
 class _ChatAnswer(Answer):
     def __init__(self, service: Service, body: ChatRequest, settings: Wishes, plan: ToolPlan, *, forced: bool) -> None:
         self._body = body
-        self._method = settings.arguments["method"].name
+        self._method = settings.arguments["method"]
         self._head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": service.model}
         self._choices = [
             _Choice(i, plan, service.token, forced=forced, events=settings.events) for i in range(body.n or 1)

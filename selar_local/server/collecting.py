@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from selar_local.advice import advice
 from selar_local.engine.events import Result, TokenEvent
+from selar_local.methods import Method
+from selar_local.methods.entropy import truncated_entropy
 
 __all__ = ["Collector", "TokenOf", "event_facts", "logprob_entry", "summary", "usage"]
 
@@ -57,17 +60,35 @@ class Collector:
 
 def event_facts(event: TokenEvent) -> dict[str, Any]:
     """What a chunk says of its step under `selar`."""
-    return {"token": event.token, "entropy": event.entropy, "explored": event.explored, "mode": event.mode}
+    return {
+        "token": event.token,
+        "entropy": event.entropy,
+        "explored": event.explored,
+        "mode": event.mode,
+        "shade": _shade(event),
+    }
 
 
-def summary(result: Result, method: str) -> dict[str, Any]:
+def _shade(event: TokenEvent) -> float:
+    """The entropy of a step's candidates in the filtered distribution, normalised to [0, 1]: every method has it.
+
+    With SeLaR's defaults it is `event.entropy`.
+    """
+    total = sum(probability for _, probability in event.top)
+    if len(event.top) < 2 or total == 0:
+        return 0.0
+    return truncated_entropy([probability / total for _, probability in event.top], len(event.top))
+
+
+def summary(result: Result, method: Method) -> dict[str, Any]:
     """What an ended choice says of its generation under `selar`."""
     return {
-        "method": method,
+        "method": method.name,
         "explored_steps": result.usage.explored_steps,
         "mean_entropy": result.mean_entropy,
         "latent_steps": result.usage.latent_steps,
         "seed": result.seed,
+        "hint": advice(method, result.usage),
     }
 
 

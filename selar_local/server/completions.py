@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from selar_local.engine.events import Result, TokenEvent
+from selar_local.methods import Method
 from selar_local.server.arguments import Wishes, generations, wishes
 from selar_local.server.bridge import Job
 from selar_local.server.collecting import Collector, TokenOf, event_facts, logprob_entry, summary, usage
@@ -69,7 +70,7 @@ class _Choice:
             chunk["selar"] = event_facts(event)
         return chunk if text or thinking or entry or self._events else None
 
-    def finish(self, result: Result, method: str) -> dict[str, Any]:
+    def finish(self, result: Result, method: Method) -> dict[str, Any]:
         """The end: the choice of the last chunk."""
         chunk = {**self._told(*self.collector.finish(result)), "finish_reason": result.finish_reason}
         if self._events:
@@ -90,7 +91,7 @@ def _no_logprobs() -> dict[str, list[Any]]:
 class _TextAnswer(Answer):
     def __init__(self, service: Service, body: CompletionRequest, settings: Wishes) -> None:
         self._body = body
-        self._method = settings.arguments["method"].name
+        self._method = settings.arguments["method"]
         self._head = {
             "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
             "model": service.model,

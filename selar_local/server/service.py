@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selar_local.catalog import file_stem
 from selar_local.engine.events import Result, TokenEvent
 from selar_local.errors import EngineBusy
 from selar_local.server.bridge import Generation, Job
@@ -33,8 +34,8 @@ class Service:
         self.closing = False
         self.created = int(time.time())
         path = Path(engine.info.path)
-        self.model = config.model_name or path.stem
-        self._names = {self.model, path.name, "default"}
+        self.model = config.model_name or file_stem(path)
+        self._names = {self.model, self.model.removeprefix("ollama:"), path.name, "default"}
         self._jobs: set[Job] = set()
         #: The bytes of a token, and whether it ends texts.
         self.token = lru_cache(maxsize=1 << 16)(self._token)

@@ -160,7 +160,15 @@ def test_the_options_of_the_method_are_in_what_is_fed(session: LensSession) -> N
     samples = looked(session, method)
     assert samples.method == method
     for step in samples.steps:
-        assert 0 < step.second_share <= step.first_share < 1 and step.first_weight < step.first_share
+        assert 0 < step.second_share <= step.first_share < 1 and step.first_weight < step.first_share + 1e-12
+
+
+def test_a_limit_on_the_share_of_exploration_steps(session: LensSession) -> None:
+    found, _ = session.explore(session.request(PROMPTS[0], Selar(tau=0.3), raw=True, max_tokens=20, seed=0))
+    few, _ = session.explore(
+        session.request(PROMPTS[0], Selar(tau=0.3, max_share=0.3), raw=True, max_tokens=20, seed=0)
+    )
+    assert 0 < len(few) <= 6 < len(found)
 
 
 def test_the_weights_of_the_candidates(session: LensSession) -> None:

@@ -205,6 +205,8 @@ def test_steps_that_the_guard_kept_certain():
         "traces"
     ]
     assert found["kept"] == [] and "the scope" in found["kept_by"] and "guard" not in found["kept_by"]
+    (found,) = data_of(made.trace(*torn, method=Selar(max_share=0.15)))["traces"]
+    assert found["kept"] == [0] and found["kept_by"].startswith("the symbol guard or max_share or ")
     assert data_of(made.trace(*torn, method=Selar(invert_gate=True)))["traces"][0]["kept"] == [2]
     assert data_of(made.trace(*torn, method=CoT()))["traces"][0]["kept"] == []
 

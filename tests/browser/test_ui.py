@@ -441,7 +441,7 @@ def test_the_view_follows_the_text_until_one_looks_elsewhere(open_chat):
 
 @pytest.mark.gguf
 def test_a_real_model(page, smollm2, start_server):
-    page.goto(start_server(smollm2, "--ui", "--port", 0, "-c", 1024, "-n", 60, "--seed", 3).listening())
+    page.goto(start_server(smollm2, "--ui", "-t", 1, "--port", 0, "-c", 1024, "-n", 60, "--seed", 3).listening())
     expect(page.locator("#status-text")).to_have_text("ready")
     ask(page, "Why is the sky blue?")
     answer = answered(page)

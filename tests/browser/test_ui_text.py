@@ -18,7 +18,10 @@ EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>&lt
 def test_marks_are_more_than_colour_and_shades_follow_the_entropy(open_chat):
     page = open_chat()
     steps = [("certain ", 0.0, False), ("torn ", 0.5, False), ("soft", 0.99, True), ("\n", 0.9, True)]
-    answer_with(page, sse(*(chunk(text, entropy=e, explored=x) for text, e, x in steps), chunk("?", entropy=None), END))
+    blanks = [" ", "\t", "  ", " \n", "\n\n", "\r\n", "\xa0", " word", "\n"]
+    chunks = [chunk(text, entropy=e, explored=x) for text, e, x in steps]
+    more = [chunk(blank, explored=i < len(blanks) - 1) for i, blank in enumerate(blanks)]
+    answer_with(page, sse(*chunks, chunk("?", entropy=None), *more, END))
     ask(page)
     answered(page)
     style = "(e) => { const s = getComputedStyle(e); return [s.borderBlockEndWidth, s.backgroundColor]; }"
@@ -28,8 +31,15 @@ def test_marks_are_more_than_colour_and_shades_follow_the_entropy(open_chat):
     assert looks[0][1] == looks[4][1] == clear
     opacities = [float(color.rstrip(")").split(",")[-1]) for _, color in looks[1:3]]
     assert 0 < opacities[0] < opacities[1]
-    mark = page.locator("article.assistant .t").nth(3).evaluate("(e) => getComputedStyle(e, '::before').content")
-    assert mark == '"⏎"'  # an underline under a line's end would be seen by nobody
+    sign = "(tokens) => tokens.map((token) => getComputedStyle(token, '::before').content)"
+    signs = page.locator("article.assistant .t").evaluate_all(sign)
+    # An underline under a line's end would be seen by nobody; below other white space it is.
+    nothing = "none"
+    assert signs[:5] == [nothing] * 3 + ['"⏎"', nothing]
+    assert signs[5:] == [nothing] * 3 + ['"⏎"', '"⏎"', '"⏎"', '"␍⏎"', nothing, nothing, nothing]
+    for i in (5, 6, 7, 11):
+        space = page.locator("article.assistant .t").nth(i)
+        assert space.evaluate(style)[0] != "0px" and space.bounding_box()["width"] > 3
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("marks").uncheck()
     assert page.locator("article.assistant .t").nth(2).evaluate(style) == ["0px", clear]
@@ -68,6 +78,52 @@ def test_a_token_tells_its_step(open_chat):
     page.keyboard.press("Escape")
     expect(tip).to_be_hidden()
     expect(answer.locator(".text")).to_be_focused()
+
+
+def test_shades_where_the_method_has_no_entropy(open_chat):
+    page = open_chat()
+    pieces = [chunk(text, entropy=None) for text in ("sure", "torn", "none")]
+    for piece, shade in zip(pieces, (0.0, 0.75, None), strict=True):
+        piece["choices"][0]["selar"]["shade"] = shade
+    both = chunk("both", entropy=0.25)
+    both["choices"][0]["selar"]["shade"] = 1.0  # what the method reports counts
+    answer_with(page, sse(*pieces, both, END))
+    ask(page)
+    answer = answered(page)
+    names = [re.sub(r" looked-at", "", token.get_attribute("class")) for token in answer.locator(".t").all()]
+    assert names == ["t", "t e6", "t", "t e2"]
+    answer.locator(".t").nth(1).hover()
+    expect(page.get_by_role("tooltip")).to_contain_text("entropy 0.750 of the candidates (the method uses none)")
+    answer.locator(".t").nth(2).hover()
+    expect(page.get_by_role("tooltip")).to_contain_text("no entropy")
+    expect(answer.locator(".stats")).to_contain_text("mean entropy 0.250")
+    page.reload()
+    expect(page.locator("article.assistant .e6")).to_have_text("torn")
+
+
+def test_cot_is_shaded_by_the_server_of_this_page(open_chat):
+    page = open_chat()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("method", exact=True).select_option("cot")
+    ask(page, "the number")
+    answer = answered(page)
+    shaded = answer.locator(".t[class*=' e']").count()
+    assert shaded > 0 and answer.locator(".x").count() == 0
+    expect(answer.locator(".stats")).not_to_contain_text("entropy")
+
+
+def test_a_hint_of_the_server_is_below_the_answer(open_chat):
+    page = open_chat()
+    hint = "Half of the steps explored: try --tau 0.9 <b>now</b>."
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "selar": {"seed": 5, "hint": hint}}]}
+    answer_with(page, sse(chunk("text"), end))
+    ask(page)
+    expect(answered(page).locator(".hint")).to_have_text(hint)
+    answer_with(page, sse(chunk("text"), END))
+    ask(page, "again")
+    expect(answered(page, 2).locator(".hint")).to_be_hidden()
+    page.reload()
+    expect(page.locator(".hint").first).to_have_text(hint)
 
 
 def test_text_never_becomes_markup(open_chat, complaints):

@@ -50,7 +50,7 @@ class Terminal:
 
     def type(self, text: str) -> Terminal:
         """Type `text`, control characters included."""
-        os.write(self._fd, text.encode())
+        os.write(self._fd, text.encode("utf-8", "surrogateescape"))
         return self
 
     def ctrl_c_until(self, text: str) -> Terminal:
@@ -65,6 +65,18 @@ class Terminal:
             while time.monotonic() < pause and text.encode() not in self._read[self._seen :]:
                 assert self._more(), f"it ended; the screen: {self._read!r}"
         self._seen = at + len(text)
+        return self
+
+    def interrupt(self) -> Terminal:
+        """Send the signal of Ctrl-C to the command, whatever the terminal does with the key."""
+        os.kill(self._pid, signal.SIGINT)
+        return self
+
+    def rest(self, seconds: float) -> Terminal:
+        """Read for a while."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            assert self._more(left), f"it ended; the screen: {self._read!r}"
         return self
 
     def chat(self, line: str) -> Terminal:
@@ -90,9 +102,9 @@ class Terminal:
             self._code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         return self._code
 
-    def _more(self) -> bool:
+    def _more(self, seconds: float = 0.5) -> bool:
         """Read for a moment; False once the command has closed the terminal."""
-        ready, _, _ = select.select([self._fd], [], [], 0.5)
+        ready, _, _ = select.select([self._fd], [], [], seconds)
         if not ready:
             return True
         try:

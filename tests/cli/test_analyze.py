@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from selar_local.analysis.token_classes import CLASSES
+from selar_local.install_hint import install_hint
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +157,7 @@ def test_without_matplotlib(traces, tmp_path, cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     done = cli("analyze", "entropy", traces["selar"], "-o", tmp_path / "p.png")
     assert (done.code, done.out) == (1, "")
-    assert done.err == 'error: a plot needs matplotlib: pip install "selar-local[plots]"\n'
+    assert done.err == f"error: a plot needs matplotlib; {install_hint('plots')}\n"
     assert cli("analyze", "entropy", traces["selar"]).code == 0
 
 

@@ -112,6 +112,9 @@ def test_run_uses_what_is_kept(chat_model, cli, with_valley):
     after = cli(*words)
     found = find(chat_model)
     assert after.code == 0 and found is not None and json.loads(after.out)["options"]["tau"] == found.tau
+    words = [word for word in words if word != "--json"]
+    assert f" · tau {found.tau:.4g} (calibrated) · " in cli(*words).err
+    assert "calibrated" not in cli(*words[:-2], "--tau", "0.4").err
 
 
 def test_each_gate_has_its_own(chat_model, cli, with_valley):

@@ -148,6 +148,12 @@ def test_statistics(more, ending, capsys):
     assert capsys.readouterr().err == f"[4 tokens · {middle} · {ending}]\n"
 
 
+def test_statistics_name_what_the_calibration_has_filled_in(capsys):
+    result = Result("x", "", "stop", Usage(7, 4, 1), Timings(0.5, 2.0, 4), mean_entropy=0.25)
+    Display().statistics(result, calibrated={"tau": 0.42345678})
+    assert " · mean entropy 0.250 · tau 0.4235 (calibrated) · prompt 7 tokens" in capsys.readouterr().err
+
+
 def test_statistics_without_entropy_or_tokens(capsys):
     Display().statistics(Result("", "", "cancelled", Usage(7, 0, 0), Timings(0.5, 0.0, 0)))
     assert capsys.readouterr().err == "[0 tokens · prompt 7 tokens in 0.50 s · seed 0 · cancelled]\n"

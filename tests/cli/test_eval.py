@@ -18,6 +18,7 @@ from selar_local.cli.answer_bar import AnswerBar
 from selar_local.evaluation.config import EvaluationConfig
 from selar_local.evaluation.generation import Meter
 from selar_local.evaluation.log_files import log_files
+from selar_local.install_hint import install_hint
 from selar_local.methods import METHODS
 
 HEAVY = {
@@ -234,7 +235,7 @@ def test_without_the_extra(chat_model, cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "inspect_ai", None)
     done = cli("eval", chat_model, *SHORT)
     assert (done.code, done.out) == (1, "")
-    assert done.err == 'error: an evaluation needs inspect_ai: pip install "selar-local[eval]"\n'
+    assert done.err == f"error: an evaluation needs inspect_ai; {install_hint('eval')}\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")

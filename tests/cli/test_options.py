@@ -13,11 +13,11 @@ from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.main import cli as command_line
 from selar_local.cli.options import build_method, parse_value, shown
 from selar_local.cli.run import run
-from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.methods import METHODS, Selar
 
-CONFIGS = (EngineConfig, SamplingConfig, GenerationConfig)
+CONFIGS = (EngineConfig, SamplingConfig, GenerationConfig, ChatConfig)
 FIELDS = [
     (cls, field) for cls in (*CONFIGS, *METHODS.values()) for field in fields(cls) if field.metadata.get("cli", True)
 ]

@@ -11,6 +11,7 @@ from support.studies import full_study
 
 from selar_local.errors import SelarError
 from selar_local.evaluation import logs, statistics
+from selar_local.install_hint import install_hint
 
 SMALL = replace(full_study(), runs=full_study().runs[:2])
 
@@ -36,7 +37,7 @@ def test_without_plots_matplotlib_stays_out(read, cli, tmp_path, monkeypatch):
     assert cli("report", tmp_path).code == 0
     done = cli("report", tmp_path, "-o", tmp_path / "r.html")
     assert (done.code, done.out) == (1, "") and done.err.startswith("error: a report needs matplotlib")
-    assert 'pip install "selar-local[eval]"' in done.err and not (tmp_path / "r.html").exists()
+    assert install_hint("eval") in done.err and not (tmp_path / "r.html").exists()
 
 
 @pytest.mark.parametrize(

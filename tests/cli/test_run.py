@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 import selar_local as sl
+from selar_local.advice import advice
 from selar_local.cli.display import Display
 from selar_local.engine.stream import Stream
 from selar_local.trace import read_trace
@@ -25,7 +26,8 @@ def engine(model):
 def test_the_answer_alone_goes_to_standard_output(model, engine, cli):
     done = cli("run", model, "Hello", *SHORT)
     result = engine.generate("Hello", raw=True, max_tokens=24, seed=1)
-    statistics = done.err.splitlines()[-1]
+    *_, statistics, hint = done.err.splitlines()
+    assert hint == advice(sl.Selar(), result.usage, lambda name, value: f"--{name} {value}".replace("_", "-"))
     assert (done.code, done.out.removesuffix("\n")) == (0, result.text.removesuffix("\n"))
     assert "--raw" in done.err.splitlines()[0]
     for part in ("24 tokens", "tokens/s", "% exploration steps", "mean entropy", "seed 1", "length"):
@@ -44,6 +46,9 @@ def test_json_is_one_object_with_the_streamed_text(model, cli):
     assert answer["explored_steps"] > 0 and 0 < answer["mean_entropy"] < 1
     assert answer["decode_seconds"] > 0 and answer["prefill_seconds"] > 0
     assert (answer["method"], answer["options"]["k"], answer["seed"]) == ("selar", 3, 1)
+    assert answer["hint"] in streamed.err and "--max-share 0.15" in answer["hint"]
+    limited = cli("run", model, "Hello", *SHORT, "--json", "--max-share", "0.15")
+    assert json.loads(limited.out)["hint"] is None and 0 < json.loads(limited.out)["explored_steps"] <= 0.15 * 24
 
 
 def test_json_is_ascii_where_the_encoding_demands_it(model, process, monkeypatch):

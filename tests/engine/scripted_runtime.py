@@ -102,6 +102,9 @@ class ScriptedRuntime:
             self._key[slot], self._done[slot] = ids[0], 0
         self.calls.append(("prefill", self._key[slot], position, len(ids)))
 
+    def core_wait_meter(self) -> Callable[[], float | None]:
+        return lambda: 0.5
+
     def hidden_state(self, row: int) -> npt.NDArray[np.float32]:
         """The position the row's sequence has reached, twice: so that tests know it again."""
         return np.full(2, self.held[self._rows[row]], np.float32)

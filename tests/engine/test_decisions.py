@@ -49,7 +49,7 @@ class WithHidden(Scripted):
 def run(decide: Decide, script: Sequence[int], cls: type[Scripted] = Scripted, capacity: int = 100, **options: object):
     runtime = ScriptedRuntime({5: script}, capacity=capacity)
     runtime.strict = False
-    sequence = request([5, 5, 5], cls(decide), **options)
+    sequence = request([5, 5, 5], cls(decide=decide), **options)
     drive(DecodeLoop(runtime, 1), sequence)
     assert runtime.held == {}
     return outcome(sequence), [chosen for _, chosen in runtime.fed]

@@ -18,6 +18,7 @@ METHODS: tuple[sl.Method, ...] = (
     sl.SwiReasoning(window_size=1),
     sl.Coconut(latent_steps=2),
     sl.Selar(repel=2, anchor=0.7),
+    sl.Selar(tau=0.2, max_share=0.3),
     sl.SoftThinking(noise="gumbel"),
 )
 #: Each with a needle of its own, at different places and lengths.

@@ -1,4 +1,4 @@
-"""The prompt cache: whole chunks are reused where a prompt begins alike, and nothing else ever is."""
+"""The prompt cache: whole chunks where a prompt begins alike; an answer's tokens by the turn that follows it."""
 
 from __future__ import annotations
 
@@ -41,15 +41,22 @@ class Cells:
         self.slots[target] = list(self.slots[source])
 
 
+def read(slots: Slots, cells: Cells, index: int, prompt: list[int], start: int, end: int) -> None:
+    """Decode the prompt from `start` to `end`, in chunks."""
+    for at in range(start, end, CHUNK):
+        chunk = prompt[at : min(at + CHUNK, end)]
+        cells.decode(index, chunk)
+        slots.decoded(index, at + len(chunk))
+
+
 def serve(slots: Slots, cells: Cells, prompt: list[int], generated: int = 3) -> int:
     """One whole generation; how many tokens of its prompt were held already."""
     index, held = slots.take(prompt)
     assert cells.slots.get(index, []) == prompt[:held]
     assert held % CHUNK == 0 and held < len(prompt)
-    cells.decode(index, prompt[held:])
-    slots.decoded(index, len(prompt))
+    read(slots, cells, index, prompt, held, len(prompt))
     cells.decode(index, [-1] * generated)
-    slots.release(index)
+    slots.release(index, len(prompt) + generated)
     return held
 
 
@@ -96,7 +103,7 @@ def test_without_the_cache_a_slot_keeps_nothing() -> None:
         assert (held, cells.slots) == (0, {})
         cells.decode(index, [1] * 20)
         slots.decoded(index, 20)
-        slots.release(index)
+        slots.release(index, 20)
 
 
 def test_a_memory_that_cannot_go_back_reuses_nothing() -> None:
@@ -122,22 +129,22 @@ def test_what_may_be_spoilt_is_not_reused() -> None:
 PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=14), min_size=1, max_size=30)
 
 
-@settings(max_examples=200, deadline=None)
-@given(PROMPTS, st.integers(1, 4), st.data())
+@settings(max_examples=300, deadline=None)
+@given(PROMPTS, st.integers(1, 4), st.booleans(), st.booleans(), st.data())
 def test_whatever_comes_a_slot_holds_the_prompt_s_own_beginning(
-    prompts: list[list[int]], count: int, data: st.DataObject
+    prompts: list[list[int]], count: int, reuse: bool, can_truncate: bool, data: st.DataObject
 ) -> None:
-    cells = Cells()
-    slots = Slots(cells, count, CHUNK)
-    busy: list[tuple[int, list[int], int]] = []
+    cells = Cells(can_truncate=can_truncate)
+    slots = Slots(cells, count, CHUNK, reuse_answers=reuse)
+    busy: list[tuple[int, list[int], list[int]]] = []
     for prompt in prompts:
         if not slots.available or (busy and data.draw(st.booleans())):
-            index, own, _ = busy.pop(data.draw(st.integers(0, len(busy) - 1)))
+            index, own, fed = busy.pop(data.draw(st.integers(0, len(busy) - 1)))
             if data.draw(st.integers(0, 5)) == 0:
                 cells.forget(index)
                 slots.spoil(index)
             else:
-                slots.release(index)
+                slots.release(index, len(cells.slots.get(index, [])), fed)
             if slots.spoilt and not busy:
                 cells.slots.clear()
                 slots.wiped()
@@ -148,14 +155,75 @@ def test_whatever_comes_a_slot_holds_the_prompt_s_own_beginning(
         assert held < len(prompt)
         # Decoded to its end, or cancelled before it.
         done = data.draw(st.sampled_from([*range(held, len(prompt), CHUNK), len(prompt)]))
-        cells.decode(index, prompt[held:done])
-        if done > held:
-            slots.decoded(index, done)
+        read(slots, cells, index, prompt, held, done)
+        fed = data.draw(st.lists(st.integers(0, 2), max_size=5)) if done == len(prompt) else []
+        cells.decode(index, fed)
         if done == len(prompt):
-            cells.decode(index, [-1])
-        busy.append((index, prompt, held))
+            cells.decode(index, [-1] * data.draw(st.integers(0, 3)))  # vectors, and what was decoded after them
+        busy.append((index, prompt, fed))
         for other, own, _ in busy:
             assert cells.slots.get(other, [])[: len(own)] == own[: len(cells.slots.get(other, []))]
+
+
+def answered(slots: Slots, cells: Cells, prompt: list[int], answer: list[int], vectors: int = 0) -> int:
+    """One generation that feeds `answer` as tokens and then vectors; how many tokens of its prompt were held."""
+    index, held = slots.take(prompt)
+    assert cells.slots.get(index, []) == prompt[:held]
+    read(slots, cells, index, prompt, held, len(prompt))
+    cells.decode(index, [*answer, *[-1] * vectors])
+    slots.release(index, len(cells.slots[index]), answer)
+    return held
+
+
+def test_a_follow_up_turn_finds_the_answer() -> None:
+    cells = Cells()
+    slots = Slots(cells, 1, CHUNK, reuse_answers=True)
+    first, answer = list(range(10)), [70, 71, 72]
+    assert answered(slots, cells, first, answer, vectors=2) == 0
+    assert cells.slots[0] == [*first, *answer]
+    second = [*first, *answer, 80, 81]
+    assert answered(slots, cells, second, [90]) == 13
+    third = [*second, 90, 82]
+    assert answered(slots, cells, third, [91]) == 16
+
+
+def test_the_same_question_again_is_read_from_the_same_place() -> None:
+    """So that a seed repeats an answer to the bit: reading begins where it began the first time."""
+    cells = Cells()
+    slots = Slots(cells, 1, CHUNK, reuse_answers=True)
+    first, answer = list(range(10)), [70, 71, 72]
+    second = [*first, *answer, *range(80, 90)]
+    answered(slots, cells, first, answer)
+    assert answered(slots, cells, second, [90]) == 13
+    assert answered(slots, cells, second, [90]) == 13 + 2 * CHUNK  # whole chunks from there on
+    assert answered(slots, cells, [*first, *answer, 1, 2], [90]) == 13
+    assert answered(slots, cells, first, answer) == 2 * CHUNK  # never from within the part that it was not cut at
+
+
+def test_an_answer_is_found_as_far_as_it_is_spelt_alike() -> None:
+    cells = Cells()
+    slots = Slots(cells, 1, CHUNK, reuse_answers=True)
+    answered(slots, cells, list(range(10)), [70, 71, 72])
+    assert answered(slots, cells, [*range(10), 70, 99, 72], []) == 11
+
+
+def test_another_question_after_the_same_beginning_is_read_as_if_it_were_new() -> None:
+    """Chunks alone: a prompt that does not go on behind the whole earlier prompt is no follow-up turn."""
+    cells = Cells()
+    slots = Slots(cells, 2, CHUNK, reuse_answers=True)
+    answered(slots, cells, list(range(10)), [70, 71])
+    assert answered(slots, cells, [*range(9), 50, 51], []) == 8
+
+
+def test_a_memory_that_cannot_go_back_goes_on() -> None:
+    """A running state serves the turn that follows when it ends exactly where that turn goes on."""
+    cells = Cells(can_truncate=False)
+    slots = Slots(cells, 1, CHUNK, reuse_answers=True)
+    first, answer = list(range(10)), [70, 71]
+    assert answered(slots, cells, first, answer) == 0
+    assert answered(slots, cells, [*first, *answer, 5, 6], [70], vectors=1) == 12
+    assert cells.slots == {}  # it would have to forget the vector
+    assert answered(slots, cells, [*first, *answer, 5, 6, 70, 8], []) == 0
 
 
 # -- on the loop ------------------------------------------------------------------------------
@@ -172,6 +240,16 @@ def test_the_loop_decodes_only_what_is_new() -> None:
     assert got.progress == [(11, 11)]
     assert got.result.tokens == outcome(first).result.tokens
     assert [call for call in runtime.calls if call[0] == "prefill"][-1] == ("prefill", 5, 8, 3)
+
+
+def test_the_loop_reuses_what_was_fed_as_tokens_up_to_the_first_vector() -> None:
+    runtime = ScriptedRuntime({5: [10, 11, (12, 13), 14]}, batch_size=4)
+    loop = DecodeLoop(runtime, 1, prompt_cache=True, reuse_answers=True)
+    drive(loop, request([5] * 6, sl.Selar(symbol_guard=False, k=2)))
+    assert runtime.held[0] == 8  # the prompt and two tokens: the third step fed a mixture
+    follow_up = request([5] * 6 + [10, 11, 12, 14, 20], sl.CoTGreedy())
+    drive(loop, follow_up)
+    assert outcome(follow_up).result.usage.cached_tokens == 8
 
 
 # -- on models --------------------------------------------------------------------------------
@@ -234,7 +312,41 @@ def test_logits_of_a_hidden_state_s_prompt_are_not_mixed_up(path: Path) -> None:
         assert list(engine.stream(LONG, raw=True, method="coconut", max_tokens=8)) == latent
 
 
+def test_a_conversation_repeats_to_the_bit(path: Path) -> None:
+    def talk(engine: sl.Engine) -> list[sl.TokenEvent]:
+        text, events = LONG, []
+        for seed in range(3):
+            turn = list(engine.stream(text, raw=True, method="cot", seed=seed, max_tokens=20))
+            events += turn
+            text += "".join(event.text for event in turn) + " and the answer?"
+        return events
+
+    with opened(path) as engine:
+        first = talk(engine)
+    with opened(path) as engine:
+        assert talk(engine) == first
+
+
 def test_entropies_are_numbers(path: Path) -> None:
     with opened(path) as engine:
         events = [*engine.stream(LONG, raw=True, max_tokens=4), *engine.stream(LONG + "x", raw=True, max_tokens=4)]
     assert np.isfinite([event.entropy for event in events]).all()
+
+
+@pytest.mark.gguf
+def test_a_follow_up_turn_of_a_real_model(smollm2: Path) -> None:
+    """It reads the new turn alone where tokens were fed; the logits agree with a fresh reading up to rounding."""
+    turns = [{"role": "user", "content": "Name three colours, and say where each is found in a garden."}]
+    with sl.load(smollm2, threads=2, ctx_size=1024) as engine:
+        events = list(stream := engine.stream(messages=turns, method=sl.CoT(), seed=3, max_tokens=60))
+        first = stream.result
+        turns += [{"role": "assistant", "content": first.text}, {"role": "user", "content": "Which is the brightest?"}]
+        second = list(stream := engine.stream(messages=turns, method="cot-greedy", max_tokens=4, logprobs=5))
+        cached = stream.result.usage.cached_tokens
+    # The text may be spelt with other tokens than it was drawn with, from some place on.
+    assert first.usage.prompt_tokens < cached <= first.usage.prompt_tokens + len(events) - 1
+    with sl.load(smollm2, threads=2, ctx_size=1024, reuse_answers=False) as engine:
+        fresh = list(stream := engine.stream(messages=turns, method="cot-greedy", max_tokens=4, logprobs=5))
+        assert stream.result.usage.cached_tokens < first.usage.prompt_tokens
+    assert second[0].token == fresh[0].token
+    assert second[0].logprobs.token == pytest.approx(fresh[0].logprobs.token, abs=0.2)

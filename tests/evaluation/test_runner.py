@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from inspect_ai.log import read_eval_log
+from support.ollama_store import put_model
 
 import selar_local as sl
 from selar_local.cache import sha256_of
@@ -187,6 +188,13 @@ def test_the_default_folder_is_that_of_the_settings(model, data):
     assert folder.parent == Path("selar-eval") and folder.name.startswith(f"sums-{model.stem}-")
     assert default_folder(study(model, data, "cot")) == folder
     assert default_folder(study(model, data, seed=1)) != folder
+
+
+def test_a_model_of_ollamas_is_called_by_its_name(model, data, tmp_path):
+    evaluation = study(put_model(tmp_path / "models", "tiny", "8b", model), data)
+    assert evaluation.settings()["model"] == "ollama:tiny:8b"
+    assert "-ollama-tiny-8b-" in default_folder(evaluation).name
+    assert f"-{model.stem}-" in default_folder(study(model, data)).name
 
 
 def test_grading_is_a_step_of_its_own(model, data, tmp_path, monkeypatch):

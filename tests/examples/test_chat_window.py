@@ -289,6 +289,38 @@ def test_errors_are_lines_in_the_window(app, example, tmp_path, opened):
     assert opened.messages == []
 
 
+def test_another_model_after_a_failed_load_and_after_that(app, example, tmp_path, model, monkeypatch):
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF, but no more")
+    window = example.ChatWindow(os.fspath(tmp_path / "nothing.gguf"), threads=1, ctx_size=1024)
+    window.show()
+    choice = [""]
+    monkeypatch.setattr(example.QtWidgets.QFileDialog, "getOpenFileName", lambda *_: (choice[0], ""))
+    monkeypatch.setattr("chat_backend.MAX_TOKENS", 12)
+    try:
+        assert not window.open_button.isEnabled()  # while it loads
+        wait(window.open_button.isEnabled)
+        assert "there is no model" in window.view.toPlainText() and not idle(window)
+        QTest.mouseClick(window.open_button, Qt.MouseButton.LeftButton)  # and the person cancels
+        assert window.open_button.isEnabled() and not idle(window)
+        for path, works in ((broken, False), (model, True), (model, True)):
+            before = window.backend.engine
+            choice[0] = os.fspath(path)
+            QTest.mouseClick(window.open_button, Qt.MouseButton.LeftButton)
+            assert not window.open_button.isEnabled()
+            wait(window.open_button.isEnabled)
+            assert idle(window) is works
+            assert before is None or before.closed
+        assert window.view.toPlainText().count("broken.gguf") == 1
+        ask(window, "Hello")
+        wait(lambda: not idle(window))
+        assert not window.open_button.isEnabled()
+        wait(lambda: idle(window))
+        assert len(window.messages) == 2
+    finally:
+        end(window)
+
+
 def test_the_self_check_answers_without_a_window(model):
     done = run(str(SCRIPT), "--self-check", str(model), "Hello")
     assert (done.returncode, done.stderr) == (0, "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from typing import Any
 
 import numpy as np
@@ -149,6 +151,23 @@ def test_its_options_are_documented_and_fixed(cls: type[Method]) -> None:
             setattr(cls(), field.name, 1)
     with pytest.raises(OptionError, match="'no_such'"):
         from_mapping(cls, {"no_such": 1})
+
+
+@ALL_METHODS
+def test_options_are_given_by_name(cls: type[Method]) -> None:
+    names = ", ".join(field.name for field in dataclasses.fields(cls)) or "none"
+    for values in ((0.4,), (None,), (3, 0.4)):
+        with pytest.raises(OptionError) as refused:
+            cls(*values)  # the first field is not meant by it
+        first = repr(values[0])
+        assert str(refused.value) == f"{cls.__name__} takes named options only, but got {first} (options: {names})"
+    for made in (copy.deepcopy(cls()), pickle.loads(pickle.dumps(cls())), dataclasses.replace(cls())):
+        assert made == cls() and type(made) is cls
+
+
+def test_a_bare_number_is_answered_with_tau() -> None:
+    with pytest.raises(OptionError, match=r"Selar .*got 0\.4 .*\btau\b"):
+        sl.Selar(0.4)  # type: ignore[misc]
 
 
 @ALL_METHODS

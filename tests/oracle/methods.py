@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from math import log
+from math import floor, log
 from typing import Literal
 
 import numpy as np
@@ -44,11 +44,14 @@ class Selar:
     repel: int = 1  # move away from the mean of this many of the most probable candidates
     anchor: float = 1.0  # the mixture's share; the rest is the drawn token's
     show: Literal["drawn", "heaviest"] = "drawn"
+    max_share: float = 1.0  # of the steps so far, those of the highest entropies may explore
     batch_gate: bool = False  # one text that explores makes all explore
 
     def __post_init__(self) -> None:
         if not 1 <= self.repel < max(self.k, 2):
             raise ValueError(f"repel {self.repel} is not below k {self.k}")
+        if self.batch_gate and self.max_share < 1:
+            raise ValueError("max_share limits one text, batch_gate couples several")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Step:
     logits: Array
     drawn: int
     mixed_ids: Ids | None  # `ids`, and the drawn token behind them where an anchor brings it in
+    opened: bool = False  # it would explore if `max_share` were 1
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,23 @@ def anchored(ids: Ids, weights: Array, drawn: int, anchor: float) -> tuple[Ids, 
     return ids, (1.0 - anchor) * (ids == drawn) + anchor * weights
 
 
+def within_share(entropy: float, past: Sequence[Step], selar: Selar) -> bool:
+    """Whether a step that is open may explore after these.
+
+    The threshold is the n-th highest entropy of all open steps, its own included (n-th lowest under the inverted
+    gate), n the whole part of `max_share` times the number of steps. No more than n steps may have explored.
+    """
+    places = floor(selar.max_share * (len(past) + 1))
+    if places < 1 + sum(step.explored for step in past):
+        return False
+    candidates = np.array([entropy, *(step.entropy for step in past if step.opened)])
+    if len(candidates) <= places:
+        return True
+    if selar.invert_gate:
+        return bool(entropy <= np.partition(candidates, places - 1)[places - 1])
+    return bool(entropy >= np.partition(candidates, -places)[-places])
+
+
 def always(_: int) -> bool:
     """The scope in which every token may explore."""
     return True
@@ -172,12 +193,13 @@ def selar_step(
     end_ids: Collection[int] = (),
     allowed: Allowed = always,
     forced: bool = False,
+    past: Sequence[Step] = (),
 ) -> Step:
     """Draw a token and decide whether a mixture is fed in its place.
 
     With `gate_on="full"` the unfiltered entropy takes the place of h everywhere: in the gate and in the
     strength of the contrast. `allowed` says whether this drawn token is within the scope; `forced` opens the gate
-    whatever the entropy, guard and scope say.
+    whatever the entropy, guard and scope say; `past` are the text's earlier steps.
     """
     ids, probabilities = filtered_distribution(logits, filters)
     drawn = draw(ids, probabilities, uniform)
@@ -185,16 +207,17 @@ def selar_step(
     entropy = normalised_entropy(gated, selar.k)
     opened = entropy > selar.tau if selar.strict_gate else entropy >= selar.tau
     opened = opened != selar.invert_gate
-    explored = forced or (opened and drawn not in selar.guarded and allowed(drawn))
+    opened = opened and drawn not in selar.guarded and allowed(drawn)
+    explored = forced or (opened and within_share(entropy, past, selar))
     ids, probabilities = ids[: selar.k], probabilities[: selar.k]
     if not explored or drawn in end_ids:
-        return Step(drawn, entropy, False, ids, probabilities, None, None, logits, drawn, None)
+        return Step(drawn, entropy, False, ids, probabilities, None, None, logits, drawn, None, opened)
     shares, strength = probabilities / probabilities.sum(), selar.contrast * entropy
     mixed_ids, weights = anchored(ids, soft_weights(shares, strength, selar.repel), drawn, selar.anchor)
     vector = soft_vector(shares, rows[ids], strength, selar.repel)
     vector = (1.0 - selar.anchor) * rows[drawn] + selar.anchor * vector
     token = int(mixed_ids[weights.argmax()]) if selar.show == "heaviest" else drawn
-    return Step(token, entropy, True, ids, probabilities, weights, vector, logits, drawn, mixed_ids)
+    return Step(token, entropy, True, ids, probabilities, weights, vector, logits, drawn, mixed_ids, opened)
 
 
 def scope_after(shown: Sequence[int], settings: Selar, thinking: Thinking | None) -> Allowed:
@@ -225,17 +248,19 @@ def selar(
     filters, settings = filters or Filters(), settings or Selar()
     cache = transformer.new_cache()
     inputs: Sequence[ModelInput] = prompt
-    shown: list[int] = []
+    past: list[Step] = []
     for number in range(n_steps):
         logits = transformer.forward(inputs, cache)
         uniform = None if uniforms is None else uniforms[number]
-        allowed = scope_after(shown, settings, thinking)
-        step = selar_step(logits, transformer.rows, filters, settings, uniform, end_ids=end_ids, allowed=allowed)
+        allowed = scope_after([step.token for step in past], settings, thinking)
+        step = selar_step(
+            logits, transformer.rows, filters, settings, uniform, end_ids=end_ids, allowed=allowed, past=past
+        )
         yield step
         if step.token in end_ids:
             return
         inputs = [step.token if step.vector is None else step.vector]
-        shown.append(step.token)
+        past.append(step)
 
 
 def cot(

@@ -54,7 +54,7 @@ class Run:
         if isinstance(own, Plain):
             return sl.CoT() if self.seed is not None else sl.CoTGreedy()
         if isinstance(own, Selar):
-            names = "k tau contrast gate_on strict_gate invert_gate scope repel anchor show batch_gate"
+            names = "k tau contrast gate_on strict_gate invert_gate scope repel anchor show max_share batch_gate"
             return sl.Selar(symbol_guard=self.guard, **{name: getattr(own, name) for name in names.split()}, **options)
         if isinstance(own, SoftThinking):
             for name in ("temperature", "top_k", "top_p", "min_p") if own.after else ():
@@ -66,7 +66,7 @@ class Run:
             names = "beta_on window_size max_switch_count think_start think_end"
             options |= {name: getattr(own, name) for name in names.split()}
             return sl.SwiReasoning(alpha=own.alpha_0, beta=own.beta_0, symbol_guard=self.guard, **options)
-        return sl.Coconut(own.n_latent, own.start, own.end)
+        return sl.Coconut(latent_steps=own.n_latent, latent_start=own.start, latent_end=own.end)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -46,6 +46,10 @@ SETTINGS = [
     Selar(tau=0.3, show="heaviest"),
     Selar(tau=0.3, k=4, show="heaviest", anchor=0.6, contrast=2.0),
     Selar(tau=0.3, repel=2, show="heaviest", anchor=0.4),
+    Selar(tau=0.3, max_share=0.5),
+    Selar(tau=0.0, max_share=0.34, anchor=0.7, show="heaviest"),
+    Selar(tau=0.7, max_share=0.4, invert_gate=True),
+    Selar(tau=0.3, max_share=1.0),
 ]
 VARIANTS = [Run(PROMPT, own, seed) for own in SETTINGS for seed in (None, 3)]
 
@@ -66,6 +70,27 @@ def test_variants_of_selar(flavour: str, tiny: Model) -> None:
         played = play(engine, VARIANTS)
     exact, *_ = three_ways(played, Together(Weights.load(path)))
     assert 0.3 < exact.explored / exact.positions < 0.9
+    limited = [own for own in played if own.run.settings.max_share < 1]
+    assert len(limited) == 6 and all(
+        sum(event.explored for event in own.events[:n]) <= own.run.settings.max_share * n
+        for own in limited
+        for n in range(STEPS + 1)
+    )
+
+
+@flavours
+def test_a_limited_share_of_long_texts(flavour: str, tiny: Model) -> None:
+    path = tiny(architecture=flavour, seed=1)
+    settings = [Selar(tau=0.2, max_share=share) for share in (0.15, 0.3, 0.6)]
+    settings += [Selar(tau=0.0, max_share=0.25, anchor=0.5), Selar(tau=0.6, max_share=0.2, invert_gate=True)]
+    runs = [Run(PROMPT, own, seed, guard=seed is None, max_tokens=40) for own in settings for seed in (None, 3)]
+    with opened(path, parallel=4) as engine:
+        played = play(engine, runs)
+    exact = walk(played, "logits", Together(Weights.load(path)))
+    assert exact.agreed == exact.positions and exact.whole == exact.runs, exact
+    open_steps = sum((look.decision.entropy or 0.0) >= 0.2 for own in played[:6] for look in own.looks)
+    explored = sum(event.explored for own in played[:6] for event in own.events)
+    assert 20 < explored < 0.8 * open_steps
 
 
 @flavours

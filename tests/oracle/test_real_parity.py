@@ -56,6 +56,7 @@ def test_the_other_methods_on_smollm2(smollm2_f32: Path, oracle: Together) -> No
         Coconut(3),
         Selar(tau=0.3, k=4, repel=2),
         Selar(tau=0.3, anchor=0.5, show="heaviest"),
+        Selar(tau=0.3, max_share=0.4, anchor=0.5),
     ]
     runs = [Run(PROMPTS[name], own) for name in ("arithmetic", "story", "chat") for own in settings]
     runs += [Run(PROMPTS["code"], SoftThinking(noise="gumbel"), 3), Run(PROMPTS["list"], settings[1], 4, guard=True)]

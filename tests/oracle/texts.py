@@ -115,12 +115,12 @@ class SelarText(Text):
         self.plain = isinstance(settings, Plain)
         self.settings = Selar(tau=2.0) if isinstance(settings, Plain) else settings
         self.filters, self.known, self.coupled = filters, known, self.settings.batch_gate
-        self.shown: list[int] = []
+        self.past: list[Step] = []
         self.step: Step | None = None
 
     def look(self, logits: Array, hidden: Array | None, uniform: float | None) -> Outcome:
         if self.step is not None:
-            self.shown.append(self.step.token)
+            self.past.append(self.step)
         self.given = logits, uniform
         return self.decide(forced=False)
 
@@ -134,8 +134,9 @@ class SelarText(Text):
             self.settings,
             uniform,
             end_ids=self.known.ends,
-            allowed=scope_after(self.shown, self.settings, self.known.thinks_after),
+            allowed=scope_after([step.token for step in self.past], self.settings, self.known.thinks_after),
             forced=forced,
+            past=self.past,
         )
         next_input = step.token if step.vector is None else step.vector
         entropy = None if self.plain else step.entropy
@@ -148,6 +149,10 @@ class SelarText(Text):
         assert step is not None
         if tau > 0 and near(step.entropy, tau, margin):
             return "an entropy at tau"
+        if self.settings.max_share < 1:
+            rivals = np.array([other.entropy for other in self.past if other.opened])
+            if near(rivals, step.entropy, 2.0 * margin):  # both entropies are off by as much
+                return "an entropy at that of an earlier step"
         weights = step.weights if self.settings.show == "heaviest" and step.weights is not None else np.zeros(0)
         if (np.diff(np.sort(weights)[-2:]) <= 4.0 * margin).any():
             return "two weights alike"

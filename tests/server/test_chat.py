@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import selar_local as sl
+from selar_local.advice import advice
 from selar_local.server.app import create_app
 from selar_local.server.config import Defaults
 
@@ -131,7 +132,7 @@ def test_events_tell_each_step(api, engine):
     facts = api.chat(**body).json()["choices"][0]["selar"]
     assert facts == {
         "method": "selar", "explored_steps": result.usage.explored_steps, "latent_steps": 0, "seed": 1,
-        "mean_entropy": result.mean_entropy,
+        "mean_entropy": result.mean_entropy, "hint": None,
     }  # fmt: skip
     assert facts["explored_steps"] > 0
     chunks = events(api.chat(**body, stream=True).text)[:-1]
@@ -141,6 +142,19 @@ def test_events_tell_each_step(api, engine):
     assert math.isclose(sum(step["entropy"] for step in steps) / 8, facts["mean_entropy"])
     assert last == facts
     assert "selar" not in api.chat().json()["choices"][0]
+
+
+def test_a_choice_that_explored_often_ends_with_a_hint(api, engine):
+    method = {"tau": 0.2, "symbol_guard": False}
+    body = {"max_tokens": 40, "selar": {**method, "events": True}}
+    usage = engine.generate(messages=HELLO, method=sl.Selar(**method), seed=1, max_tokens=40).usage
+    hint = advice(sl.Selar(**method), usage)
+    assert hint is not None and "max_share=0.15" in hint
+    assert api.chat(**body).json()["choices"][0]["selar"]["hint"] == hint
+    assert events(api.chat(**body, stream=True).text)[-2]["choices"][0]["selar"]["hint"] == hint
+    assert (
+        api.chat(**{**body, "selar": {"method": "cot", "events": True}}).json()["choices"][0]["selar"]["hint"] is None
+    )
 
 
 def test_latent_steps_are_told(api):

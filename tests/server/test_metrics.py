@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from support.ollama_store import put_model
+
+import selar_local as sl
 from selar_local.server.app import create_app
 from selar_local.server.config import ServerConfig
 from selar_local.server.metrics import Histogram
@@ -68,6 +71,16 @@ def test_the_model_is_listed(api, engine):
     assert named.get("/v1/models").json()["data"][0]["id"] == "org/my model"
     assert named.get("/v1/models/org/my model").json()["id"] == "org/my model"
     assert named.chat(model="org/my model").json()["model"] == "org/my model"
+
+
+def test_a_model_of_ollamas_is_listed_by_its_name(model, tmp_path):
+    blob = put_model(tmp_path / "models", "tiny", "8b", model)
+    with sl.load(blob, threads=1, ctx_size=256) as opened:
+        api = Api(create_app(opened))
+        assert api.get("/v1/models").json()["data"][0]["id"] == "ollama:tiny:8b"
+        for name in ("ollama:tiny:8b", "tiny:8b", blob.name):
+            assert api.chat(model=name, max_tokens=1).json()["model"] == "ollama:tiny:8b"
+        assert api.chat(model="tiny", max_tokens=1).status_code == 404
 
 
 def test_health(api):

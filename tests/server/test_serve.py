@@ -14,6 +14,8 @@ import httpx
 import pytest
 from support.serving import COMMAND, Process, serving
 
+from selar_local.install_hint import install_hint
+
 from .conftest import CHAT, HELLO, TEXT, events
 
 
@@ -58,7 +60,7 @@ def test_ctrl_c(model, start):
     server.listening()
     server.process.send_signal(signal.SIGINT)
     assert server.ended() == 0
-    assert [line for line in server.err if "listening" not in line] == []
+    assert server.err == [f"listening on {server.url}\n", f"serving {model.stem} at {server.url}/v1\n"]
 
 
 def call(*words, **environment):
@@ -101,7 +103,7 @@ def test_other_errors(cli, tmp_path):
 def test_without_the_extra_it_says_so(cli, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastapi", None)
     outcome = cli("serve", model)
-    assert outcome.code == 1 and 'pip install "selar-local[server]"' in outcome.err
+    assert outcome.code == 1 and f"the server needs the package fastapi; {install_hint('server')}" in outcome.err
     assert len(outcome.err.splitlines()) == 1
 
 

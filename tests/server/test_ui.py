@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,11 @@ from .conftest import CHAT, HELLO, Api, sample, until
 
 FOLDER = Path(ui.__file__).parent
 FILES = sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".css", ".js", ".svg"))
-PATHS = ["/", *(f"/ui/{name}" for name in FILES)]
+KATEX = FOLDER / "vendor" / "katex"
+VENDORED = sorted(
+    path.relative_to(FOLDER).as_posix() for path in KATEX.rglob("*") if path.suffix in (".css", ".js", ".woff2")
+)
+PATHS = ["/", *(f"/ui/{name}" for name in (*FILES, *VENDORED))]
 
 
 @pytest.fixture
@@ -30,7 +35,10 @@ def paged(engine):
 
 
 def test_the_page_is_there_only_when_asked(api, paged):
-    assert api.get("/").status_code == api.get("/ui/main.js").status_code == 404
+    assert api.get("/ui/main.js").status_code == 404
+    plain = api.get("/")
+    assert plain.status_code == 200 and plain.headers["content-type"] == "text/plain; charset=utf-8"
+    assert "--ui" in plain.text and "/v1" in plain.text
     response = paged.get("/")
     assert response.status_code == 200 and response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.text.startswith("<!doctype html>")
@@ -43,12 +51,12 @@ def test_the_page_is_there_only_when_asked(api, paged):
 def test_the_headers_of_its_files(paged, path):
     response = paged.get(path)
     assert response.status_code == 200 and response.content
-    kinds = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+    kinds = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml", "woff2": "font/woff2"}
     assert response.headers["content-type"].startswith(kinds.get(path.rpartition(".")[2], "text/html"))
     policy = dict(part.split(" ", 1) for part in response.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
-    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
-    assert policy["require-trusted-types-for"] == "'script'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == policy["font-src"] == "'self'"
+    assert policy["require-trusted-types-for"] == "'script'" and policy["trusted-types"] == "'none'"
     assert response.headers["x-content-type-options"] == "nosniff"
     assert "access-control-allow-origin" not in response.headers
 
@@ -84,6 +92,28 @@ def test_every_file_is_used():
         assert any(f"ui/{name}" in text or f"./{name}" in text for text in texts.values()), name
 
 
+def test_the_files_of_others_are_unchanged_and_complete():
+    sums = dict(reversed(line.split("  ")) for line in (KATEX / "SHA256SUMS").read_text("utf-8").splitlines())
+    assert sums == {name: sha256((KATEX / name).read_bytes()).hexdigest() for name in sums}
+    found = {path.relative_to(KATEX).as_posix() for path in KATEX.rglob("*") if path.is_file()}
+    assert found == {*sums, "README.md", "SHA256SUMS"}
+    wanted = re.findall(r"url\((fonts/[^)]*\.woff2)\)", (KATEX / "katex.min.css").read_text("utf-8"))
+    assert len(wanted) == 20 and set(wanted) == {name for name in found if name.startswith("fonts/")}
+    version = re.search(r'version:"([\d.]+)"', (KATEX / "katex.min.js").read_text("utf-8"))[1]
+    assert f"# KaTeX {version}\n" in (KATEX / "README.md").read_text("utf-8")
+
+
+def test_the_package_has_all_files_of_the_pages():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11")
+    root = FOLDER.parents[2]
+    settings = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    package = root / "selar_local"
+    packed = {path for pattern in settings["package-data"]["selar_local"] for path in package.glob(pattern)}
+    for folder in (FOLDER, package / "analysis" / "page"):
+        files = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+        assert len(files) > 3 and files <= packed
+
+
 @pytest.fixture
 def locked(engine):
     return Api(create_app(engine, ServerConfig(ui=True, api_keys=("k",))))
@@ -92,6 +122,8 @@ def locked(engine):
 def test_the_files_need_no_key_and_the_api_does(locked):
     for path in PATHS:
         assert locked.get(path).status_code == 200
+    unpaged = Api(create_app(locked.service.engine, ServerConfig(api_keys=("k",))))
+    assert unpaged.get("/").status_code == 200 and unpaged.get("/v1/models").status_code == 401
     for path in ("/v1/selar", "/v1/models", "/metrics", "/nowhere", "/ui/nowhere"):
         assert locked.get(path).status_code == 401
     assert locked.get("/v1/selar", headers={"Authorization": "Bearer k"}).status_code == 200
@@ -191,7 +223,8 @@ def test_the_command_tells_the_address_and_can_open_the_page(cli, model, monkeyp
     paged = cli(*common, "--ui")
     lines = [line for line in paged.err.splitlines() if "http" in line]
     address = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+)", lines[0])[1]
-    assert lines[1] == f"chat page: {address}/" and opened == []
-    everywhere = cli(*common, "--open", "--host", "0.0.0.0", "--insecure")
+    assert lines[1:] == [f"serving {model.stem} at {address}/v1", f"chat page: {address}/"] and opened == []
+    everywhere = cli(*common, "--open", "--host", "0.0.0.0", "--insecure", "--model-name", "it")
+    assert re.search(r"^serving it at http://127\.0\.0\.1:\d+/v1$", everywhere.err, re.MULTILINE)
     assert re.search(r"^chat page: http://127\.0\.0\.1:\d+/$", everywhere.err, re.MULTILINE)
     assert until(lambda: len(opened) == 1) and opened[0].startswith("http://127.0.0.1:")

@@ -42,7 +42,7 @@ class Branching:
     states: npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Watched(Selar):
     """SeLaR that says before every exploration step what else could be fed. Its decisions are the method's own."""
 
@@ -59,7 +59,8 @@ class Watched(Selar):
         return Selar(**_options(self))
 
     def start(self, setting: Setting) -> Stepper:
-        plain = Selar(**{**_options(self), "contrast": 0.0})
+        # It sees exploration steps only, so a limit on their share would count too few steps.
+        plain = Selar(**{**_options(self), "contrast": 0.0, "max_share": 1.0})
         return _Watcher(super().start(setting), plain.start(setting), self.told)
 
 

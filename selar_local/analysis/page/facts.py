@@ -46,7 +46,9 @@ def _facts(trace: Trace) -> Iterator[tuple[str, str]]:
     yield "file", trace.name
     yield "selar-local", _shown(trace.run.get("version"))
     # Pages are passed on: the folders of the machine they were made on are nobody's business.
-    yield "model", PurePath(path.replace("\\", "/")).name if isinstance(path, str) else ""
+    file = PurePath(path.replace("\\", "/")).name if isinstance(path, str) else ""
+    yield "model", _shown(model.get("name")) or file
+    yield "model file", file if model.get("name") else ""
     yield "architecture", _shown(model.get("description") or model.get("architecture"))
     yield "SHA-256", _shown(model.get("sha256"))
     yield "context", _shown(model.get("ctx_size"))

@@ -159,6 +159,7 @@ def _kept_certain(trace: Trace, method: Method | None) -> dict[str, Any]:
                 kept.append(i)
     causes = ["the symbol guard"] if method.symbol_guard else []
     causes += ["the scope"] if method.scope == "thinking" else []
+    causes += ["max_share"] if method.max_share < 1 else []
     return {"kept": kept, "kept_by": " or ".join([*causes, "the end of the text or a grammar"])}
 
 

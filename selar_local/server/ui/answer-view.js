@@ -1,24 +1,11 @@
 // One answer on the page. Text is only ever appended: what is there is not drawn again.
 
-import { ending, entropyOf, explored, percent, statistics } from "./answer.js";
+import { ending, percent, statistics } from "./answer.js";
 import { make } from "./dom.js";
 import { Formatter } from "./format.js";
+import { tokenSpan } from "./marks.js";
 
-const LEVELS = 8;
 const NATS = 2.5; // entropies in nats: from here on the darkest shade
-
-/** The span of a piece of a unit's text: its shade is the entropy, its underline tells exploration. */
-function pieceOf(text, unit, scale, more) {
-  const span = document.createElement("span");
-  const entropy = entropyOf(unit);
-  const level = entropy === null ? 0 : Math.min(LEVELS, Math.ceil((entropy / scale) * LEVELS - 0.5));
-  let name = level > 0 ? `t e${level}` : "t";
-  if (explored(unit)) name += /\S/.test(text) ? " x" : " x blank";
-  span.className = more ? `${name} more` : name;
-  span.textContent = text;
-  span.unit = unit;
-  return span;
-}
 
 /** One of the two texts of an answer. */
 class TextView {
@@ -36,10 +23,15 @@ class TextView {
     this.empty = false;
     let more = false;
     this.#formatter.add(unit.t, (piece) => {
-      const span = pieceOf(piece, unit, this.#scale, more);
+      const span = tokenSpan(piece, unit, this.#scale, more);
       more = true;
       return span;
     });
+  }
+
+  /** Nothing more comes. */
+  finish() {
+    this.#formatter.finish();
   }
 }
 
@@ -60,6 +52,7 @@ export class AnswerView {
     this.element = make("div", { class: "answer" }, this.#waiting, this.#text.element);
     this.stats = make("p", { class: "stats" });
     this.note = make("p", { class: "note", hidden: true });
+    this.hint = make("p", { class: "hint", hidden: true });
     this.add(answer.units);
   }
 
@@ -93,7 +86,10 @@ export class AnswerView {
     this.note.textContent = reason;
     this.note.hidden = !reason;
     this.note.classList.toggle("error", Boolean(this.#answer.error));
+    this.hint.textContent = this.#answer.hint ?? "";
+    this.hint.hidden = !this.#answer.hint;
     this.#text.element.hidden = this.#text.empty;
+    for (const text of [this.#thinking?.text, this.#text]) text?.finish();
   }
 
   #think(unit) {

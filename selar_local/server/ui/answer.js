@@ -2,7 +2,8 @@
 //
 // unit: {t: text, k: 1 for thinking, s: steps}. A step's text may come later than the step (half a character, what may
 // be a tag), so a unit can hold several steps, and one step's text can be cut into thinking and answer.
-// step: {e: entropy or null, x: 1 where it explored, m: mode, p: probability, a: [[text, probability], ...]}.
+// step: {e: entropy or null, h: where it is null, the entropy of the candidates from 0 to 1, x: 1 where it explored,
+// m: mode, p: probability, a: [[text, probability], ...]}.
 
 /** A new, empty answer. unit: of its entropies, "normalised" or "nats". */
 export function newAnswer(method, label, unit) {
@@ -37,8 +38,9 @@ export class Collector {
   }
 
   #step(choice, now) {
-    const { entropy, explored, mode } = choice.selar;
-    const step = { e: entropy === null ? null : Math.round(entropy * 1e4) / 1e4 };
+    const { entropy, explored, mode, shade } = choice.selar;
+    const step = { e: entropy === null ? null : rounded(entropy) };
+    if (entropy === null && typeof shade === "number") step.h = rounded(shade);
     if (explored) step.x = 1;
     if (mode) step.m = mode;
     const known = choice.logprobs?.content?.[0];
@@ -64,6 +66,7 @@ export class Collector {
     if (choice.selar) {
       answer.seed = choice.selar.seed;
       answer.latent = choice.selar.latent_steps;
+      if (typeof choice.selar.hint === "string") answer.hint = choice.selar.hint;
     }
   }
 
@@ -79,7 +82,8 @@ export class Collector {
   }
 }
 
-const share = (logprob) => Math.round(Math.exp(logprob) * 1e4) / 1e4;
+const rounded = (value) => Math.round(value * 1e4) / 1e4;
+const share = (logprob) => rounded(Math.exp(logprob));
 
 export const textOf = (answer) => answer.units.filter((unit) => !unit.k).map((unit) => unit.t).join("");
 export const thinkingOf = (answer) => answer.units.filter((unit) => unit.k).map((unit) => unit.t).join("");
@@ -87,9 +91,9 @@ export const thinkingOf = (answer) => answer.units.filter((unit) => unit.k).map(
 /** Whether any step of a unit explored. */
 export const explored = (unit) => unit.s.some((step) => step.x);
 
-/** The largest entropy of a unit's steps, null where none has one. */
-export function entropyOf(unit) {
-  const known = unit.s.map((step) => step.e).filter((entropy) => entropy !== null);
+/** How strongly a unit is shaded, from 0 to 1 and more: by the largest entropy of its steps; null where none is known. */
+export function shadeOf(unit, scale) {
+  const known = unit.s.map((step) => (step.e === null ? step.h : step.e / scale)).filter((shade) => shade !== undefined);
   return known.length ? Math.max(...known) : null;
 }
 

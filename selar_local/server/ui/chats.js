@@ -7,7 +7,7 @@ import { lasting, ofTab, storageKey } from "./memory.js";
 
 const LIST = "chats";
 const MOST = 30;
-const TITLE = 60;
+const TITLE = 300; // characters; what does not fit in a line is cut there
 
 const keyOf = (id) => `chat.${id}`;
 
@@ -18,7 +18,7 @@ export function newChat() {
 
 export const answerOf = (turn) => turn.versions[turn.shown];
 
-/** [{id, title, saved}, ...], the newest first. */
+/** [{id, title, named: whether the title was given, saved}, ...], the newest first. */
 export function listed() {
   const list = lasting.get(LIST, []);
   const sound = Array.isArray(list) ? list.filter((entry) => typeof entry?.id === "string") : [];
@@ -66,7 +66,17 @@ export function save(chat) {
 }
 
 function remember(chat, others) {
-  return lasting.set(LIST, [{ id: chat.id, title: titleOf(chat), saved: chat.saved }, ...others]);
+  const known = listed().find((entry) => entry.id === chat.id);
+  const title = known?.named ? known.title : titleOf(chat);
+  return lasting.set(LIST, [{ id: chat.id, title, named: Boolean(known?.named), saved: chat.saved }, ...others]);
+}
+
+/** Give a chat a title; an empty one makes it the first question again. */
+export function rename(id, title) {
+  const given = oneLine(title);
+  const named = given !== "";
+  const entry = (old) => ({ ...old, named, title: named ? given : titleOf(load(id) ?? newChat()) });
+  lasting.set(LIST, listed().map((old) => (old.id === id ? entry(old) : old)));
 }
 
 function forget(id) {
@@ -93,8 +103,12 @@ function texts(answer) {
 }
 
 function titleOf(chat) {
-  const text = chat.turns.find((turn) => turn.role === "user")?.text.trim().replace(/\s+/g, " ") ?? "";
-  return text.length > TITLE ? `${text.slice(0, TITLE - 1)}…` : text || "Empty chat";
+  return oneLine(chat.turns.find((turn) => turn.role === "user")?.text ?? "") || "Empty chat";
+}
+
+function oneLine(text) {
+  const words = text.trim().replace(/\s+/g, " ");
+  return words.length > TITLE ? `${words.slice(0, TITLE - 1)}…` : words;
 }
 
 /** Calls `then` when another tab has changed this chat. */

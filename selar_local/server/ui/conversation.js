@@ -42,6 +42,11 @@ export class ConversationView extends EventTarget {
   /** Append units to the answer that grows. */
   grow(units) {
     this.#current?.add(units);
+    this.follow();
+  }
+
+  /** Texts have become longer or shorter: the end stays in sight, unless one has looked elsewhere. */
+  follow() {
     if (this.#follow) this.#log.scrollTop = this.#log.scrollHeight;
   }
 
@@ -50,7 +55,7 @@ export class ConversationView extends EventTarget {
     this.#current?.finish();
     this.#current?.showActions();
     this.#current = null;
-    if (this.#follow) this.#log.scrollTop = this.#log.scrollHeight;
+    this.follow();
   }
 
   /** Go to the end, and follow it from now on. */
@@ -105,7 +110,7 @@ export class ConversationView extends EventTarget {
       view.finish();
       view.showActions();
     }
-    const parts = [view.element, view.note, view.stats, actions];
+    const parts = [view.element, view.note, view.hint, view.stats, actions];
     return make("article", { class: "turn assistant", "aria-label": "Model" }, ...parts);
   }
 

@@ -51,14 +51,20 @@ export function copyButton(label, text) {
   return button;
 }
 
-/** What is copied from a text is the text, without the buttons between. */
+const elementOf = (node) => (node?.nodeType === Node.ELEMENT_NODE ? node : node?.parentElement);
+
+/** What is copied from a text is the text: no buttons, and formulas as they were written, each as a whole. */
 export function copyPlainly(event) {
   const selection = document.getSelection();
-  const parent = selection.rangeCount ? selection.getRangeAt(0).commonAncestorContainer : null;
-  const element = parent?.nodeType === Node.ELEMENT_NODE ? parent : parent?.parentElement;
-  if (!element?.closest(".text")) return;
-  const part = selection.getRangeAt(0).cloneContents();
-  part.querySelectorAll("button").forEach((button) => button.remove());
+  if (!selection.rangeCount) return;
+  const range = selection.getRangeAt(0).cloneRange();
+  const typeset = (node) => elementOf(node)?.closest(".typeset")?.parentElement;
+  const [first, last] = [typeset(range.startContainer), typeset(range.endContainer)];
+  if (first) range.setStartBefore(first);
+  if (last) range.setEndAfter(last);
+  if (!elementOf(range.commonAncestorContainer)?.closest(".text")) return;
+  const part = range.cloneContents();
+  part.querySelectorAll("button, .typeset").forEach((element) => element.remove());
   event.clipboardData.setData("text/plain", part.textContent);
   event.preventDefault();
 }

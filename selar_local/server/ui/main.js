@@ -1,12 +1,14 @@
 // The chat page: ties conversation, settings and connection together.
 
-import { ApiError, apiKey, chat as chatStream, Unreachable } from "./api.js";
+import { ApiError, chat as chatStream, Unreachable } from "./api.js";
 import { Collector, newAnswer, percent, textOf } from "./answer.js";
 import { ChatList } from "./chat-list.js";
 import { answerOf, currentChat, load, messagesOf, newChat, onChange, rememberOpen, save } from "./chats.js";
 import { Connection } from "./connection.js";
+import { showConnection } from "./connection-view.js";
 import { ConversationView } from "./conversation.js";
 import { announce, byId, copyPlainly, Frame } from "./dom.js";
+import { onTypeset } from "./formula.js";
 import { Inspector } from "./inspect.js";
 import { Settings } from "./settings.js";
 
@@ -206,29 +208,6 @@ function showSettings(open, focus = true) {
   else button.focus();
 }
 
-function showState() {
-  const { state, text } = connection;
-  byId("status").dataset.state = state;
-  byId("status-text").textContent = text;
-  byId("retry").hidden = state !== "lost";
-  const form = byId("key-form");
-  if (form.hidden === (state === "locked")) {
-    form.hidden = state !== "locked";
-    if (state === "locked") byId("key").focus();
-  }
-}
-
-async function useKey(event) {
-  event.preventDefault();
-  const key = byId("key").value.trim();
-  apiKey.set(/^[\x21-\x7e]*$/.test(key) ? key : ""); // anything else no header can carry, and no server has
-  await connection.check();
-  const refused = connection.state === "locked";
-  if (refused) byId("key-note").textContent = "The server does not know this key.";
-  byId("key").value = "";
-  settings.draw();
-  (refused ? byId("key") : input).focus();
-}
 
 // ---- keys
 
@@ -255,14 +234,16 @@ function onInputKey(event) {
 const clicks = {
   "open-chats": () => chatList.show(chat.id), "new-chat": () => openChat(newChat()),
   "toggle-settings": () => showSettings(byId("settings").hidden), "cancel-edit": cancelEdit, stop,
-  retry: () => connection.check(),
 };
 for (const [id, action] of Object.entries(clicks)) byId(id).addEventListener("click", action);
 byId("settings").addEventListener("click", ({ target }) => {
   if (target.id === "close-settings") showSettings(false);
 });
 byId("composer").addEventListener("submit", (event) => { event.preventDefault(); send(); });
-byId("key-form").addEventListener("submit", useKey);
+showConnection(connection, (taken) => {
+  settings.draw();
+  (taken ? input : byId("key")).focus();
+});
 input.addEventListener("keydown", onInputKey);
 input.addEventListener("input", resize);
 document.addEventListener("keydown", onKey);
@@ -279,16 +260,19 @@ chatList.addEventListener("drop", ({ detail }) => {
 conversation.addEventListener("version", () => keep(chat));
 onChange(() => chat.id, changedElsewhere);
 
-const showMarks = () => document.body.classList.toggle("no-marks", !settings.marks);
-settings.addEventListener("change", showMarks);
-connection.addEventListener("state", showState);
+function showAsSet() {
+  document.body.classList.toggle("no-marks", !settings.marks);
+  document.body.classList.toggle("no-formulas", !settings.formulas);
+}
+settings.addEventListener("change", showAsSet);
+onTypeset(() => conversation.follow());
 connection.addEventListener("offer", ({ detail }) => {
   byId("model").textContent = detail.model;
   document.title = `${detail.model} - selar-local`;
   settings.setOffer(detail);
 });
 
-showMarks();
+showAsSet();
 settings.draw();
 conversation.draw(chat);
 connection.check();

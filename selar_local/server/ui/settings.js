@@ -8,7 +8,9 @@ import { choiceItem, field, shown } from "./fields.js";
 import { lasting } from "./memory.js";
 
 const KEY = "settings";
-const NONE = { method: null, options: {}, plain: {}, thinking: null, system: "", marks: true, candidates: 3 };
+const NONE = {
+  method: null, options: {}, plain: {}, thinking: null, system: "", marks: true, formulas: true, candidates: 3,
+};
 const MOST_CANDIDATES = 10;
 const IN_SELAR = new Set(["greedy"]); // what the request has in its selar object
 
@@ -29,6 +31,10 @@ export class Settings extends EventTarget {
 
   get marks() {
     return this.#kept.marks;
+  }
+
+  get formulas() {
+    return this.#kept.formulas;
   }
 
   /** The method's description, as far as the server has told. */
@@ -158,19 +164,19 @@ export class Settings extends EventTarget {
   }
 
   #page() {
-    const marks = {
-      name: "marks", type: "boolean", default: true, help: "shade tokens by entropy, underline exploration steps",
-    };
+    const onOff = (name, help) => field({ name, type: "boolean", default: true, help },
+      this.#kept[name] ? undefined : false, (value) => {
+        this.#kept[name] = value ?? true;
+        this.#keep();
+      });
     const candidates = {
       name: "candidates", type: "choice", default: "3", choices: [...Array(MOST_CANDIDATES + 1).keys()].map(String),
       help: "of the model's most probable tokens, told for every token you look at",
     };
     const kept = this.#kept.candidates === NONE.candidates ? undefined : String(this.#kept.candidates);
     return group("This page", true,
-      field(marks, this.#kept.marks ? undefined : false, (value) => {
-        this.#kept.marks = value ?? true;
-        this.#keep();
-      }),
+      onOff("marks", "shade tokens by entropy, underline exploration steps"),
+      onOff("formulas", "typeset formulas; a click on one shows its tokens"),
       field(candidates, kept, (value) => {
         this.#kept.candidates = Number(value ?? NONE.candidates);
         this.#keep();
@@ -208,7 +214,7 @@ function sound(stored) {
   if (!object(stored)) return kept;
   for (const name of ["options", "plain"]) if (object(stored[name])) kept[name] = stored[name];
   for (const name of ["system", "method"]) if (typeof stored[name] === "string") kept[name] = stored[name];
-  for (const name of ["thinking", "marks"]) if (typeof stored[name] === "boolean") kept[name] = stored[name];
+  for (const name of ["thinking", "marks", "formulas"]) if (typeof stored[name] === "boolean") kept[name] = stored[name];
   const { candidates } = stored;
   if (Number.isInteger(candidates) && candidates >= 0) kept.candidates = Math.min(MOST_CANDIDATES, candidates);
   return kept;
