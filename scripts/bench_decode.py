@@ -115,7 +115,7 @@ def on_worker(engine: Engine, decode: Decode) -> Decode:
             except BaseException as error:
                 answers.put(error)
 
-        engine._inbox.put(work)
+        engine._worker.inbox.put(work)
         answer = answers.get()
         if isinstance(answer, BaseException):
             raise answer

@@ -81,7 +81,7 @@ class Bare:
 def on_worker(engine: Engine, work: Callable[[], float]) -> float:
     """The call, made by the engine's worker thread: OpenMP keeps a pool of threads for every thread that computes."""
     answers: SimpleQueue[float] = SimpleQueue()
-    engine._inbox.put(lambda: answers.put(work()))
+    engine._worker.inbox.put(lambda: answers.put(work()))
     return answers.get()
 
 

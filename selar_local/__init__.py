@@ -16,23 +16,29 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from selar_local import errors
 from selar_local._version import __version__
 from selar_local.config import EngineConfig, from_mapping
-from selar_local.engine.events import Result, TokenEvent
+from selar_local.engine.events import Logprobs, Result, TokenEvent
 from selar_local.errors import SelarError
 from selar_local.methods import Coconut, CoT, CoTGreedy, Method, Selar, SoftThinking, SwiReasoning
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from selar_local.engine.async_stream import AsyncStream
     from selar_local.engine.conversation import Conversation
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
+    from selar_local.engine.request_options import EngineOptions
     from selar_local.engine.stream import Stream
 
 __all__ = [
+    "AsyncStream",
     "CoT",
     "CoTGreedy",
     "Coconut",
     "Conversation",
     "Engine",
     "IsolatedEngine",
+    "Logprobs",
     "Method",
     "Result",
     "Selar",
@@ -54,7 +60,7 @@ def load(
     *,
     on_progress: Callable[[float], None] | None = ...,
     isolated: Literal[False] = ...,
-    **options: Any,
+    **options: Unpack[EngineOptions],
 ) -> Engine: ...
 
 
@@ -64,7 +70,7 @@ def load(
     *,
     on_progress: Callable[[float], None] | None = ...,
     isolated: Literal[True],
-    **options: Any,
+    **options: Unpack[EngineOptions],
 ) -> IsolatedEngine: ...
 
 
@@ -73,7 +79,7 @@ def load(
     *,
     on_progress: Callable[[float], None] | None = None,
     isolated: bool = False,
-    **options: Any,
+    **options: Unpack[EngineOptions],
 ) -> Engine | IsolatedEngine:
     """Open a model and return the `Engine`, ready to generate.
 
@@ -81,8 +87,10 @@ def load(
     ``ollama:qwen3:8b``), or None for the bundled default.
     isolated: run llama.cpp in a process of its own, so that native code that dies does not take this one along.
     options: the fields of `EngineConfig` (ctx_size, gpu_layers, threads, cache_type_k, cache_type_v,
-    flash_attn, batch_size, mmap, mlock, check_tensors, parallel, queue_size, prompt_cache). on_progress:
-    called in this thread with the loaded share, 0 to 1.
+    flash_attn, batch_size, mmap, mlock, repack, check_tensors, parallel, queue_size, prompt_cache, reuse_answers).
+    on_progress: called in this thread with the loaded share, 0 to 1.
+
+    An engine that nobody has any more is closed by itself; `close`, or ``with``, does it at a place of your choice.
 
     Raises ModelNotFound, ModelFileError, UnsupportedModel, MissingExtra, OptionError; isolated also EngineCrashed.
     """
@@ -112,6 +120,10 @@ def run_child_if_asked() -> None:
 
 def __getattr__(name: str) -> Any:
     # llama.cpp is loaded with the first engine, not with the import of the package.
+    if name == "AsyncStream":
+        from selar_local.engine.async_stream import AsyncStream
+
+        return AsyncStream
     if name == "Conversation":
         from selar_local.engine.conversation import Conversation
 

@@ -111,6 +111,7 @@ class Session:
         self.method = method
         self.given = given
         self.generation = generation
+        self._noted: set[str] = set()
         self.used: Method | None = None  # the method of the last answer, a calibrated tau filled in
         self.system: str | None = values["system"]
         self.thinking: bool | None = values["thinking"]
@@ -178,6 +179,13 @@ class Session:
         except OptionError as error:
             raise as_usage(error, self.method.__dataclass_fields__) from None
 
+    def _show_notes(self, notes: tuple[str, ...]) -> None:
+        """Each note once: a chat asks for the same with every turn."""
+        for note in notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self.display.note(note)
+
     def show(
         self,
         engine: Any,
@@ -194,6 +202,7 @@ class Session:
             begin = start or partial(self._start, engine)
             stream = begin(**request, on_prefill=lambda done, total: report(done / total))
             self.used = stream.method
+            self._show_notes(stream.notes)
             if trace:
                 trace.begin(engine.info.as_dict(), stream.method, self.sampling, stream.seed, stream.prompt)
             shown = 0
@@ -234,6 +243,7 @@ def _as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
         "options": asdict(method),
         "seed": result.seed,
         "prompt_tokens": usage.prompt_tokens,
+        "prompt_read": usage.prompt_read,
         "tokens": usage.completion_tokens,
         "explored_steps": usage.explored_steps,
         "latent_steps": usage.latent_steps,
@@ -243,4 +253,5 @@ def _as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
         "decode_seconds": timings.decode_seconds,
         "tokens_per_second": timings.tokens_per_second,
         "core_wait": timings.core_wait,
+        "notes": list(result.notes),
     }

@@ -116,7 +116,7 @@ def _serve(wire: Wire, put: Callable[[Any], None], path: str, config: EngineConf
 def _answer(
     engine: Engine, running: dict[int, Sequence], put: Callable[[Any], None], kind: str, number: int, content: Any
 ) -> Any:
-    """Do what is asked; a stream's first answer tells its seed, its prompt and its method."""
+    """Do what is asked; a stream's first answer has its seed, prompt, method and notes."""
     if kind == "stream":
         arguments, events = content
         request = replace(engine.request(**arguments), events=events)
@@ -124,7 +124,7 @@ def _answer(
             del running[ended]
         # Held back until the answer is on its way: messages before it would find nobody.
         sequence = running[number] = engine.sequence(request, lambda message: put(("message", number, message)))
-        put(("started", number, (sequence.seed, request.prompt, request.method)))
+        put(("started", number, (sequence.seed, request.prompt, request.method, request.notes)))
         engine.enqueue(sequence)
         return None
     if kind == "render":

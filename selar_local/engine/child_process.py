@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import itertools
 import logging
 import os
@@ -12,15 +13,16 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 from selar_local.config import EngineConfig
-from selar_local.engine.events import Result, Timings, TokenEvent, Usage
+from selar_local.engine.events import Result
+from selar_local.engine.lifetime import require_own_process
+from selar_local.engine.messages import Emit, Source
 from selar_local.engine.model_info import ModelInfo
-from selar_local.engine.sequence import Message
+from selar_local.engine.remote_sequence import AskedRequest, RemoteSequence
 from selar_local.engine.wire import Wire
 from selar_local.errors import EngineClosed, EngineCrashed, OptionError, SelarError
-from selar_local.methods import Method
 
 __all__ = ["CHILD_ARGUMENT", "ChildProcess"]
 
@@ -31,76 +33,17 @@ CHILD_ARGUMENT = "--selar-local-child"
 logging.getLogger("selar_local").addHandler(logging.NullHandler())  # nothing is printed unless the app wants it
 
 
-class _Asked(NamedTuple):
-    """The part of a request that the app's side keeps."""
-
-    prompt: tuple[int, ...]
-    method: Method
-
-
-class _Remote:
-    """A sequence that runs in the other process, as far as `Stream` needs one."""
-
-    def __init__(self, cancel: Callable[[], None]) -> None:
-        self.messages: SimpleQueue[Message] = SimpleQueue()
-        self.cancelled = _Flag(cancel)
-        self.seed = 0
-        self.request = _Asked((), Method)  # type: ignore[arg-type]
-        self.finished = False
-        self._events: list[TokenEvent] = []
-
-    def take(self, message: Message) -> None:
-        """A message from the other process."""
-        if isinstance(message, TokenEvent):
-            self._events.append(message)
-        self.finished = self.finished or isinstance(message, Result)
-        self.messages.put(message)
-
-    def finish(self, reason: str, error: SelarError | None = None) -> None:
-        """End it from this side, with what has come so far."""
-        if self.finished:
-            return
-        self.finished = True
-        if error is not None:
-            self.messages.put(error)
-        events = self._events
-        usage = Usage(len(self.request.prompt), len(events), sum(event.explored for event in events))
-        self.messages.put(
-            Result(
-                text="".join(event.text for event in events),
-                thinking="".join(event.thinking for event in events),
-                finish_reason=reason,
-                usage=usage,
-                timings=Timings(0.0, 0.0, len(events)),
-                seed=self.seed,
-                tokens=tuple(event.token for event in events),
-            )
-        )
-
-
-class _Flag:
-    """A `threading.Event` that can only be set, once, and then tells the other process."""
-
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell = tell
-        self._set = False
-
-    def set(self) -> None:
-        if not self._set:
-            self._set = True
-            self._tell()
-
-
 class ChildProcess:
-    """One process, and the thread here that reads what it says."""
+    """One process, and the thread here that reads what it says. closed: whether it was asked to end."""
 
     def __init__(self, path: Path, config: EngineConfig, check_again: bool) -> None:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._answers: dict[int, SimpleQueue[Any]] = {}
-        self._running: dict[int, _Remote] = {}
+        self._running: dict[int, RemoteSequence] = {}
         self._gone = threading.Event()
-        self._closing = False
+        self._owner = os.getpid()
+        self.closed = False
         (child_in, to_child), (from_child, child_out) = os.pipe(), os.pipe()
         try:
             self.process = subprocess.Popen(_command(), stdin=child_in, stdout=child_out, env=_environment())
@@ -136,18 +79,22 @@ class ChildProcess:
                 on_progress(content)
 
     def alive(self) -> bool:
-        """Whether it runs and is heard."""
-        return not self._gone.is_set()
+        """Whether it runs and is heard: not in a fork of the app."""
+        return not self._gone.is_set() and os.getpid() == self._owner
 
     def ask(self, kind: str, content: Any) -> Any:
         """An answer. Raises what the other side raised, or EngineCrashed."""
         number = next(self._numbers)
         return self._ask(number, kind, content)
 
-    def start(self, arguments: dict[str, Any], events: bool) -> Any:
+    def require_own_process(self) -> None:
+        """Raises EngineClosed in a fork of the app."""
+        require_own_process(self._owner)
+
+    def start(self, arguments: dict[str, Any], events: bool, emit: Emit) -> Source:
         """A generation that has been accepted there."""
         number = next(self._numbers)
-        remote = _Remote(lambda: self._send(("cancel", number, None), may_fail=True))
+        remote = RemoteSequence(emit, lambda: self._send(("cancel", number, None), may_fail=True))
         with self._lock:
             self._running[number] = remote
         try:
@@ -172,10 +119,15 @@ class ChildProcess:
             with self._lock:
                 self._answers.pop(number, None)
         if verdict == "refused":
-            raise answer
+            try:
+                raise answer
+            finally:
+                del answer  # else this frame and the error would keep each other, and the caller's engine with them
         return answer
 
     def _send(self, frame: Any, may_fail: bool = False) -> None:
+        if os.getpid() != self._owner:  # a fork of the app has the pipe, too; but it is not the fork's
+            return
         try:
             self._wire.send(frame)
         except (OSError, ValueError) as error:
@@ -183,7 +135,7 @@ class ChildProcess:
                 raise self._crash() from error
 
     def _crash(self) -> SelarError:
-        if self._closing:
+        if self.closed:
             return EngineClosed("the engine was closed")
         code = self.process.poll()
         how = "" if code is None else f" (signal {-code})" if code < 0 else f" (exit code {code})"
@@ -192,8 +144,7 @@ class ChildProcess:
     def _read(self) -> None:
         try:
             while True:
-                for kind, number, content in self._wire.receive():
-                    self._hear(kind, number, content)
+                self._hear_all(self._wire.receive())
         except (EOFError, OSError, ValueError):
             pass
         except Exception:
@@ -201,6 +152,11 @@ class ChildProcess:
             self.process.kill()
         finally:
             self._end()
+
+    def _hear_all(self, messages: list[tuple[str, int, Any]]) -> None:
+        # A function of its own: the thread that waits for the next ones must not hold an error that somebody caught.
+        for kind, number, content in messages:
+            self._hear(kind, number, content)
 
     def _hear(self, kind: str, number: int, content: Any) -> None:
         if kind == "message":
@@ -214,8 +170,8 @@ class ChildProcess:
             with self._lock:
                 remote = self._running.get(number)
             if remote is not None:  # else nobody waits for it any more
-                remote.seed, prompt, method = content
-                remote.request = _Asked(prompt, method)
+                seed, *asked = content
+                remote.begin(seed, AskedRequest(*asked))
         elif kind in ("answer", "refused"):
             with self._lock:
                 answers = self._answers.get(number)
@@ -241,9 +197,17 @@ class ChildProcess:
             answers.put(("refused", error))
         self._opening.put(("failed", 0, error))
 
+    def stop(self) -> None:
+        """Begin to end, and return at once, see `Closable`."""
+        if not self._gone.is_set() and os.getpid() == self._owner:
+            self.closed = True
+            _thread.start_new_thread(self.close, ())  # one of `threading` would wait for its start, and for a lock
+
     def close(self) -> None:
         """End the process: it is asked to, and killed where it does not listen, or still loads."""
-        self._closing = True
+        self.closed = True
+        if os.getpid() != self._owner:
+            return
         if self._ready:
             self._send(("close", 0, None), may_fail=True)
         else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
+
+from selar_local.engine.reprs import call, short
 
 __all__ = ["FINISH_REASONS", "Logprobs", "Result", "Timings", "TokenEvent", "Usage"]
 
@@ -39,6 +41,13 @@ class TokenEvent:
     mode: str | None = None
     logprobs: Logprobs | None = None
 
+    def __repr__(self) -> str:
+        shown = {"text": short(self.text)} if self.text or not self.thinking else {"thinking": short(self.thinking)}
+        entropy = None if self.entropy is None else round(self.entropy, 4)
+        logprob = None if self.logprobs is None else round(self.logprobs.token, 4)
+        given = {"entropy": entropy, "explored": self.explored or None, "mode": self.mode, "logprob": logprob}
+        return call(self, index=self.index, token=self.token, **shown, **given)
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -46,7 +55,8 @@ class Usage:
 
     latent_steps: positions without a token of their own, between prompt and text (Coconut). cached_tokens: prompt
     tokens that an earlier prompt had left in the KV cache. thinking_tokens: those before the answer's first text, the
-    tags of the thinking included; 0 where there was no thinking.
+    tags of the thinking included; 0 where there was no thinking. prompt_read: prompt tokens that were in the KV cache
+    at the end, the cached ones included; fewer than prompt_tokens where the generation ended before its first token.
     """
 
     prompt_tokens: int
@@ -55,6 +65,7 @@ class Usage:
     latent_steps: int = 0
     cached_tokens: int = 0
     thinking_tokens: int = 0
+    prompt_read: int = 0
 
     @property
     def explored_share(self) -> float:
@@ -87,6 +98,8 @@ class Result:
 
     finish_reason: ``stop`` (the model ended it, or a stop string), ``length`` (max_tokens, or the context
     is full: `context_full`), ``cancelled`` or ``error``. mean_entropy: of the steps that have one, else None.
+    logprobs: one for each of `tokens` where they were asked for. notes: what a person should know about the request,
+    such as an option that has no effect on this model, in plain sentences.
     """
 
     text: str
@@ -98,4 +111,14 @@ class Result:
     context_full: bool = False
     stop_string: str | None = None
     seed: int = 0
-    tokens: tuple[int, ...] = field(default=(), repr=False)
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[Logprobs, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        thinking = short(self.thinking) if self.thinking else None
+        usage, notes = self.usage, self.notes or None
+        return call(
+            self, text=short(self.text), thinking=thinking, finish_reason=self.finish_reason,
+            tokens=usage.completion_tokens, explored=usage.explored_steps or None, seed=self.seed, notes=notes,
+        )  # fmt: skip

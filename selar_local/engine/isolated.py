@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from selar_local.config import EngineConfig
+from selar_local.engine.base_engine import BaseEngine
 from selar_local.engine.child_process import ChildProcess
-from selar_local.engine.events import Result
-from selar_local.engine.model_info import ModelInfo
-from selar_local.engine.stream import Stream
+from selar_local.engine.lifetime import close_stopped, end_with
+from selar_local.engine.messages import Emit, Source
+from selar_local.engine.request_options import Messages, RequestOptions, Tools
 from selar_local.errors import EngineClosed
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["IsolatedEngine"]
 
 
-_open_engines: weakref.WeakSet[IsolatedEngine] = weakref.WeakSet()
-
-
-class IsolatedEngine:
+class IsolatedEngine(BaseEngine):
     """The same as `Engine`, at the price of a process: `EngineCrashed` where llama.cpp dies, then a new one.
 
-    Thread-safe. Running generations end with `EngineCrashed` when the process does; the next request starts another
-    and waits while it loads. Methods must be importable in the new process: those of this package are.
+    Running generations end with `EngineCrashed` when the process does; the next request starts another and waits while
+    it loads. Methods must be importable in the new process: those of this package are.
     """
 
     def __init__(
@@ -43,59 +42,58 @@ class IsolatedEngine:
 
         on_progress: also told when a new process loads, by the thread whose request starts it.
         """
+        close_stopped()
         self.config = config or EngineConfig()
         self._path = Path(path)
         self._on_progress = on_progress
         self._lock = threading.Lock()
         self._closed = False
-        self._child = ChildProcess(self._path, self.config, check_again)
-        self.info: ModelInfo = self._child.open(on_progress)
-        _open_engines.add(self)
+        self._end_of_last: weakref.finalize[..., IsolatedEngine] | None = None
+        self._child = self._new_child(check_again)
+        self.info = self._child.open(on_progress)
+
+    def _new_child(self, check_again: bool) -> ChildProcess:
+        child = ChildProcess(self._path, self.config, check_again)
+        if self._end_of_last is not None:
+            self._end_of_last.detach()
+        self._end_of_last = end_with(self, child)
+        return child
 
     @property
     def process_id(self) -> int:
-        """That of the process that runs llama.cpp."""
+        """The id of the process that runs llama.cpp."""
         return self._child.process.pid
 
-    def stream(
+    def begin(
+        self, emit: Emit, prompt: str | None = None, *, events: bool = True, **request: Unpack[RequestOptions]
+    ) -> Source:
+        return self._living().start({"prompt": prompt, **request}, events, emit)
+
+    def render(
         self,
-        prompt: str | None = None,
+        messages: Messages,
         *,
-        on_prefill: Callable[[int, int], None] | None = None,
-        events: bool = True,
-        **arguments: Any,
-    ) -> Stream:
-        """As `Engine.stream`; also raises EngineCrashed, here or from the iteration."""
-        child = self._living()
-        return Stream(child.start({"prompt": prompt, **arguments}, events), child.alive, on_prefill)
-
-    def generate(
-        self, prompt: str | None = None, *, on_prefill: Callable[[int, int], None] | None = None, **arguments: Any
-    ) -> Result:
-        """As `Engine.generate`; also raises EngineCrashed."""
-        with self.stream(prompt, on_prefill=on_prefill, events=False, **arguments) as stream:
-            for _ in stream:
-                pass
-        return stream.result
-
-    def render(self, messages: Any, **arguments: Any) -> str:
-        """As `Engine.render`."""
-        text: str = self._living().ask("render", {"messages": messages, **arguments})
+        thinking: bool | None = None,
+        tools: Tools | None = None,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        more = {"thinking": thinking, "tools": tools, "add_generation_prompt": add_generation_prompt}
+        text: str = self._living().ask("render", {"messages": messages, **more})
         return text
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """As `Engine.tokenize`."""
         tokens: tuple[int, ...] = self._living().ask("tokenize", text)
         return tokens
 
     def token_bytes(self, token: int) -> bytes:
-        """As `Engine.token_bytes`."""
         data: bytes = self._living().ask("token_bytes", token)
         return data
 
     def is_end(self, token: int) -> bool:
-        """As `Engine.is_end`."""
         return bool(self._living().ask("is_end", token))
+
+    def alive(self) -> bool:
+        return self._child.alive()
 
     @property
     def closed(self) -> bool:
@@ -107,29 +105,16 @@ class IsolatedEngine:
         self._closed = True  # before the child is looked at: one that is started from now on is closed by who does it
         self._child.close()
 
-    def __enter__(self) -> IsolatedEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _living(self) -> ChildProcess:
         """The process; a new one where the last has died. The others wait while one loads."""
+        self._child.require_own_process()
         with self._lock:
             if self._closed:
                 raise EngineClosed("the engine is closed")
             if not self._child.alive():
                 self._child.close()
-                self._child = ChildProcess(self._path, self.config, False)
+                self._child = self._new_child(check_again=False)
                 if self._closed:  # while it was started
                     self._child.close()
                 self._child.open(self._on_progress)
             return self._child
-
-
-@atexit.register
-def _close_all() -> None:
-    for engine in list(_open_engines):
-        engine.close()

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from selar_local.catalog.labels import model_name
+from selar_local.engine.reprs import call
 
 if TYPE_CHECKING:
     from selar_local.llama.runtime import LlamaRuntime
@@ -36,6 +37,11 @@ class ModelInfo:
     chat_template: bool
     threads: int
     injection_max_abs_diff: float
+
+    def __repr__(self) -> str:
+        difference = self.injection_max_abs_diff or None
+        facts = {"architecture": self.architecture, "n_params": self.n_params, "ctx_size": self.ctx_size}
+        return call(self, name=self.name, **facts, injection_max_abs_diff=difference)
 
     def as_dict(self) -> dict[str, Any]:
         """The facts under their names."""

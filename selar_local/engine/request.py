@@ -39,7 +39,7 @@ class Request:
     (waking the caller for each token costs a fast model one or two per cent). room: tokens for which the
     context has room after the prompt. logprobs: report the token's and so many largest log-probabilities of the model's
     own distribution (temperature 1, no filters). constraint: what the text may be; under it every step is a
-    certain one, the method decides nothing.
+    certain one, the method decides nothing. notes: what a person should know about it, in plain sentences.
     """
 
     prompt: tuple[int, ...]
@@ -52,3 +52,4 @@ class Request:
     room: int = 2**31 - 1
     logprobs: int | None = None
     constraint: Constraint | None = None
+    notes: tuple[str, ...] = ()

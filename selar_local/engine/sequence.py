@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selar_local.engine.events import Logprobs, Result, Timings, TokenEvent, Usage
+from selar_local.engine.messages import Emit, Message, Prefilled
 from selar_local.engine.request import ModelVocabulary, Request
 from selar_local.engine.text_stream import TextStream
 from selar_local.errors import SelarError
@@ -25,18 +26,7 @@ from selar_local.methods.distribution import Distribution, draw, filtered_distri
 from selar_local.methods.entropy import softmax
 from selar_local.thinking import ThinkingSplitter, closes_thinking
 
-__all__ = ["Message", "Prefilled", "Sequence"]
-
-
-@dataclass(frozen=True)
-class Prefilled:
-    """Progress of the prompt: `done` of `total` tokens are in the KV cache."""
-
-    done: int
-    total: int
-
-
-Message = TokenEvent | Prefilled | Result | SelarError
+__all__ = ["Sequence"]
 
 
 class _Step(NamedTuple):
@@ -56,7 +46,7 @@ class Sequence:
         request: Request,
         vocabulary: ModelVocabulary,
         on_finish: Callable[[], None] = lambda: None,
-        emit: Callable[[Message], None] | None = None,
+        emit: Emit | None = None,
     ) -> None:
         """on_finish: called once, by whatever thread ends the sequence.
 
@@ -91,6 +81,7 @@ class Sequence:
         self._latent = 0
         self._cached = 0
         self._entropies: list[float] = []
+        self._logprobs: list[Logprobs] = []
         self._started = time.perf_counter()
         self._core_wait: Callable[[], float | None] = lambda: None
         self._first_logits: float | None = None
@@ -166,7 +157,7 @@ class Sequence:
         else:
             constraint.accept(token)
             decision = Decision(Token(token))
-        step = _Step(token, distribution, decision, self._logprobs(logits, token, decision))
+        step = _Step(token, distribution, decision, self._logprobs_of(logits, token, decision))
         if self.request.method.coupled:
             self.pending, self.next_input = step, None
         else:
@@ -187,7 +178,7 @@ class Sequence:
             step = step._replace(decision=step.decision.alternative)
         self._apply(step, capacity)
 
-    def _logprobs(self, logits: npt.NDArray[np.float32], token: int, decision: Decision) -> Logprobs | None:
+    def _logprobs_of(self, logits: npt.NDArray[np.float32], token: int, decision: Decision) -> Logprobs | None:
         n = self.request.logprobs
         if n is None or decision.silent:
             return None
@@ -209,6 +200,8 @@ class Sequence:
         ending = self._vocabulary.is_end(token)
         answer, thought = ("", "") if ending else self._split(self._text.feed(self._vocabulary.piece(token)))
         self._tokens.append(token)
+        if step.logprobs is not None:
+            self._logprobs.append(step.logprobs)
         reason = self._end(ending, capacity) or ("length" if decision.last else None)
         if reason:
             rest, rest_thought = self._split(self._text.flush(), last=True)
@@ -285,19 +278,20 @@ class Sequence:
         self._record(*self._split(self._text.flush(), last=True), None, False, step=False)
         now = time.perf_counter()
         first = self._first_logits or now
-        count = len(self._tokens)
+        count, prompt = len(self._tokens), len(self.request.prompt)
         self._emit(
             Result(
                 text="".join(self._answer),
                 thinking="".join(self._thought),
                 finish_reason=reason,
                 usage=Usage(
-                    len(self.request.prompt),
+                    prompt,
                     count,
                     self._explored,
                     self._latent,
                     self._cached,
                     self._thinking_tokens(reason),
+                    min(self.position, prompt),
                 ),
                 timings=Timings(first - self._started, now - first, count, self._core_wait()),
                 mean_entropy=sum(self._entropies) / len(self._entropies) if self._entropies else None,
@@ -305,6 +299,8 @@ class Sequence:
                 stop_string=self._text.stop_reason,
                 seed=self.seed,
                 tokens=tuple(self._tokens),
+                logprobs=tuple(self._logprobs),
+                notes=self.request.notes,
             )
         )
 

@@ -2,40 +2,87 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 from selar_local.engine.events import Result, TokenEvent
-from selar_local.engine.sequence import Message, Prefilled
+from selar_local.engine.messages import Message, Prefilled, Source
+from selar_local.engine.reprs import short
 from selar_local.errors import EngineClosed, SelarError
 from selar_local.methods.base import Method
 
-__all__ = ["Stream"]
+__all__ = ["BaseStream", "Stream", "Streaming"]
 
 _POLL_SECONDS = 0.5  # lets Ctrl-C through on Windows, and notices a worker that died
 
 
-class Source(Protocol):
-    """What a stream reads from: a `Sequence`, here or in another process."""
+class Streaming(Protocol):
+    """What a stream needs of its engine, which it keeps from being dropped while the generation goes on."""
 
-    messages: SimpleQueue[Message]
-    seed: int
+    def alive(self) -> bool:
+        """Whether the thread or process that computes is there."""
+
+
+class BaseStream(ABC):
+    """What both kinds of stream know of their generation."""
+
+    _tokens = 0  # of the events so far
+
+    @abstractmethod
+    def _facts(self) -> tuple[Source | None, Result | None]:
+        """The generation once it has begun, and its result once it has ended."""
 
     @property
-    def cancelled(self) -> Any:
-        """Has a method `set`, which asks for the end."""
+    def result(self) -> Result:
+        """The finished generation. Raises RuntimeError while it is still going on."""
+        _, result = self._facts()
+        if result is None:
+            raise RuntimeError("the generation is not finished: iterate over the stream or close it first")
+        return result
 
     @property
-    def request(self) -> Any:
-        """Has `prompt`, its token ids, and `method`."""
+    def seed(self) -> int:
+        """The seed of this generation's draws: give it again for the same run."""
+        return self._begun().seed
 
-    def finish(self, reason: str, error: SelarError | None = None) -> None:
-        """End it from this side."""
+    @property
+    def method(self) -> Method:
+        """The method at work, with what depends on the model filled in (a calibrated tau)."""
+        method: Method = self._begun().request.method
+        return method
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """The prompt's token ids."""
+        prompt: tuple[int, ...] = self._begun().request.prompt
+        return prompt
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know about the request, such as an option that has no effect on this model."""
+        notes: tuple[str, ...] = self._begun().request.notes
+        return notes
+
+    def _begun(self) -> Source:
+        source, _ = self._facts()
+        if source is None:
+            raise RuntimeError("the generation has not begun: enter `async with`, or iterate, first")
+        return source
+
+    def __repr__(self) -> str:
+        source, result = self._facts()
+        if result is None:
+            count, state, preview = self._tokens, "running" if source else "not begun", ""
+        else:
+            count, state = result.usage.completion_tokens, result.finish_reason
+            preview = f", {short(result.text)!r}"
+        return f"<{type(self).__name__}: {state}, {count} token{'' if count == 1 else 's'}{preview}>"
 
 
-class Stream(Iterator[TokenEvent]):
+class Stream(BaseStream, Iterator[TokenEvent]):
     """Iterate over it for `TokenEvent`s; afterwards `result` holds the `Result`.
 
     Leaving the ``with`` block, `close`, or dropping the last reference stops the generation within one
@@ -45,39 +92,21 @@ class Stream(Iterator[TokenEvent]):
     def __init__(
         self,
         sequence: Source,
-        alive: Callable[[], bool],
+        messages: SimpleQueue[Message],
+        engine: Streaming,
         on_prefill: Callable[[int, int], None] | None = None,
     ) -> None:
+        """messages: those of the sequence."""
         self._sequence = sequence
-        self._alive = alive
+        self._messages = messages
+        self._engine: Streaming | None = engine
         self._on_prefill = on_prefill
         self._error: SelarError | None = None
         self._result: Result | None = None
         self._on_result: Callable[[Result], None] | None = None
 
-    @property
-    def result(self) -> Result:
-        """The finished generation. Raises RuntimeError while it is still going on."""
-        if self._result is None:
-            raise RuntimeError("the generation is not finished: iterate over the stream or close it first")
-        return self._result
-
-    @property
-    def seed(self) -> int:
-        """The seed of this generation's draws: give it again for the same run."""
-        return self._sequence.seed
-
-    @property
-    def method(self) -> Method:
-        """The method at work, with what depends on the model filled in (a calibrated tau)."""
-        method: Method = self._sequence.request.method
-        return method
-
-    @property
-    def prompt(self) -> tuple[int, ...]:
-        """The prompt's token ids."""
-        prompt: tuple[int, ...] = self._sequence.request.prompt
-        return prompt
+    def _facts(self) -> tuple[Source | None, Result | None]:
+        return self._sequence, self._result
 
     def on_result(self, callback: Callable[[Result], None]) -> None:
         """Have `callback` called with the `Result`, in the thread that receives it, just before `result` has it."""
@@ -87,25 +116,29 @@ class Stream(Iterator[TokenEvent]):
         while self._result is None:
             message = self._receive()
             if isinstance(message, TokenEvent):
+                self._tokens += 1
                 return message
             if isinstance(message, Prefilled) and self._on_prefill is not None:
                 self._on_prefill(message.done, message.total)
         if self._error is not None:
             error, self._error = self._error, None
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # else this frame and the error would keep each other, and the caller's engine with them
         raise StopIteration
 
-    def _receive(self) -> TokenEvent | Prefilled | None:
+    def _receive(self) -> Message | None:
         try:
-            message = self._sequence.messages.get(timeout=_POLL_SECONDS)
+            message = self._messages.get(timeout=_POLL_SECONDS)
         except Empty:
-            if not self._alive() and self._sequence.messages.empty():
+            if self._engine and not self._engine.alive() and self._messages.empty():
                 self._sequence.finish("error", EngineClosed("the engine was closed"))
             return None
         if isinstance(message, Result):
             if self._on_result is not None:
                 self._on_result(message)
-            self._result = message
+            self._result, self._engine, self._on_result = message, None, None  # a finished stream keeps nothing
         elif isinstance(message, SelarError):
             self._error = message
         else:

@@ -5,9 +5,11 @@ Both ends are the same program, started by the app itself: what comes over the p
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import struct
 import threading
+from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 __all__ = ["Wire"]
@@ -22,14 +24,28 @@ class Wire:
         self._incoming = incoming
         self._outgoing = outgoing
         self._lock = threading.Lock()
+        self._outbox: SimpleQueue[bytes] = SimpleQueue()
 
     def send(self, value: Any) -> None:
-        """Raises OSError or ValueError when the other end is gone, whatever `pickle` does for what it cannot take."""
-        data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-        with self._lock:
-            self._outgoing.write(_LENGTH.pack(len(data)))
-            self._outgoing.write(data)
-            self._outgoing.flush()
+        """Send a frame. Where another thread is sending, that one sends it too, and this one does not wait.
+
+        (The garbage collector may call this in the middle of another `send`.) Raises OSError or ValueError when the
+        other end is gone, whatever `pickle` does for what it cannot take.
+        """
+        self._outbox.put(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL))
+        while not self._outbox.empty() and self._lock.acquire(blocking=False):
+            try:
+                self._send_all()
+            finally:
+                self._lock.release()
+
+    def _send_all(self) -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                data = self._outbox.get_nowait()
+                self._outgoing.write(_LENGTH.pack(len(data)))
+                self._outgoing.write(data)
+        self._outgoing.flush()
 
     def receive(self) -> Any:
         """The next object; EOFError when the other end is gone."""

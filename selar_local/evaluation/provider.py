@@ -241,7 +241,7 @@ def _stop(made: Generated) -> StopReason:
 
 
 def _logprobs(engine: AnyEngine, made: Generated) -> Logprobs | None:
-    if not made.logprobs:
+    if not made.result.logprobs:
         return None
 
     def piece(token: int) -> dict[str, Any]:
@@ -255,6 +255,6 @@ def _logprobs(engine: AnyEngine, made: Generated) -> Logprobs | None:
                 logprob=values.token,
                 top_logprobs=[TopLogprob(**piece(other), logprob=value) for other, value in values.top],
             )
-            for token, values in made.logprobs
+            for token, values in zip(made.result.tokens, made.result.logprobs, strict=True)
         ]
     )

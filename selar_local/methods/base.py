@@ -18,6 +18,7 @@ __all__ = [
     "Decision",
     "Method",
     "Mixture",
+    "NamedTokens",
     "NextInput",
     "Setting",
     "StepView",
@@ -101,7 +102,14 @@ class Decision(NamedTuple):
         return not isinstance(self.next_input, Token)
 
 
-class Vocabulary(Protocol):
+class NamedTokens(Protocol):
+    """Tokens by their texts."""
+
+    def token_of(self, text: str) -> int | None:
+        """The single token, special ones included, that spells `text`; None where there is none."""
+
+
+class Vocabulary(NamedTokens, Protocol):
     """What a method may ask of a model's vocabulary."""
 
     @property
@@ -110,9 +118,6 @@ class Vocabulary(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text: no special tokens parsed or added."""
-
-    def token_of(self, text: str) -> int | None:
-        """The single token, special ones included, that spells `text`; None where there is none."""
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends the generation."""
@@ -166,6 +171,17 @@ class Method(ABC):
     entropy_unit: ClassVar[str] = "normalised"
     sampling_defaults: ClassVar[Mapping[str, Any]] = {}
 
+    def __init_subclass__(cls) -> None:
+        if "__repr__" not in vars(cls):  # else `dataclass` writes one
+            cls.__repr__ = Method.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        """As one would write it: the options that differ from their defaults."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.repr}
+        defaults = {field.name: field.default for field in fields(self)}
+        own = ", ".join(f"{name}={value!r}" for name, value in values.items() if value != defaults[name])
+        return f"{type(self).__name__}({own})"
+
     def __new__(cls: type[M], *values: Any, **options: Any) -> M:
         """Raises OptionError for options without their names."""
         if values:
@@ -214,6 +230,13 @@ class Method(ABC):
         calibrated: tau for (k, gate_on) from the model's calibration; raises OptionError where there is none.
         """
         return self
+
+    def notes(self, vocabulary: NamedTokens, *, has_thinking: bool, thinking_over: bool) -> tuple[str, ...]:
+        """What a person should know who uses this method on this model: plain sentences, mostly none.
+
+        has_thinking: the model has tags around a thinking. thinking_over: the prompt has closed the thinking already.
+        """
+        return ()
 
     @abstractmethod
     def start(self, setting: Setting) -> Stepper:

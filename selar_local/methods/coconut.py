@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from selar_local.config import SamplingConfig, opt, whole
 from selar_local.errors import DecodeError
-from selar_local.methods.base import Decision, Method, Setting, Stepper, StepView, Token, Vector
+from selar_local.methods.base import Decision, Method, NamedTokens, Setting, Stepper, StepView, Token, Vector
 from selar_local.methods.think_tokens import check_name, named_token
 
 __all__ = ["Coconut"]
@@ -50,6 +50,11 @@ class Coconut(Method):
     def prompt_text(self, text: str) -> str:
         """The question ends with a newline, as in training."""
         return text if text.endswith("\n") else text + "\n"
+
+    def notes(self, vocabulary: NamedTokens, *, has_thinking: bool, thinking_over: bool) -> tuple[str, ...]:
+        if self.latent_steps == 0 or self.latent_start is not None or vocabulary.token_of(_START) is not None:
+            return ()
+        return (f"this model has no token {_START}: it was probably not trained for {self.name}, expect broken text",)
 
     def start(self, setting: Setting) -> Stepper:
         return _Latent(self, setting)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selar_local.config import choice, number, opt, require, switch, whole
-from selar_local.methods.base import Decision, Method, Mixture, Setting, Stepper, StepView, Token
+from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Setting, Stepper, StepView, Token
 from selar_local.methods.budget import Budget
 from selar_local.methods.distribution import top_k
 from selar_local.methods.entropy import renormalise, truncated_entropy
@@ -120,6 +120,12 @@ class Selar(Method):
 
     def fitted(self, calibrated: Callable[[int, str], float]) -> Selar:
         return replace(self, tau=calibrated(self.k, self.gate_on)) if self.tau == AUTO else self
+
+    def notes(self, vocabulary: NamedTokens, *, has_thinking: bool, thinking_over: bool) -> tuple[str, ...]:
+        if self.scope != "thinking" or (has_thinking and not thinking_over):
+            return ()
+        why = "the prompt has ended the thinking" if thinking_over else "this model has no thinking tags"
+        return (f"no step explores with scope thinking: {why}",)
 
     def start(self, setting: Setting) -> Stepper:
         require(self.tau != AUTO, "tau auto needs a calibrated model: run selar-local calibrate")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selar_local.config import SamplingConfig, choice, number, opt, whole
-from selar_local.methods.base import Decision, Method, Mixture, Setting, Stepper, StepView, Token
+from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Setting, Stepper, StepView, Token
 from selar_local.methods.distribution import Distribution
 from selar_local.methods.entropy import softmax
 from selar_local.methods.think_tokens import own_think_tokens
@@ -77,6 +77,11 @@ class SoftThinking(Method):
         """The sampling after the thinking, `sampling` that before. Raises OptionError."""
         own = {name: getattr(self, f"after_{name}") for name in ("temperature", "top_k", "top_p", "min_p")}
         return replace(sampling, **{name: value for name, value in own.items() if value is not None})
+
+    def notes(self, vocabulary: NamedTokens, *, has_thinking: bool, thinking_over: bool) -> tuple[str, ...]:
+        if thinking_over:
+            return ("no step is soft: the prompt has ended the thinking",)
+        return () if has_thinking else ("every step is soft: this model has no thinking tags",)
 
     def start(self, setting: Setting) -> Stepper:
         return _Thinking(self, setting)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from selar_local.config import require
-from selar_local.methods.base import Vocabulary
+from selar_local.methods.base import NamedTokens, Vocabulary
 from selar_local.thinking import TAGS
 
 __all__ = ["check_name", "named_token", "own_think_tokens"]
 
 
-def own_think_tokens(vocabulary: Vocabulary) -> tuple[int, int] | None:
+def own_think_tokens(vocabulary: NamedTokens) -> tuple[int, int] | None:
     """The tokens that open and close the model's thinking; None where no known pair is a single token each."""
     for opening, closing in TAGS:
         start, end = vocabulary.token_of(opening), vocabulary.token_of(closing)

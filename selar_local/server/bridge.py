@@ -1,119 +1,38 @@
-"""From the engine's blocking streams to the event loop.
-
-Each generation has a thread that mostly sleeps in the engine's queue; what it receives is handed to the loop, which
-is woken once for all that has come meanwhile.
-"""
+"""The generations of one HTTP request, seen from the event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import Any
 
+from selar_local.engine.awaiting import Inbox, Launch, Refused
+from selar_local.engine.base_engine import BaseEngine
 from selar_local.engine.events import Result, TokenEvent
+from selar_local.engine.messages import Message, Prefilled, Started
 from selar_local.errors import PromptTooLong, SelarError
 from selar_local.server.errors import Expired
 
-if TYPE_CHECKING:
-    from selar_local.engine.engine import Engine
-    from selar_local.engine.isolated import IsolatedEngine
-    from selar_local.engine.stream import Stream
-
 __all__ = ["Generation", "Job"]
-
 
 _LATE = "the request took longer than the server allows"
 
 
-class Started(NamedTuple):
-    """The engine has taken the request."""
-
-
-class Running(NamedTuple):
-    """The engine has begun with the prompt."""
-
-
-Message = Started | Running | TokenEvent | Result | SelarError
-
-
 class Generation:
-    """One generation, seen from the event loop. Its attributes belong to the loop's thread."""
+    """One generation. Its attributes belong to the event loop's thread.
 
-    def __init__(
-        self,
-        engine: Engine | IsolatedEngine,
-        arguments: Mapping[str, Any],
-        max_prompt_tokens: int | None,
-        deliver: Callable[[Message], None],
-        prepare: Callable[[TokenEvent], None],
-        events: bool = True,
-    ) -> None:
-        """deliver, prepare (before an event is delivered): called in the generation's own thread."""
-        self._engine = engine
-        self._arguments = arguments
-        self._max_prompt_tokens = max_prompt_tokens
-        self._deliver = deliver
-        self._prepare = prepare
-        self._events = events
-        self._lock = threading.Lock()
-        self._stream: Stream | None = None
-        self._cancelled = False
-        self._announced = False
+    first_token: the time of the first one. running: the engine has begun with the prompt. error: raised at its end.
+    """
+
+    def __init__(self) -> None:
         self.submitted = time.perf_counter()
         self.first_token: float | None = None
         self.running = False
         self.ended = False
-
-    def start(self) -> None:
-        """Begin, in a thread of its own."""
-        threading.Thread(target=self._run, name="selar-local request", daemon=True).start()
-
-    def cancel(self) -> None:
-        """Ask it to stop. Returns at once; any number of times."""
-        with self._lock:
-            self._cancelled = True
-            if self._stream is not None:
-                self._stream.cancel()
-
-    def _run(self) -> None:
-        try:
-            self._pass_on()
-        except SelarError as error:
-            self._deliver(error)
-        except Exception as error:  # nothing may leave the handler waiting
-            self._deliver(SelarError(f"internal error: {type(error).__name__}"))
-
-    def _pass_on(self) -> None:
-        stream = self._engine.stream(
-            **self._arguments, on_prefill=lambda done, total: self._announce(), events=self._events
-        )
-        with stream:
-            limit = self._max_prompt_tokens
-            if limit is not None and len(stream.prompt) > limit:
-                raise PromptTooLong(f"the prompt has {len(stream.prompt)} tokens, {limit} are allowed here")
-            with self._lock:
-                self._stream = stream
-                if self._cancelled:
-                    stream.cancel()
-            self._deliver(Started())
-            for event in stream:
-                if self.first_token is None:
-                    self.first_token = time.perf_counter()
-                self._announce()
-                self._prepare(event)
-                self._deliver(event)
-        if self.first_token is None and stream.result.tokens:
-            self.first_token = time.perf_counter() - stream.result.timings.decode_seconds
-        self._deliver(stream.result)
-
-    def _announce(self) -> None:
-        if not self._announced:
-            self._announced = True
-            self._deliver(Running())
+        self.error: SelarError | None = None
 
 
 class Job:
@@ -121,7 +40,7 @@ class Job:
 
     def __init__(
         self,
-        engine: Engine | IsolatedEngine,
+        engine: BaseEngine,
         requests: Sequence[Mapping[str, Any]],
         max_prompt_tokens: int | None,
         on_end: Callable[[Generation, Result | None], None],
@@ -130,33 +49,34 @@ class Job:
     ) -> None:
         """on_end: called in the loop for each generation that has ended, with None where it failed.
 
-        prepare: called in a generation's thread with each event, before the loop gets it. events: False: the results
-        alone are wanted.
+        prepare: called with each event that has log-probabilities, in a thread, before the event is given out. events:
+        False: the results alone are wanted.
         """
-        self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()
-        self._inbox: list[tuple[int, Message]] = []
+        self._engine = engine
+        self._requests = requests
+        self._events = events
+        self._max_prompt_tokens = max_prompt_tokens
+        self._on_end = on_end
+        self._prepare = prepare
+        self._inbox: Inbox[tuple[int, Message | Refused]] = Inbox(lambda item: self._take(*item), self.cancel)
         self._awake = asyncio.Event()
         self._ready: deque[tuple[int, TokenEvent | Result]] = deque()
         self._error: SelarError | None = None
-        self._on_end = on_end
-        self._open = len(requests)
         self._unstarted = len(requests)
         self._expired = False
-        self.generations = [
-            Generation(engine, arguments, max_prompt_tokens, self._mailbox(i), prepare, events)
-            for i, arguments in enumerate(requests)
-        ]
+        self._launches: list[Launch] = []
+        self.generations = [Generation() for _ in requests]
 
     def start(self) -> None:
         """Begin with all of them."""
-        for generation in self.generations:
-            generation.start()
+        for index, request in enumerate(self._requests):
+            begin = partial(self._engine.begin, events=self._events, **request)
+            self._launches.append(Launch(begin, self._mailbox(index)))
 
     def cancel(self) -> None:
         """Ask all of them to stop."""
-        for generation in self.generations:
-            generation.cancel()
+        for launch in self._launches:
+            launch.cancel()
 
     def expire(self) -> None:
         """The time is up. Called in the loop."""
@@ -169,7 +89,7 @@ class Job:
 
         (It may take none for long: after a crash the model is loaded again first.)
         """
-        while self._unstarted and self._error is None and self._open:
+        while self._unstarted and self._error is None and not self._all_ended:
             if self._expired:
                 raise Expired(_LATE)
             self._awake.clear()
@@ -183,47 +103,62 @@ class Job:
                 index, news = self._ready.popleft()
                 if self._expired and isinstance(news, Result) and news.finish_reason == "cancelled":
                     raise Expired(_LATE)
+                if isinstance(news, TokenEvent) and news.logprobs is not None:
+                    await asyncio.to_thread(self._prepare, news)
                 yield index, news
             if self._error is not None:
                 raise self._error
-            if not self._open:
+            if self._all_ended:
                 return
             self._awake.clear()
             await self._awake.wait()
 
-    def _mailbox(self, index: int) -> Callable[[Message], None]:
-        def deliver(message: Message) -> None:
-            with self._lock:
-                self._inbox.append((index, message))
-                on_its_way = len(self._inbox) > 1
-            if not on_its_way:
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    self._loop.call_soon_threadsafe(self._receive)
+    @property
+    def _all_ended(self) -> bool:
+        return all(generation.ended for generation in self.generations)
 
-        return deliver
+    def _mailbox(self, index: int) -> Callable[[Message | Refused], None]:
+        return lambda message: self._inbox.put((index, message))
 
-    def _receive(self) -> None:
-        with self._lock:
-            arrived, self._inbox = self._inbox, []
-        for index, message in arrived:
-            self._take(index, message)
-        self._awake.set()
-
-    def _take(self, index: int, message: Message) -> None:
+    def _take(self, index: int, message: Message | Refused) -> None:
         generation = self.generations[index]
         if isinstance(message, Started):
-            self._unstarted -= 1
-        elif isinstance(message, Running):
+            self._check_prompt(index, len(message.source.request.prompt))
+        elif isinstance(message, Prefilled):
             generation.running = True
         elif isinstance(message, TokenEvent):
+            if generation.first_token is None:
+                generation.first_token = time.perf_counter()
             self._ready.append((index, message))
-        else:
-            self._open -= 1
-            generation.running, generation.ended = False, True
-            if isinstance(message, Result):
-                self._ready.append((index, message))
-                self._on_end(generation, message)
-            else:
-                self._error = self._error or message
-                self.cancel()
-                self._on_end(generation, None)
+        elif isinstance(message, Result):
+            if generation.first_token is None and message.tokens:
+                generation.first_token = time.perf_counter() - message.timings.decode_seconds
+            self._end(index, message)
+        elif isinstance(message, Refused):
+            error = message.error
+            known = error if isinstance(error, SelarError) else SelarError(f"internal error: {type(error).__name__}")
+            generation.error = known
+            self._end(index, None)
+        else:  # the result follows
+            generation.error = message
+        self._awake.set()
+
+    def _check_prompt(self, index: int, length: int) -> None:
+        limit = self._max_prompt_tokens
+        if limit is None or length <= limit:
+            self._unstarted -= 1
+            return
+        error = PromptTooLong(f"the prompt has {length} tokens, {limit} are allowed here")
+        self.generations[index].error = error
+        self._launches[index].cancel()
+
+    def _end(self, index: int, result: Result | None) -> None:
+        generation = self.generations[index]
+        generation.running, generation.ended = False, True
+        if generation.error is not None:
+            self._error = self._error or generation.error
+            self.cancel()
+            result = None
+        elif result is not None:
+            self._ready.append((index, result))
+        self._on_end(generation, result)

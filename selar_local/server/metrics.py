@@ -66,7 +66,7 @@ class Metrics:
         if result is None:
             return
         usage = result.usage
-        counts = (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
+        counts = (usage.prompt_read, usage.cached_tokens, usage.completion_tokens)
         for name, count in zip(self._totals, (*counts, usage.explored_steps, usage.latent_steps), strict=True):
             self._totals[name] += count
         if usage.completion_tokens:

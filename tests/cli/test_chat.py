@@ -161,6 +161,12 @@ def test_mistakes_are_told_and_the_chat_goes_on(typed):
     assert len(asked) == 3 and len(asked[2]) == 3  # the turn that failed is not remembered
 
 
+def test_an_option_without_effect_is_noted_once(typed):
+    done, asked = typed("one", "two", options=(*OPTIONS, "-n", "6", "--thinking"))
+    assert len(asked) == 2
+    assert done.err.count("thinking has no effect: the chat template of this model has no switch for it") == 1
+
+
 def test_help_lists_every_command(typed):
     done, _ = typed("/help", "/?")
     commands = {name.removeprefix("_do_") for name in vars(Chat) if name.startswith("_do_")}

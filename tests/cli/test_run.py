@@ -51,6 +51,19 @@ def test_json_is_one_object_with_the_streamed_text(model, cli):
     assert json.loads(limited.out)["hint"] is None and 0 < json.loads(limited.out)["explored_steps"] <= 0.15 * 24
 
 
+def test_options_without_effect_are_noted_on_standard_error(chat_model, cli):
+    options = ("--method", "coconut", "--thinking")
+    expected = [
+        "thinking has no effect: the chat template of this model has no switch for it",
+        "this model has no token <|start-latent|>: it was probably not trained for coconut, expect broken text",
+    ]
+    done = cli("run", chat_model, "Hello", *SHORT, *options)
+    assert [line for line in done.err.splitlines() if line in expected] == expected
+    assert json.loads(cli("run", chat_model, "Hello", *SHORT, *options, "--json").out)["notes"] == expected
+    assert cli("run", chat_model, "Hello", *SHORT, *options, "--quiet").err == ""
+    assert json.loads(cli("run", chat_model, "Hello", *SHORT, "--json").out)["notes"] == []
+
+
 def test_json_is_ascii_where_the_encoding_demands_it(model, process, monkeypatch):
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     done = process("run", model, "--raw", "-p", "Ä你", *SHORT, "--json")

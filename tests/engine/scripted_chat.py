@@ -25,7 +25,7 @@ class _Source:
     def __init__(self, answer: Answer, seed: int, method: Any) -> None:
         self.messages: SimpleQueue[Any] = SimpleQueue()
         self.seed = seed
-        self.request = SimpleNamespace(prompt=(), method=method)
+        self.request = SimpleNamespace(prompt=(), method=method, notes=())
         self.cancelled = SimpleNamespace(set=lambda: None)
         if isinstance(answer, SelarError):
             self.messages.put(answer)
@@ -57,7 +57,11 @@ class ScriptedChat:
             raise PromptTooLong(f"the prompt has {count} tokens, the context holds {self.info.ctx_size}")
         seed = arguments.get("seed") or 7
         answer = self._script.pop(0) if self._script else "ok"
-        return Stream(_Source(answer, seed, arguments["method"]), lambda: True)
+        source = _Source(answer, seed, arguments["method"])
+        return Stream(source, source.messages, self)
+
+    def alive(self) -> bool:
+        return True
 
     def render(self, messages: Sequence[dict[str, str]], **_more: Any) -> str:
         return " ".join(message["content"] for message in messages)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result, TokenEvent
 from selar_local.engine.loop import DecodeLoop
+from selar_local.engine.messages import Prefilled
 from selar_local.engine.request import Request
-from selar_local.engine.sequence import Prefilled
 from selar_local.engine.sequence import Sequence as Running
 from selar_local.errors import SelarError
 from selar_local.llama.context import ContextFull
@@ -237,6 +237,9 @@ def outcome(sequence: Running) -> Outcome:
     assert result.usage.completion_tokens == result.timings.tokens == len(events)
     assert result.usage.explored_steps == sum(event.explored for event in events)
     assert result.usage.prompt_tokens == len(sequence.request.prompt)
+    read = [message.done for message in messages if isinstance(message, Prefilled)]
+    assert result.usage.prompt_read == (read[-1] if read else result.usage.cached_tokens)
+    assert result.usage.prompt_read == result.usage.prompt_tokens or not events
     entropies = [event.entropy for event in events if event.entropy is not None]
     mean = sum(entropies) / len(entropies) if entropies else None
     assert result.mean_entropy == mean

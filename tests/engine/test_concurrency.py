@@ -221,7 +221,7 @@ class Held(Stepper):
 @pytest.mark.parametrize("stop", ["cancel", "close", "drop"])
 def test_a_stream_stops_within_one_step(engine, stop):
     gate = Gate()
-    stream = engine.stream("Hello", raw=True, method=Gated(gate))
+    stream = engine.stream("Hello", raw=True, method=Gated(gate=gate))
     for _ in range(3):
         gate.permits.release()
     for _ in range(3):
@@ -278,6 +278,9 @@ def test_stopping_within_a_long_prompt_is_prompt_and_frees_it(long_model):
             result: Result = stream.result
             assert (result.finish_reason, result.tokens) == ("cancelled", ())
             assert stream._sequence.position < len(stream.prompt)
+            assert (result.usage.prompt_read, result.usage.prompt_tokens) == (
+                stream._sequence.position, len(stream.prompt),
+            )  # fmt: skip
             assert engine.generate("Hello", raw=True, max_tokens=5, method="cot-greedy").tokens == first
 
 

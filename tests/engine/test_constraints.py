@@ -75,6 +75,21 @@ def test_a_schema_as_text_is_the_same(engine):
     assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("method", ["selar", "cot", "coconut", "soft-thinking"])
+def test_a_result_has_the_logprobs_of_every_token(model, isolated, method):
+    with sl.load(model, threads=1, isolated=isolated) as engine:
+        for n in (0, 2):
+            options = {"method": method, "seed": 3, "max_tokens": 12, "logprobs": n}
+            with engine.stream("a", **options) as stream:
+                expected = tuple(event.logprobs for event in stream)
+            assert stream.result.logprobs == expected
+            alone = engine.generate("a", **options)
+            assert alone.logprobs == expected and len(expected) == len(alone.tokens) > 0
+            assert all(len(logprobs.top) == n for logprobs in expected)
+        assert engine.generate("a", seed=3, max_tokens=12).logprobs == ()
+
+
 def test_logprobs_are_the_model_s_own(model):
     """Temperature 1 and no filters, whatever the sampling: checked against the logits themselves."""
     runtime = LlamaRuntime(model, EngineConfig(threads=1))

@@ -110,6 +110,7 @@ def test_a_death_ends_what_runs_and_the_next_request_starts_anew(model):
             list(second)
         assert first.result.finish_reason == "error"
         assert first.result.tokens[:3] == tuple(event.token for event in events[:3])
+        assert first.result.usage.prompt_read == first.result.usage.prompt_tokens == len(first.prompt)
         assert list(first) == []
         old = engine.process_id
         assert engine.generate("Hello", seed=1, max_tokens=12).tokens == before

@@ -79,7 +79,7 @@ def test_the_interpreter_ends_cleanly(long_model, code):
 
 
 def test_engines_are_closed_at_exit(long_model):
-    start = "import atexit\natexit.register(lambda: print(engine._worker.is_alive()))" + START
+    start = "import atexit\natexit.register(lambda: print(engine._worker.alive()))" + START
     done = run("stream = engine.stream('Hello', raw=True)", long_model, start)
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
 

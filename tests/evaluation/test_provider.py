@@ -197,12 +197,12 @@ def test_thinking_is_told_apart(engine, model):
 
 def test_a_closed_thinking(engine, model):
     result = Result("5", "2 and 3", "stop", Usage(9, 8, 2, 0, 4, 6), Timings(0.1, 0.4, 8), seed=1)
-    output = api(model)._output(engine, Generated(result, sl.Selar(), (), (), 0.0))
+    output = api(model)._output(engine, Generated(result, sl.Selar(), (), 0.0))
     assert output.completion == "5" and output.message.content[0].reasoning == "2 and 3"
     assert output.metadata["thinking_closed"] and output.stop_reason == "stop"
     assert (output.usage.reasoning_tokens, output.usage.total_tokens, output.time) == (6, 17, 0.5)
     assert "options" not in output.metadata
-    fitted = api(model, tau="auto")._output(engine, Generated(result, sl.Selar(tau=0.37), (), (), 0.0))
+    fitted = api(model, tau="auto")._output(engine, Generated(result, sl.Selar(tau=0.37), (), 0.0))
     assert fitted.metadata["options"]["tau"] == 0.37
 
 
@@ -227,16 +227,16 @@ def test_a_cancelled_answer_ends(tiny):
         async def cancelled() -> None:
             task = asyncio.create_task(generate(engine, {"prompt": "x", "raw": True, "method": sl.CoT()}))
             await asyncio.sleep(0.3)
-            assert engine._unfinished == 1
+            assert engine._worker.unfinished == 1
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
         asyncio.run(cancelled())
         end = time.monotonic() + 5
-        while engine._unfinished and time.monotonic() < end:
+        while engine._worker.unfinished and time.monotonic() < end:
             time.sleep(0.01)
-        assert engine._unfinished == 0
+        assert engine._worker.unfinished == 0
 
 
 def test_the_loop_goes_on_meanwhile(engine, model):

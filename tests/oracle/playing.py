@@ -229,7 +229,7 @@ def play(engine: Engine, runs: Sequence[Run]) -> list[Played]:
         for group, first in enumerate(range(0, len(runs), size)):
             noted.clear()
             gate = threading.Event()
-            engine._inbox.put(gate.wait)  # so that all are there before the first step
+            engine._worker.inbox.put(gate.wait)  # so that all are there before the first step
             try:
                 streams = [
                     engine.stream(run.prompt, raw=True, method=run.method, **run.options)

@@ -132,7 +132,7 @@ def test_events_tell_each_step(api, engine):
     facts = api.chat(**body).json()["choices"][0]["selar"]
     assert facts == {
         "method": "selar", "explored_steps": result.usage.explored_steps, "latent_steps": 0, "seed": 1,
-        "mean_entropy": result.mean_entropy, "hint": None,
+        "mean_entropy": result.mean_entropy, "notes": [], "hint": None,
     }  # fmt: skip
     assert facts["explored_steps"] > 0
     chunks = events(api.chat(**body, stream=True).text)[:-1]
@@ -142,6 +142,16 @@ def test_events_tell_each_step(api, engine):
     assert math.isclose(sum(step["entropy"] for step in steps) / 8, facts["mean_entropy"])
     assert last == facts
     assert "selar" not in api.chat().json()["choices"][0]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_options_without_effect_are_in_the_notes(api, stream):
+    body = {"selar": {"method": "coconut", "events": True}, "stream": stream}
+    answer = api.chat(**body)
+    facts = (events(answer.text)[-2] if stream else answer.json())["choices"][0]["selar"]
+    assert facts["notes"] == [
+        "this model has no token <|start-latent|>: it was probably not trained for coconut, expect broken text"
+    ]
 
 
 def test_a_choice_that_explored_often_ends_with_a_hint(api, engine):
@@ -192,12 +202,12 @@ def test_messages_reach_the_template(api, engine):
     ]
     expected = engine.render([{**parts[0], "role": "system"}, *parts[1:]])
     seen = []
-    original = engine.stream
-    engine.stream = lambda **arguments: seen.append(arguments) or original(**arguments)
+    original = engine.begin
+    engine.begin = lambda emit, **request: seen.append(request) or original(emit, **request)
     try:
         assert api.chat(parts).status_code == 200
     finally:
-        del engine.stream
+        del engine.begin
     assert engine.render(seen[0]["messages"]) == expected
     assert '"id": "x"' in expected
 

@@ -237,7 +237,7 @@ def test_an_unforeseen_error_is_a_500_without_its_words(api, monkeypatch, caplog
     error = check(api.chat(), 500)
     assert "division" not in error["message"] + caplog.text and "ZeroDivisionError" in caplog.text
     monkeypatch.undo()
-    monkeypatch.setattr(api.service.engine, "stream", lambda **_: 1 / 0)
+    monkeypatch.setattr(api.service.engine, "begin", lambda *_, **__: 1 / 0)
     assert "division" not in check(api.chat(), 500)["message"]
 
 
@@ -281,11 +281,11 @@ def test_a_request_that_takes_too_long(slow_engine):
 
 def test_the_time_runs_out_before_the_engine_takes_it(slow_engine, monkeypatch):
     """As while another process loads after a crash."""
-    go, stream = threading.Event(), slow_engine.stream
+    go, begin = threading.Event(), slow_engine.begin
 
     def reloading(*arguments, **more):
         go.wait(30)
-        return stream(*arguments, **more)
+        return begin(*arguments, **more)
 
     api = Api(create_app(slow_engine, ServerConfig(request_timeout=0.1)))
 
@@ -301,7 +301,7 @@ def test_the_time_runs_out_before_the_engine_takes_it(slow_engine, monkeypatch):
         return answers, waiting
 
     with monkeypatch.context() as patch:
-        patch.setattr(slow_engine, "stream", reloading)
+        patch.setattr(slow_engine, "begin", reloading)
         answers, waiting = asyncio.run(asyncio.wait_for(both(), 20))
     assert waiting == 2  # the places are not free before the engine lets go of them
     for answer in answers:

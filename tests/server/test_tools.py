@@ -64,8 +64,8 @@ def test_a_call_that_is_cut_off_is_text(api):
 
 def test_the_template_gets_the_tools(api, monkeypatch):
     engine, seen = api.service.engine, []
-    original = engine.stream
-    monkeypatch.setattr(engine, "stream", lambda **arguments: seen.append(arguments) or original(**arguments))
+    original = engine.begin
+    monkeypatch.setattr(engine, "begin", lambda emit, **request: seen.append(request) or original(emit, **request))
     api.chat(tools=[WEATHER, CLOCK], max_tokens=1)
     assert seen[-1]["tools"] == [WEATHER, CLOCK] and "json_schema" not in seen[-1]
     for body in ({}, {"tools": []}, {"tools": [WEATHER], "tool_choice": "none"}):

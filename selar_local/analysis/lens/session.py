@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from selar_local.analysis.lens.probe import Branching, ProbedRuntime, Watched
-from selar_local.chat import ChatTemplate
 from selar_local.config import EngineConfig
 from selar_local.engine.events import Result
 from selar_local.engine.loop import DecodeLoop
@@ -77,16 +76,8 @@ class LensSession:
             self.close()
             raise
         model = self._runtime.model
-        source = model.chat_template()
         specials = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
-        self._template = ChatTemplate.chatml() if source is None else ChatTemplate(source, **specials)
-        self._requests = RequestMaker(
-            self.info,
-            source is not None,
-            self._template.render,
-            lambda text: tuple(model.prompt_tokens(text)),
-            lambda generation: None,
-        )
+        self._requests = RequestMaker(self.info, model, model.chat_template(), specials)
 
     def request(self, prompt: str, method: Selar, **options: Any) -> Request:
         """What `Engine.stream` would decode for these arguments, watched.

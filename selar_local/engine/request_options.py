@@ -1,0 +1,69 @@
+"""The keywords of `load`, `stream` and `generate`, for editors and type checkers.
+
+They repeat the fields of the dataclasses in `selar_local.config`, which hold defaults, help and checks. A test compares
+names and types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from selar_local.methods.base import Method
+
+__all__ = ["EngineOptions", "GenerationOptions", "Messages", "RequestOptions", "SamplingOptions", "Tools"]
+
+Messages = Sequence[Mapping[str, Any]]
+Tools = Sequence[Mapping[str, Any]]
+
+
+class EngineOptions(TypedDict, total=False):
+    """How a model is opened: see `EngineConfig`."""
+
+    ctx_size: int
+    gpu_layers: int
+    threads: int | None
+    cache_type_k: str
+    cache_type_v: str
+    flash_attn: str
+    batch_size: int
+    mmap: bool
+    mlock: bool
+    repack: bool | None
+    check_tensors: bool
+    prompt_cache: bool
+    reuse_answers: bool
+    queue_size: int
+    parallel: int
+
+
+class SamplingOptions(TypedDict, total=False):
+    """How tokens are drawn: see `SamplingConfig`."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    greedy: bool
+    seed: int | None
+
+
+class GenerationOptions(TypedDict, total=False):
+    """When a generation ends, and what it reports: see `GenerationConfig`."""
+
+    max_tokens: int | None
+    stop: Sequence[str]
+    grammar: str | None
+    json_schema: str | Mapping[str, Any] | None
+    logprobs: int | None
+
+
+class RequestOptions(SamplingOptions, GenerationOptions, total=False):
+    """What a generation is made of, besides its prompt: see `BaseEngine.stream`."""
+
+    messages: Messages | None
+    system: str | None
+    raw: bool
+    thinking: bool | None
+    tools: Tools | None
+    method: Method | str | None
