@@ -193,7 +193,7 @@ def _study(logs: list[Path], labels: list[str]) -> Study:
 
 
 def _notes(plan: Evaluation, folder: Path) -> list[str]:
-    """What is about to run, and which options have no effect."""
+    """What is about to run, and what a person should know about it."""
     config = plan.config
     notes = [
         f"{_count(len(plan.problems), 'problem')} of {config.name}, {_count(config.samples, 'answer')} each, "
@@ -206,29 +206,20 @@ def _notes(plan: Evaluation, folder: Path) -> list[str]:
         notes.append(
             "a last number counts as the answer where there is no \\boxed{} (--no-last-number: only a box counts)"
         )
-    return [*notes, *_without_effect(plan)]
+    return [*notes, *_greedy(plan)]
 
 
-def _without_effect(plan: Evaluation) -> list[str]:
-    """Options that change nothing with this model."""
-    from selar_local.evaluation.facts import switches_thinking, thinks
-
-    notes = []
-    if plan.thinking is not None and not switches_thinking(plan.model):
-        flag = "--thinking" if plan.thinking else "--no-thinking"
-        notes.append(f"{flag} has no effect: the model's chat template has no switch for thinking")
-    scoped = [spec.label for spec in plan.specs if getattr(spec.method, "scope", "all") == "thinking"]
-    if scoped and not thinks(plan.model):
-        notes.append(f"{', '.join(scoped)}: explores in the thinking only, which the model's chat template lacks")
+def _greedy(plan: Evaluation) -> list[str]:
+    """Methods that draw nothing at random answer alike every time."""
     greedy = plan.sampling.get("greedy", False)
-    certain = [
+    labels = [
         spec.label
         for spec in plan.specs
         if (greedy or spec.method.greedy) and getattr(spec.method, "noise", "none") == "none"
     ]
-    if certain and plan.config.samples > 1:
-        notes.append(f"{', '.join(certain)}: no token is drawn, so --samples repeats the same answer")
-    return notes
+    if not labels or plan.config.samples == 1:
+        return []
+    return [f"{', '.join(labels)}: no token is drawn at random, so --samples repeats the same answer"]
 
 
 def _note_missing_boxes(study: Study, display: Display) -> None:

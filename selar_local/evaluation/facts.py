@@ -16,7 +16,7 @@ from selar_local._version import __version__
 from selar_local.cache import sha256_of
 from selar_local.catalog import file_label
 from selar_local.config import EngineConfig
-from selar_local.errors import ModelFileError, OptionError, TemplateError
+from selar_local.errors import ModelFileError, OptionError
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec
 from selar_local.thinking import TAGS
 
@@ -34,7 +34,6 @@ __all__ = [
     "plain",
     "problems_sha256",
     "settings_of",
-    "switches_thinking",
     "thinks",
 ]
 
@@ -69,17 +68,6 @@ def thinks(path: Path) -> bool:
     """Whether the model's chat template mentions a thinking before the answer: it opens one, or knows its end."""
     template = _header(path).metadata.get("tokenizer.chat_template")
     return isinstance(template, str) and any(tag in template for pair in TAGS for tag in pair)
-
-
-def switches_thinking(path: Path) -> bool:
-    """Whether the model's chat template lets the caller ask for thinking, or for none."""
-    from selar_local.chat import ChatTemplate
-
-    template = _header(path).metadata.get("tokenizer.chat_template")
-    try:
-        return isinstance(template, str) and ChatTemplate(template).knows_thinking
-    except TemplateError:  # the engine says so when it opens the model
-        return True
 
 
 def _header(path: Path) -> GgufFile:

@@ -153,9 +153,12 @@ def evaluate(
     missing = [spec for spec in evaluation.specs if not _finished(best[spec.label])]
     if missing:
         from selar_local.evaluation.generation import shared_engines
+        from selar_local.evaluation.request_notes import request_notes
 
         with open_engine(evaluation.engine) as engine, shared_engines().lend(engine, evaluation.model):
             metadata = {**settings, **facts.environment(), "threads": engine.info.threads}
+            for note in request_notes(engine, evaluation, missing):
+                observer.note(note)
             for spec in missing:
                 _generate(evaluation, spec, best[spec.label], folder, metadata, observer)
             observer.end()

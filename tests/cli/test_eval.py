@@ -195,16 +195,17 @@ def test_a_mistake_is_answered_before_anything_heavy_is_imported(chat_model, tmp
 
 def test_options_without_effect_say_so(chat_model, thinking_model, cli, folder):
     short = ("--limit", "1", "-n", "2", "-t", "1")
-    done = cli("eval", chat_model, *short, "--out", folder / "a", "--scope", "thinking", "--no-thinking")
-    assert "--no-thinking has no effect: the model's chat template has no switch for thinking" in done.err
-    assert "selar: explores in the thinking only, which the model's chat template lacks" in done.err
+    done = cli("eval", chat_model, *short, "--out", folder / "a", "--scope", "thinking", "--thinking")
+    lines = done.err.splitlines()
+    assert "thinking has no effect: the chat template of this model has no switch for it" in lines
+    assert "selar: no step explores with scope thinking: this model has no thinking tags" in lines
+    assert "no effect" not in cli("eval", chat_model, *short, "--out", folder / "a", "--scope", "thinking", "-q").err
     done = cli("eval", thinking_model, *short, "--out", folder / "b", "--scope", "thinking")
-    assert "in the thinking only" not in done.err and "no effect" not in done.err
-    again = ("--samples", "2", "--methods", "cot,cot-greedy")
+    assert "no step explores" not in done.err and "no effect" not in done.err
+    again = ("--samples", "2", "--methods", "cot,cot-greedy,coconut")
     done = cli("eval", chat_model, *short, *again, "--out", folder / "c")
-    assert "cot-greedy: no token is drawn, so --samples repeats the same answer" in done.err
-    done = cli("eval", chat_model, *short, *again, "--out", folder / "d", "--greedy", "--thinking")
-    assert "cot, cot-greedy: no token is drawn" in done.err and "--thinking has no effect" in done.err
+    assert "cot-greedy, coconut: no token is drawn at random, so --samples repeats the same answer" in done.err
+    assert "coconut: this model has no token <|start-latent|>: it was probably not trained for coconut" in done.err
 
 
 def test_a_data_file_that_is_not_there(chat_model, cli):
