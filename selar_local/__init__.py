@@ -11,14 +11,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from selar_local import errors
 from selar_local._version import __version__
-from selar_local.config import EngineConfig, from_mapping
-from selar_local.engine.events import Logprobs, Result, TokenEvent
 from selar_local.errors import SelarError
-from selar_local.methods import Coconut, CoT, CoTGreedy, Method, Selar, SoftThinking, SwiReasoning
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -26,9 +24,11 @@ if TYPE_CHECKING:
     from selar_local.engine.async_stream import AsyncStream
     from selar_local.engine.conversation import Conversation
     from selar_local.engine.engine import Engine
+    from selar_local.engine.events import Logprobs, Result, TokenEvent
     from selar_local.engine.isolated import IsolatedEngine
     from selar_local.engine.request_options import EngineOptions
     from selar_local.engine.stream import Stream
+    from selar_local.methods import Coconut, CoT, CoTGreedy, Method, Selar, SoftThinking, SwiReasoning
 
 __all__ = [
     "AsyncStream",
@@ -52,6 +52,22 @@ __all__ = [
     "load",
     "run_child_if_asked",
 ]
+
+#: Where the other names are. They are imported with their first use: NumPy and llama.cpp take time to load.
+_MODULES = {
+    "AsyncStream": "selar_local.engine.async_stream",
+    "Conversation": "selar_local.engine.conversation",
+    "Engine": "selar_local.engine.engine",
+    "IsolatedEngine": "selar_local.engine.isolated",
+    "Logprobs": "selar_local.engine.events",
+    "Result": "selar_local.engine.events",
+    "Stream": "selar_local.engine.stream",
+    "TokenEvent": "selar_local.engine.events",
+    **dict.fromkeys(
+        ("CoT", "CoTGreedy", "Coconut", "Method", "Selar", "SoftThinking", "SwiReasoning"), "selar_local.methods"
+    ),
+}
+_SUBMODULES = ("config", "methods")
 
 
 @overload
@@ -95,6 +111,7 @@ def load(
     Raises ModelNotFound, ModelFileError, UnsupportedModel, MissingExtra, OptionError; isolated also EngineCrashed.
     """
     from selar_local.catalog import resolve
+    from selar_local.config import EngineConfig, from_mapping
 
     config = from_mapping(EngineConfig, options)
     if isolated:
@@ -119,25 +136,14 @@ def run_child_if_asked() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    # llama.cpp is loaded with the first engine, not with the import of the package.
-    if name == "AsyncStream":
-        from selar_local.engine.async_stream import AsyncStream
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
 
-        return AsyncStream
-    if name == "Conversation":
-        from selar_local.engine.conversation import Conversation
 
-        return Conversation
-    if name == "Engine":
-        from selar_local.engine.engine import Engine
-
-        return Engine
-    if name == "IsolatedEngine":
-        from selar_local.engine.isolated import IsolatedEngine
-
-        return IsolatedEngine
-    if name == "Stream":
-        from selar_local.engine.stream import Stream
-
-        return Stream
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_SUBMODULES})

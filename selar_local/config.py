@@ -87,6 +87,14 @@ def opt(default: Any, help_text: str, *flags: str, **more: Any) -> Any:
     return field(default=default, metadata={"help": help_text, "flags": flags, **more})
 
 
+def _replace_minus_one(config: Any, **meanings: Any) -> None:
+    """Replace -1 by what llama.cpp means by it, so that nobody else has to know."""
+    for name, meaning in meanings.items():
+        value = getattr(config, name)
+        if isinstance(value, int) and value == -1:
+            object.__setattr__(config, name, meaning)
+
+
 def default_threads() -> int:
     """Physical cores, as far as they can be told: llama.cpp slows down on hyper-threads."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -153,13 +161,14 @@ class SamplingConfig:
         "--temperature",
         "--temp",
     )
-    top_k: int = opt(20, "keep the k largest logits (0: all)", "--top-k")
+    top_k: int = opt(20, "keep the k largest logits (0 or -1: all)", "--top-k")
     top_p: float = opt(0.95, "nucleus sampling (1: off)", "--top-p")
     min_p: float = opt(0.0, "keep tokens of at least this share of the largest probability", "--min-p")
     greedy: bool = opt(False, "take the most probable token instead of drawing one", "--greedy")
-    seed: int | None = opt(None, "seed of the draws (default: a random one)", "-s", "--seed")
+    seed: int | None = opt(None, "seed of the draws, -1: a random one (default: a random one)", "-s", "--seed")
 
     def __post_init__(self) -> None:
+        _replace_minus_one(self, top_k=0, seed=None)
         number("temperature", self.temperature, 0, 100)
         whole("top_k", self.top_k, 0)
         number("top_p", self.top_p, 0, 1)
@@ -175,7 +184,7 @@ class GenerationConfig:
     """When a generation ends, besides the model's own end-of-generation tokens."""
 
     max_tokens: int | None = opt(
-        None, "most tokens to generate (default: until the context is full)", "-n", "--max-tokens"
+        None, "most tokens to generate, -1: no limit (default: until the context is full)", "-n", "--max-tokens"
     )
     stop: tuple[str, ...] = opt((), "end the text before this string (may be given several times)", "--stop")
 
@@ -186,6 +195,7 @@ class GenerationConfig:
     logprobs: int | None = opt(None, "report so many log-probabilities of each step", cli=False)
 
     def __post_init__(self) -> None:
+        _replace_minus_one(self, max_tokens=None)
         require(self.grammar is None or self.json_schema is None, "grammar and json_schema exclude each other")
         for name in ("grammar", "json_schema"):
             require(getattr(self, name) != "", f"{name} is empty")

@@ -36,9 +36,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The user's cache is neither read nor written. Of the session: engines may be opened by session fixtures."""
+    """The user's cache, defaults and config file are neither read nor written.
+
+    Of the session: engines may be opened by session fixtures.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        if bundled := bundled_models()[_SMOLLM2]:  # also where `selar-local pull` has put it into the user's cache
+        bundled = bundled_models()[_SMOLLM2]
+        for name in [name for name in os.environ if name.startswith("SELAR_LOCAL_")]:
+            patch.delenv(name)
+        patch.setenv("SELAR_LOCAL_CONFIG", os.devnull)
+        if bundled:  # also where `selar-local pull` has put it into the user's cache
             patch.setenv("SELAR_LOCAL_MODELS", str(bundled.parent))
         patch.setenv("SELAR_LOCAL_CACHE", str(tmp_path_factory.mktemp("selar-local-cache")))
         yield

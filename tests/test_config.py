@@ -93,12 +93,12 @@ BAD: list[tuple[type, dict[str, Any]]] = [
         (SamplingConfig, {"temperature": v})
         for v in (-0.1, 101, float("nan"), float("inf"), "0.5", True, None, 10**400)
     ],
-    *[(SamplingConfig, {"top_k": v}) for v in (-1, 1.0, 2.5, "20", True, None, 2**31, 10**400)],
+    *[(SamplingConfig, {"top_k": v}) for v in (-2, -1.0, 1.0, 2.5, "20", True, None, 2**31, 10**400)],
     *[(SamplingConfig, {"top_p": v}) for v in (0, -0.1, 1.01, "1", None)],
     *[(SamplingConfig, {"min_p": v}) for v in (-0.1, 1.01, float("nan"))],
     *[(SamplingConfig, {"greedy": v}) for v in ("false", 0, None)],
-    *[(SamplingConfig, {"seed": v}) for v in (-1, 2**63, 1.5, "1", 10**400)],
-    *[(GenerationConfig, {"max_tokens": v}) for v in (-1, 1.5, "5", 2**31, False)],
+    *[(SamplingConfig, {"seed": v}) for v in (-2, 2**63, 1.5, "1", 10**400)],
+    *[(GenerationConfig, {"max_tokens": v}) for v in (-2, 1.5, "5", 2**31, False)],
     *[(GenerationConfig, {"stop": v}) for v in ("end", b"end", [""], ["a", 1], None, 5, [b"a"])],
     *[(EngineConfig, {"ctx_size": v}) for v in (-1, 1.5, "4096", None, 2**31)],
     *[(EngineConfig, {"gpu_layers": v}) for v in (-2, 0.5, "all")],
@@ -122,6 +122,16 @@ def test_bad_values(cls, options):
     assert "\n" not in message
     assert isinstance(caught.value, SelarError)
     assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "meaning"),
+    [(SamplingConfig, "top_k", 0), (SamplingConfig, "seed", None), (GenerationConfig, "max_tokens", None)],
+)
+def test_minus_one_is_what_llama_cpp_means_by_it(cls, name, meaning):
+    config = from_mapping(cls, {name: -1})
+    assert getattr(config, name) == meaning and config == from_mapping(cls, {name: meaning})
+    assert dataclasses.replace(config) == config
 
 
 @pytest.mark.parametrize(

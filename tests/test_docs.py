@@ -13,7 +13,8 @@ from types import ModuleType
 import click
 import pytest
 
-from selar_local.cli import main as program
+from selar_local.cli.commands import COMMANDS
+from selar_local.cli.lazy_group import load_command
 from selar_local.cli.options import build_method
 from selar_local.methods import METHODS
 
@@ -40,10 +41,10 @@ def update_docs() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def commands() -> dict[str, click.Command]:
-    program._register()
     """By the words that call them; groups are what is in them."""
     found: dict[str, click.Command] = {}
-    for name, command in program.cli.commands.items():
+    for name in COMMANDS:
+        command = load_command(name)
         if isinstance(command, click.Group):
             found |= {f"{name} {part}": own for part, own in command.commands.items()}
         else:

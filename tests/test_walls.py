@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import selar_local as sl
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "selar_local"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -22,7 +24,7 @@ FLOORS = (
     ("llama", "chat", "catalog", "calibration"),
     ("engine", "trace", "advice", "plotting"),
     ("", "server", "evaluation", "analysis"),
-    ("cli",),
+    ("cli", "__main__"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Rooms with a narrower door.
@@ -81,7 +83,7 @@ def test_arrows_point_down(path):
         where = f"{name_of(path)}:{line} imports {module}"
         assert FLOOR[other] <= FLOOR[room], where
         assert other in ONLY.get(room, {other}), where
-        assert room in ("", "cli") or other != "cli", where
+        assert room in ("", "cli", "__main__") or other != "cli", where
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -131,6 +133,18 @@ def test_files_are_short(folder):
     }
     assert lengths
     assert {name: length for name, length in lengths.items() if length >= 350} == {}
+
+
+def test_the_package_itself_imports_no_numpy():
+    code = "import sys, selar_local; print('numpy' in sys.modules, selar_local.Selar().k, 'numpy' in sys.modules)"
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT, timeout=60)
+    assert done.stdout.split() == ["False", "3", "True"]
+
+
+@pytest.mark.parametrize("name", sl.__all__)
+def test_every_public_name_is_found(name):
+    assert getattr(sl, name) is not None and name in dir(sl)
 
 
 @pytest.mark.parametrize("module", ["selar_local", "selar_local.methods", "selar_local.config", "selar_local.trace"])

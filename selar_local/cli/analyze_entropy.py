@@ -33,7 +33,9 @@ Examples:
 
 @click.command("entropy", cls=GroupedCommand, epilog=_EXAMPLES, short_help="Entropies and exploration of traces.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object instead of the text")
+@option(
+    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the text"
+)
 @plot_option
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes")
 def entropy(files: tuple[Path, ...], as_json: bool, output: Path | None, quiet: bool) -> int:

@@ -13,6 +13,7 @@ from selar_local.analysis.questions import QUESTIONS
 from selar_local.cli.background import Background
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find
 from selar_local.cli.options import as_usage, build, build_sampling, config_options, some_of
 from selar_local.cli.plot_option import plot_option, require_plot
@@ -40,12 +41,15 @@ Examples:
 
 
 @click.command("lens", cls=GroupedCommand, epilog=_EXAMPLES, short_help="The logit lens at exploration steps.")
-@click.argument("model", required=False)
-@option("-p", "--prompt", "given", multiple=True, heading="Prompts", help="a prompt (may be given several times)")
+@model_argument()
+@option(
+    "-p", "--prompt", "given", multiple=True, heading="Prompts", once=True, help="a prompt (may be given several times)"
+)
 @option(
     "-f",
     "--file",
     "prompts_file",
+    once=True,
     type=click.Path(dir_okay=False),
     help='a file of prompts, one a line (.jsonl: its "prompt" or "question"; -: stdin) [default: questions of our own]',
 )
@@ -58,7 +62,9 @@ Examples:
     ("Sampling", some_of(SamplingConfig, *_SAMPLING)),
     ("Model and engine", EngineConfig),
 )
-@option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object instead of the tables")
+@option(
+    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the tables"
+)
 @plot_option
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
 def lens(model: str | None, as_json: bool, output: Path | None, quiet: bool, **values: Any) -> int:

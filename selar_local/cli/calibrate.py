@@ -18,6 +18,7 @@ from selar_local.calibration import Calibration, find, keep
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.histogram import bar_characters, histogram
+from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find as find_model
 from selar_local.cli.opening import open_engine
 from selar_local.cli.options import build, build_sampling, config_options, some_of
@@ -39,10 +40,11 @@ Examples:
 
 
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="A threshold from the model's own entropies.")
-@click.argument("model", required=False)
+@model_argument()
 @option(
     "--prompts",
     "prompts_file",
+    once=True,
     type=click.Path(dir_okay=False),
     heading="Prompts and length",
     help='a file of prompts, one a line (.jsonl: its "prompt" or "question"; -: stdin) [default: questions of our own]',
@@ -53,7 +55,9 @@ Examples:
     ("What it holds for", some_of(SamplingConfig, "temperature", "top_k", "top_p", "min_p")),
     ("Model and engine", EngineConfig),
 )
-@option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object instead of the text")
+@option(
+    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the text"
+)
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
 def calibrate(model: str | None, prompts_file: str | None, as_json: bool, quiet: bool, **values: Any) -> int:
     """Let MODEL answer questions with ordinary sampling, and find the valley in the histogram of its entropies.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import IO, Any
 
 import click
 
+from selar_local.cli.grouped_help import NO_BREAK
 from selar_local.cli.progress import bars_cleared, progress
 from selar_local.cli.streams import is_terminal, one_line, printable
 from selar_local.cli.word_wrap import WordWrap
@@ -25,6 +28,13 @@ _CORE_WAIT = 0.25  # from so large a share on the statistics say that other prog
 def use_color(stream: IO[str], no_color: bool) -> bool:
     """Colours only on a terminal, and never against ``--no-color`` or NO_COLOR."""
     return not no_color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and is_terminal(stream)
+
+
+def _wrapped(text: str) -> str:
+    """Statistics on lines that fit the terminal, broken between two of them."""
+    width = shutil.get_terminal_size().columns
+    joined = text.replace(" · ", "\0").replace(" ", NO_BREAK).replace("\0", f"{NO_BREAK}· ")
+    return textwrap.fill(joined, width, subsequent_indent=" ", break_long_words=False).replace(NO_BREAK, " ")
 
 
 def _wrap(stream: IO[str]) -> WordWrap | None:
@@ -81,6 +91,11 @@ class Display:
     def _paint(text: str, color: bool, style: dict[str, Any]) -> str:
         return click.style(text, **style) if color and text else text
 
+    def styled(self, text: str, *, explored: bool = False, dim: bool = False, bold: bool = False) -> str:
+        """`text` for standard output."""
+        style = {**(_EXPLORED if explored else {}), **(_DIM if dim else {}), **({"bold": True} if bold else {})}
+        return self._paint(text, self._color_out and bool(style), style)
+
     def legend(self) -> None:
         """One line that says what the colours mean."""
         if self._color_out and self._color_err and not self._quiet:
@@ -131,10 +146,30 @@ class Display:
     def statistics(
         self, result: Result, entropy_unit: str = "normalised", calibrated: Mapping[str, float] | None = None
     ) -> None:
-        """Speed, share of exploration steps, mean entropy, and why the text ended.
+        """Speed, share of exploration steps, mean entropy, and why the text ended; on a terminal as wide as it is.
 
         calibrated: options that the model's calibration has filled in, with their values.
         """
+        self.note(self.statistics_text(result, entropy_unit, calibrated, wrap=is_terminal(self._err)))
+        if (result.timings.core_wait or 0) >= _CORE_WAIT:
+            self.note(
+                f"other programs keep the cores busy: llama.cpp's threads waited for a core "
+                f"{result.timings.core_wait:.0%} of the time; end them, or try fewer threads (-t)"
+            )
+
+    @classmethod
+    def statistics_text(
+        cls, result: Result, entropy_unit: str, calibrated: Mapping[str, float] | None = None, *, wrap: bool
+    ) -> str:
+        """The statistics in brackets. wrap: on lines that fit the terminal."""
+        text = f"[{' · '.join(cls.figures(result, entropy_unit, calibrated))}]"
+        return _wrapped(text) if wrap else text
+
+    @classmethod
+    def figures(
+        cls, result: Result, entropy_unit: str = "normalised", calibrated: Mapping[str, float] | None = None
+    ) -> list[str]:
+        """The parts of the statistics."""
         usage, timings = result.usage, result.timings
         parts = [f"{usage.completion_tokens} token{'' if usage.completion_tokens == 1 else 's'}"]
         if timings.decode_seconds > 0:
@@ -147,15 +182,11 @@ class Display:
         parts += [f"{name} {value:.4g} (calibrated)" for name, value in (calibrated or {}).items()]
         if usage.latent_steps:
             parts.append(f"{usage.latent_steps} latent steps")
-        parts.append(f"prompt {usage.prompt_tokens} tokens in {timings.prefill_seconds:.2f} s")
+        stopped = not usage.completion_tokens and usage.prompt_read < usage.prompt_tokens
+        prompt = f"{usage.prompt_read} of {usage.prompt_tokens}" if stopped else f"{usage.prompt_tokens}"
+        parts.append(f"prompt {prompt} tokens in {timings.prefill_seconds:.2f} s")
         parts.append(f"seed {result.seed}")
-        parts.append(self.ending(result))
-        self.note(f"[{' · '.join(parts)}]")
-        if (timings.core_wait or 0) >= _CORE_WAIT:
-            self.note(
-                f"other programs keep the cores busy: llama.cpp's threads waited for a core {timings.core_wait:.0%} "
-                "of the time; end them, or try fewer threads (-t)"
-            )
+        return [*parts, cls.ending(result)]
 
     @staticmethod
     def ending(result: Result) -> str:

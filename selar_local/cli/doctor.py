@@ -13,6 +13,7 @@ from selar_local._version import __version__
 from selar_local.catalog import bundled_models
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import build, config_options
 from selar_local.cli.streams import print_json
@@ -31,9 +32,9 @@ _HOW_TO_OFFLOAD = {
 
 
 @click.command(cls=GroupedCommand, short_help="Versions, backends, devices; facts about a model.")
-@click.argument("model", required=False)
+@model_argument(configurable=False)
 @config_options(("Model and engine", EngineConfig))
-@option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object")
+@option("--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object")
 def doctor(model: str | None, as_json: bool, **values: Any) -> int:
     """Versions, backends and devices; with MODEL its facts and the injection check, measured now."""
     report = _machine()

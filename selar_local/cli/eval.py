@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +14,23 @@ import click
 
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
+from selar_local.cli.interrupt import importing
+from selar_local.cli.method_specs import shared_options, specs_of
+from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
-from selar_local.cli.options import as_usage, build, build_sampling, config_options, method_options
+from selar_local.cli.option_sources import defaults_in_use
+from selar_local.cli.options import build, build_sampling, config_options, method_options
 from selar_local.cli.streams import is_terminal, print_json
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
-from selar_local.errors import OptionError
-from selar_local.evaluation.config import EvaluationConfig, MethodSpec, levels_of, methods_of, with_defaults
+from selar_local.evaluation.config import EvaluationConfig, MethodSpec, levels_of, with_defaults
 from selar_local.evaluation.problems import TASKS, load_problems, prompt_of
-from selar_local.evaluation.runner import Evaluation, Observer, default_folder, evaluate, require_extra
-from selar_local.methods import METHODS, CoT
+from selar_local.methods import CoT
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
     from selar_local.evaluation.problems import Problem
     from selar_local.evaluation.records import Study
+    from selar_local.evaluation.runner import Evaluation, Observer
 
 __all__ = ["evaluation_command"]
 
@@ -43,7 +46,7 @@ Examples:
 
 
 @click.command("eval", cls=GroupedCommand, epilog=_EXAMPLES, short_help="Methods compared on the same problems.")
-@click.argument("model", required=False)
+@model_argument()
 @config_options(("Problems and budget", EvaluationConfig))
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
 @option(
@@ -52,13 +55,16 @@ Examples:
     heading="Methods",
     help=f"what to compare; options of one follow a colon: selar:tau=0;contrast=0 [default:{NO_BREAK}{_METHODS}]",
 )
-@option("--sweep", help="each method that has the option runs once for each value, such as tau=0.3,0.4")
-@option("--baseline", help=f"the method that the others are compared with [default:{NO_BREAK}{_BASELINE}]")
-@option("--regrade", is_flag=True, help="grade what is there once more")
-@method_options
-@config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig), ("Model and engine", EngineConfig))
-@option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object instead of the table")
+@option("--sweep", once=True, help="each method that has the option runs once for each value, such as tau=0.3,0.4")
+@option("--baseline", once=True, help=f"the method that the others are compared with [default:{NO_BREAK}{_BASELINE}]")
+@option("--regrade", is_flag=True, once=True, help="grade what is there once more")
+@config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig))
+@option(
+    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the table"
+)
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
+@config_options(("Model and engine", EngineConfig))
+@method_options
 def evaluation_command(
     model: str | None,
     methods: str,
@@ -75,15 +81,19 @@ def evaluation_command(
     such as --tau, go to every method that has them. MODEL is as for `run` (default: the bundled one).
     """
     # What is wrong with the command line is said before Inspect is imported, which takes seconds.
-    specs = _specs(methods, sweep, values)
+    specs = specs_of(methods, values, sweep)
     labels = [spec.label for spec in specs]
     if baseline is not None and baseline not in labels:
         raise click.UsageError(f"--baseline {baseline} is none of the methods: {', '.join(labels)}")
     given, engine = _configs(values)
     problems = None if given.data is None else _problems(given)
+    with importing():
+        from selar_local.evaluation.runner import default_folder, import_extra, require_extra
     require_extra()
     display = Display(quiet=quiet)
-    plan = _plan(find(model), specs, given, engine, problems, values)
+    plan = _plan(find(model), specs, given, engine, problems, values, shared_options(methods, values, sweep))
+    with importing():
+        import_extra()
     folder = default_folder(plan) if plan.config.out is None else Path(plan.config.out)
     started = time.monotonic()
     with _bar(display, quiet) as observer:
@@ -96,24 +106,6 @@ def evaluation_command(
         _note_missing_boxes(study, display)
     _show(study, baseline, as_json)
     return 0
-
-
-def _specs(methods: str, sweep: str | None, values: dict[str, Any]) -> tuple[MethodSpec, ...]:
-    """The methods with the options that were given for all of them."""
-    shared = _shared(values)
-    try:
-        specs = methods_of(methods, shared, sweep)
-    except OptionError as error:
-        raise as_usage(error, {"methods", "sweep", *shared}) from None
-    for spec in specs:
-        build_sampling(spec.method, values)
-    return tuple(specs)
-
-
-def _shared(values: dict[str, Any]) -> dict[str, Any]:
-    """The options of methods that were given for all of them."""
-    known = {one.name for cls in METHODS.values() for one in fields(cls)}
-    return {name: values[name] for name in known if values.get(name) is not None}
 
 
 def _configs(values: dict[str, Any]) -> tuple[EvaluationConfig, EngineConfig]:
@@ -135,9 +127,11 @@ def _plan(
     engine: EngineConfig,
     problems: list[Problem] | None,
     values: dict[str, Any],
+    shared: dict[str, Any],
 ) -> Evaluation:
     """The study. problems: None where they are still to be loaded, or made."""
     from selar_local.evaluation.facts import context_for, thinks
+    from selar_local.evaluation.runner import Evaluation
 
     config = with_defaults(given, thinks=thinks(path))
     if problems is None:
@@ -156,7 +150,7 @@ def _plan(
         sampling=_sampling(specs[0], values),
         stop=tuple(values.get("stop") or ()),
         thinking=values.get("thinking"),
-        shared=_shared(values),
+        shared=shared,
     )
 
 
@@ -168,12 +162,15 @@ def _sampling(spec: MethodSpec, values: dict[str, Any]) -> dict[str, Any]:
 @contextlib.contextmanager
 def _bar(display: Display, quiet: bool) -> Iterator[Observer]:
     from selar_local.cli.answer_bar import AnswerBar
+    from selar_local.evaluation.runner import Observer
 
     with AnswerBar(sys.stderr, hidden=quiet or not is_terminal(sys.stderr)) as bar:
         yield Observer(display.note, bar.begin, bar.end)
 
 
 def _evaluate(plan: Evaluation, folder: Path, display: Display, observer: Observer, regrade: bool) -> list[Path]:
+    from selar_local.evaluation.runner import evaluate
+
     def opened(config: EngineConfig) -> Engine:
         return open_engine(plan.model, config, display)
 
@@ -199,6 +196,8 @@ def _notes(plan: Evaluation, folder: Path) -> list[str]:
         f"{_count(len(plan.problems), 'problem')} of {config.name}, {_count(config.samples, 'answer')} each, "
         f"{_count(len(plan.specs), 'method')}, at most {config.max_tokens} tokens an answer; logs in {folder}"
     ]
+    if defaults := defaults_in_use():
+        notes.append(f"defaults of yours: {', '.join(defaults)}")
     room, budget = plan.engine.ctx_size, config.max_tokens or 0
     if room and room <= budget:
         notes.append(f"the context of {room} tokens, prompt included, ends answers before {budget} tokens do")
@@ -257,6 +256,6 @@ def _duration(seconds: float) -> str:
 evaluation_command.params = [
     parameter
     for parameter in evaluation_command.params
-    if parameter.name not in ("method", "grammar", "json_schema")
+    if parameter.name not in ("grammar", "json_schema")
     and not (getattr(parameter, "heading", "") == _SAMPLING and parameter.name in ("seed", "max_tokens"))
 ]

@@ -7,25 +7,64 @@ from typing import Any, TypeVar
 
 import click
 
+from selar_local.cli.interrupt import raise_interrupts
+from selar_local.cli.option_sources import named, no_config, variable_of
+
 __all__ = ["NO_BREAK", "GroupedCommand", "option", "write_sections"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 NO_BREAK = "\u00a0"
+_GENERAL = "General"
 _COLUMN = 34  # flags longer than this have their text on the next line
 
 
 class _Option(click.Option):
-    """An option that knows its heading, and the lines that follow it on the help page."""
+    """An option that knows its heading, and the lines that follow it on the help page.
 
-    def __init__(self, *args: Any, heading: str = "", below: Sequence[tuple[str, str]] = (), **more: Any) -> None:
+    once: it belongs to one call. The others have defaults of the user: in the config file, in the environment.
+    owner: the class that declares it, if one does.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        heading: str = "",
+        below: Sequence[tuple[str, str]] = (),
+        once: bool = False,
+        owner: type | None = None,
+        **more: Any,
+    ) -> None:
         super().__init__(*args, **more)
-        self.heading = heading
+        self.heading, self.owner = heading, owner
         self.below = [(f"  {name}", text) for name, text in below]
+        flag = next((flag for flag in self.opts if flag.startswith("--")), "")
+        self.configurable = bool(flag) and not once
+        if self.configurable:
+            self.envvar = variable_of(flag)
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """The variable's text is one value, spaces included (click's hook)."""
+        value = self.resolve_envvar_value(ctx)
+        return (value,) if self.multiple and value is not None else super().value_from_envvar(ctx)
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """What a message calls the option (click's hook)."""
+        usual = super().get_error_hint(ctx)
+        return usual if self.name is None else named(self.name, usual, ctx)
 
 
 class GroupedCommand(click.Command):
-    """Options under the headings they were given, in the order of declaration; the rest under the last one."""
+    """Options under the headings they were given, in the order of declaration; those of every command at the end."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params += [no_config()]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command's function (click's hook). All that it needs at once is imported by now."""
+        raise_interrupts()
+        return super().invoke(ctx)
 
     def get_help(self, ctx: click.Context) -> str:
         """The page (click's hook); no-break spaces have done their work by then."""
@@ -42,7 +81,8 @@ class GroupedCommand(click.Command):
             below: list[tuple[str, str]] = []
             if isinstance(parameter, _Option):
                 heading, below = parameter.heading or heading, parameter.below
-            groups.setdefault(heading, []).extend([record, *below])
+            place = heading if isinstance(parameter, _Option) else _GENERAL
+            groups.setdefault(place, []).extend([record, *below])
         write_sections(formatter, groups)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from selar_local.cli.interrupt import last_words
+
 __all__ = ["Interrupts", "can_edit", "keys_wait", "mark_pastes", "pastes_marked"]
 
 _PASTE_ON, _PASTE_OFF = (
@@ -37,11 +39,12 @@ def pastes_marked(wanted: bool = True) -> Iterator[None]:
     if not wanted or not can_edit():
         yield
         return
-    try:
-        mark_pastes()
-        yield
-    finally:
-        _write(_PASTE_OFF)
+    with last_words(_PASTE_OFF.encode()):
+        try:
+            mark_pastes()
+            yield
+        finally:
+            _write(_PASTE_OFF)
 
 
 @contextmanager

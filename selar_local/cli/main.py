@@ -10,6 +10,9 @@ from typing import Any, NoReturn
 import click
 
 from selar_local._version import __version__
+from selar_local.cli.interrupt import leave_at_once
+from selar_local.cli.lazy_group import LazyGroup
+from selar_local.cli.option_sources import no_config
 from selar_local.cli.streams import one_line, repair, silence
 from selar_local.errors import OptionError, SelarError
 
@@ -20,7 +23,7 @@ class _ReaderLeft(Exception):
     """Nobody reads standard output any more (`| head`)."""
 
 
-class _Commands(click.Group):
+class _Commands(LazyGroup):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -30,43 +33,21 @@ class _Commands(click.Group):
 
 @click.group(
     cls=_Commands,
+    params=[no_config()],
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.version_option(__version__, prog_name="selar-local")
+@click.version_option(__version__, "-V", "--version", prog_name="selar-local")
 @click.pass_context
 def cli(context: click.Context) -> int | None:
-    """Selective latent reasoning (SeLaR) for GGUF models, through llama.cpp."""
+    """Selective latent reasoning (SeLaR) for GGUF models, through llama.cpp.
+
+    A model in the place of COMMAND means `run`: selar-local model.gguf.
+    """
     if context.invoked_subcommand is not None:
         return None
     click.echo(context.get_help(), err=True)
     return 2
-
-
-def _register() -> None:
-    from selar_local.cli.analyze import analyze
-    from selar_local.cli.calibrate import calibrate
-    from selar_local.cli.doctor import doctor
-    from selar_local.cli.eval import evaluation_command
-    from selar_local.cli.methods import methods
-    from selar_local.cli.models import models
-    from selar_local.cli.pull import pull
-    from selar_local.cli.report import report
-    from selar_local.cli.run import run
-    from selar_local.cli.serve import serve
-    from selar_local.cli.trace import trace
-
-    cli.add_command(run)
-    cli.add_command(doctor)
-    cli.add_command(calibrate)
-    cli.add_command(evaluation_command)
-    cli.add_command(methods)
-    cli.add_command(models)
-    cli.add_command(pull)
-    cli.add_command(report)
-    cli.add_command(serve)
-    cli.add_command(analyze)
-    cli.add_command(trace)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -77,7 +58,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        _register()
         code = cli.main(args=None if argv is None else list(argv), prog_name="selar-local", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
@@ -88,6 +68,7 @@ def _run(argv: Sequence[str] | None) -> int:
         silence()  # the reader had enough: that is its right
         return 0
     except (KeyboardInterrupt, click.Abort):
+        leave_at_once()  # a second Ctrl-C does not wait
         click.echo("interrupted", err=True)
         return 130
     except OSError as error:

@@ -21,7 +21,7 @@ _SHORT = 30  # longer remarks may be wrapped
 
 @click.command(cls=GroupedCommand, short_help="The decoding methods and their options.")
 @click.argument("name", required=False)
-@option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object")
+@option("--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object")
 def methods(name: str | None, as_json: bool) -> int:
     """The decoding methods with their sources and options; with NAME that method alone."""
     chosen = list(METHODS.values()) if name is None else [method_class(name)]

@@ -19,7 +19,7 @@ _WIDEST_NAME = 60  # longer names push their line to the right, not all lines
 
 
 @click.command(cls=GroupedCommand, short_help="The models on this machine.")
-@option("--json", "as_json", is_flag=True, heading="Output", help="print one JSON object")
+@option("--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object")
 def models(as_json: bool) -> int:
     """The GGUF models on this machine, with the names that run, serve and sl.load() take.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from selar_local.catalog import file_label, resolve, unused_parts
 from selar_local.cli.display import Display
+from selar_local.cli.interrupt import importing
 from selar_local.cli.streams import is_terminal
 from selar_local.config import EngineConfig
 from selar_local.errors import ModelNotFound
@@ -33,8 +34,9 @@ def find(model: str | None) -> Path:
 def open_engine(path: Path, config: EngineConfig, display: Display, *, check_again: bool = False) -> Engine:
     """The engine on this file, with a bar on the terminal while it loads."""
     with display.progress(f"loading {file_label(path)}") as report:
-        require_llama_cpp()
-        from selar_local.engine.engine import Engine
+        with importing():
+            require_llama_cpp()
+            from selar_local.engine.engine import Engine
 
         engine = Engine(path, config, on_progress=report, check_again=check_again)
     _note_unused(engine, path, display)
@@ -44,8 +46,9 @@ def open_engine(path: Path, config: EngineConfig, display: Display, *, check_aga
 def open_isolated(path: Path, config: EngineConfig, display: Display) -> IsolatedEngine:
     """The same in a process of its own."""
     with display.progress(f"loading {file_label(path)}") as report:
-        require_llama_cpp()
-        from selar_local.engine.isolated import IsolatedEngine
+        with importing():
+            require_llama_cpp()
+            from selar_local.engine.isolated import IsolatedEngine
 
         engine = IsolatedEngine(path, config, on_progress=report)
     _note_unused(engine, path, display)

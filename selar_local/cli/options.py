@@ -8,11 +8,13 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields, make_dataclass
 from dataclasses import field as declared
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import click
 
 from selar_local.cli.grouped_help import NO_BREAK, option
+from selar_local.cli.option_sources import is_typed, named
 from selar_local.config import SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
@@ -26,6 +28,7 @@ __all__ = [
     "config_options",
     "described",
     "flag_of",
+    "method_option",
     "method_options",
     "parse_value",
     "shown",
@@ -54,9 +57,12 @@ class _NumberOrText(click.ParamType):  # type: ignore[type-arg]
             return value
 
 
+_type_hints = lru_cache(typing.get_type_hints)  # they are asked for at every option
+
+
 def _hints(cls: type, field: Field[Any]) -> list[Any]:
     """The field's types, without None."""
-    hint = typing.get_type_hints(cls)[field.name]
+    hint = _type_hints(cls)[field.name]
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return [kind for kind in kinds if kind is not type(None)]
 
@@ -86,7 +92,7 @@ def _option(cls: type, field: Field[Any], heading: str) -> Callable[[F], F]:
     metadata = field.metadata
     flags = list(metadata["flags"])
     help_text = metadata["help"]
-    more: dict[str, Any] = {"heading": heading}
+    more: dict[str, Any] = {"heading": heading, "owner": cls}
     if "choices" in metadata:
         choices = list(metadata["choices"])
         more["type"] = click.Choice(choices)
@@ -182,8 +188,22 @@ def config_options(*groups: tuple[str, type]) -> Callable[[F], F]:
     return decorate
 
 
+def method_option(function: F) -> F:
+    """A decorator that adds ``--method``."""
+    return option(
+        "-M",
+        "--method",
+        type=click.Choice(list(METHODS)),
+        default=DEFAULT_METHOD,
+        metavar="NAME",
+        heading="Method",
+        help=f"how to decode [default:{NO_BREAK}{DEFAULT_METHOD}]",
+        below=[(name, cls.summary) for name, cls in METHODS.items()],
+    )(function)
+
+
 def method_options(function: F) -> F:
-    """A decorator that adds ``--method`` and every option of every method, each once."""
+    """A decorator that adds every option of every method, each once."""
     owners: dict[str, list[type[Method]]] = {}
     for cls in METHODS.values():
         for field in fields(cls):
@@ -194,16 +214,7 @@ def method_options(function: F) -> F:
             continue
         heading = f"Options of {' and '.join(c.name for c in classes)}"
         function = _option(classes[0], field, heading)(function)
-    return option(
-        "-m",
-        "--method",
-        type=click.Choice(list(METHODS)),
-        default=DEFAULT_METHOD,
-        metavar="NAME",
-        heading="Method",
-        help=f"how to decode [default:{NO_BREAK}{DEFAULT_METHOD}]",
-        below=[(name, cls.summary) for name, cls in METHODS.items()],
-    )(function)
+    return function
 
 
 def _chosen(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,13 +236,14 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
 def build_sampling(method: Method, values: Mapping[str, Any]) -> tuple[SamplingConfig, dict[str, Any]]:
     """The sampling for `method`, and what of it the user gave."""
     chosen = _chosen(SamplingConfig, values)
-    return _made(method.sampling, chosen), chosen
+    sampling = _made(method.sampling, chosen)
+    return sampling, {name: getattr(sampling, name) for name in chosen}
 
 
 def as_usage(error: OptionError, names: Iterable[str]) -> click.UsageError:
     """The error with the flag in place of the option's name that it begins with."""
     name, space, rest = str(error).partition(" ")
-    return click.UsageError((flag_of(name) if name in names else name) + space + rest)
+    return click.UsageError((named(name, flag_of(name)) if name in names else name) + space + rest)
 
 
 def _made(make: Callable[[dict[str, Any]], T], chosen: dict[str, Any]) -> T:
@@ -242,12 +254,12 @@ def _made(make: Callable[[dict[str, Any]], T], chosen: dict[str, Any]) -> T:
 
 
 def build_method(name: str, values: Mapping[str, Any]) -> Method:
-    """The method with the options the user gave. An option of another method is a usage error."""
+    """The method with the options the user gave. An option of another method is a usage error, but as a default."""
     cls = method_class(name)
     own = {f.name for f in fields(cls)}
     for other in METHODS.values():
         for option_name in _chosen(other, values):
-            if option_name not in own:
+            if option_name not in own and is_typed(option_name):
                 raise click.UsageError(f"{flag_of(option_name)} is an option of {other.name}, not of {name}")
     return build(cls, values)
 

@@ -21,6 +21,7 @@ def plot_option(function: F) -> F:
     return option(
         "-o",
         "--output",
+        once=True,
         type=click.Path(dir_okay=False, path_type=Path),
         help=f"draw a plot into this file: {' or '.join(SUFFIXES)} (needs the extra plots)",
     )(function)

@@ -4,33 +4,61 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
-import stat
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+from selar_local.cli.grouped_help import option
+from selar_local.cli.piped_text import PipedText
 from selar_local.cli.streams import is_terminal
 from selar_local.errors import SelarError
 
-__all__ = ["read_prompt", "read_prompts", "unread_input"]
+__all__ = ["joined", "prompt_options", "read_prompt", "read_prompts", "text_beside"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
+def prompt_options(function: F) -> F:
+    """A decorator that adds the options of a prompt."""
+    for decorate in (
+        option("--thinking/--no-thinking", default=None, help="ask the chat template for thinking, where it knows it"),
+        option("--raw", is_flag=True, help="continue the prompt as it is, without the chat template"),
+        option("--system", help="system message"),
+        option(
+            "-f", "--file", "prompt_file", type=click.Path(dir_okay=False), once=True,
+            help="a file with the prompt (-: stdin; beside a prompt: the text that it is about)",
+        ),
+        option("-p", "--prompt", "prompt_option", heading="Prompt", once=True, help="the prompt"),
+    ):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+def text_beside(prompt: str | None, values: Mapping[str, Any]) -> PipedText | None:
+    """What comes on standard input beside a prompt; None where the prompt itself is read from somewhere."""
+    given = prompt is not None or values["prompt_option"] is not None
+    return PipedText() if given and values["prompt_file"] is None else None
+
+
 def read_prompt(argument: str | None, option: str | None, file: str | None, *, needed: bool, raw: bool) -> str | None:
-    """The prompt, or None for a chat.
+    """The prompt, or None for a chat. `-f -` beside a prompt is a text that the prompt is about.
 
     needed: a chat will not do. Raises UsageError for more than one source, or none where one is needed,
     SelarError for a file that cannot be read.
     """
     sources = {"PROMPT": argument, "-p": option, "-f": file}
     given = [name for name, value in sources.items() if value is not None]
-    if len(given) > 1:
+    if len(given) > (2 if file == "-" else 1):
         raise click.UsageError(f"the prompt comes from {' and '.join(given)}: give it once")
     text = option if argument is None else argument
-    if file is not None:
+    if text is not None and file is not None and (raw or text.strip()):
+        text = joined(_bytes_of(file), text)
+    elif file is not None:
         text = _read(file)
     elif text is None and not is_terminal(sys.stdin):
         text = _read("-")
@@ -43,19 +71,10 @@ def read_prompt(argument: str | None, option: str | None, file: str | None, *, n
     return text
 
 
-def unread_input() -> bool:
-    """Whether something waits on standard input: a file, or a pipe that has been written to."""
-    try:
-        import fcntl
-        import termios
-
-        kind = os.fstat(sys.stdin.fileno())
-        if stat.S_ISREG(kind.st_mode):
-            return kind.st_size > 0
-        waiting = fcntl.ioctl(sys.stdin.fileno(), termios.FIONREAD, bytes(4)) if stat.S_ISFIFO(kind.st_mode) else b""
-        return any(waiting)
-    except (ImportError, OSError, ValueError, AttributeError):  # Windows; no such thing, or closed
-        return False
+def joined(text: bytes, prompt: str) -> str:
+    """The text, an empty line, the prompt; the prompt alone where there is no text."""
+    above = _decoded(text, "standard input").rstrip("\r\n")
+    return f"{above}\n\n{prompt}" if above.strip() else prompt
 
 
 def read_prompts(path: str) -> list[str]:
@@ -86,14 +105,22 @@ def _of_json(line: str, where: str) -> str:
 
 
 def _read(path: str) -> str:
+    # The newline that editors and `echo` add is not part of the question.
+    return _decoded(_bytes_of(path), path).removesuffix("\n").removesuffix("\r")
+
+
+def _bytes_of(path: str) -> bytes:
     try:
+        if path != "-":
+            return Path(path).read_bytes()
         stdin = getattr(sys.stdin, "buffer", None)
-        data = Path(path).read_bytes() if path != "-" else stdin.read() if stdin else sys.stdin.read().encode()
+        return bytes(stdin.read()) if stdin else sys.stdin.read().encode()
     except OSError as error:
         raise SelarError(f"cannot read the prompt from {path}: {error.strerror}") from None
+
+
+def _decoded(data: bytes, name: str) -> str:
     mark, encoding = next((bom for bom in _BOMS if data.startswith(bom[0])), (b"", "utf-8"))
     if not mark and b"\0" in data[:4096]:
-        raise SelarError(f"{path} is no text file")
-    text = data[len(mark) :].decode(encoding, errors="replace")
-    # The newline that editors and `echo` add is not part of the question.
-    return text.removesuffix("\n").removesuffix("\r")
+        raise SelarError(f"{name} is no text file")
+    return data[len(mark) :].decode(encoding, errors="replace")

@@ -8,6 +8,7 @@ import click
 
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
+from selar_local.cli.interrupt import importing
 from selar_local.errors import MissingExtra, SelarError
 from selar_local.install_hint import install_hint
 
@@ -30,6 +31,7 @@ Examples:
 @option(
     "-o",
     "--output",
+    once=True,
     type=click.Path(dir_okay=False, path_type=Path),
     heading="Output",
     help="write to this file: .html with plots, .md, or .json: every answer's figures without the texts "
@@ -60,9 +62,10 @@ def report(logs: tuple[Path, ...], output: Path | None, baseline: str, quiet: bo
 
 def _write(logs: tuple[Path, ...], output: Path | None, suffix: str, baseline: str) -> None:
     """Raises ImportError where the extra is missing, SelarError where the logs hold no study."""
-    from selar_local.evaluation.logs import read_studies
-    from selar_local.evaluation.report import as_html, as_markdown, report_of
-    from selar_local.evaluation.study_files import write_study_file
+    with importing():
+        from selar_local.evaluation.logs import read_studies
+        from selar_local.evaluation.report import as_html, as_markdown, report_of
+        from selar_local.evaluation.study_files import write_study_file
 
     studies = read_studies(logs)
     if not studies:

@@ -13,8 +13,11 @@ import click
 from selar_local.advice import advice
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.interrupt import importing
 from selar_local.cli.keyboard import pastes_marked
+from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
+from selar_local.cli.option_sources import is_typed
 from selar_local.cli.options import (
     as_usage,
     build,
@@ -22,10 +25,11 @@ from selar_local.cli.options import (
     build_sampling,
     config_options,
     flag_of,
+    method_option,
     method_options,
     shown,
 )
-from selar_local.cli.prompt import read_prompt, unread_input
+from selar_local.cli.prompt import joined, prompt_options, read_prompt, text_beside
 from selar_local.cli.streams import print_json
 from selar_local.cli.trace_outputs import TraceOutputs
 from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig
@@ -36,40 +40,48 @@ from selar_local.methods import Method
 if TYPE_CHECKING:
     from selar_local.engine.stream import Stream
 
-__all__ = ["Session", "run"]
+__all__ = ["Session", "as_dict", "run"]
 
 _SAMPLING = "Sampling and length"
 _EXAMPLES = """\b
 Examples:
-  selar-local run model.gguf                           a chat
+  selar-local run model.gguf                           a chat (also: selar-local model.gguf)
   selar-local run model.gguf "Why is the sky blue?"
   selar-local run -p "Why is the sky blue?"            the bundled model
+  git diff | selar-local run model.gguf "Explain this change."
   selar-local run hf:Qwen/Qwen3-4B-GGUF:Q4_K_M < question.txt > answer.txt
   selar-local run model.gguf -p "2+3=" --raw -n 8 --trace steps.jsonl --json
   selar-local run model.gguf "Why is the sky blue?" --trace-html sky.html"""
 
 
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="One answer, or a chat.")
-@click.argument("model", required=False)
+@model_argument()
 @click.argument("prompt", required=False)
-@option("-p", "--prompt", "prompt_option", heading="Prompt", help="the prompt")
-@option("-f", "--file", "prompt_file", type=click.Path(dir_okay=False), help="a file with the prompt (-: stdin)")
-@option("--system", help="system message")
-@option("--raw", is_flag=True, help="continue the prompt as it is, without the chat template")
-@option("--thinking/--no-thinking", default=None, help="ask the chat template for thinking, where it knows it")
-@method_options
-@config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig), ("Model and engine", EngineConfig))
-@config_options(("Chat", ChatConfig))
-@option("--trace", "trace_path", type=click.Path(), heading="Output", help="write every step to this file (JSON Lines)")
-@option("--trace-html", "page_path", type=click.Path(), help="write a page of all steps to this file, to look at")
-@option("--json", "as_json", is_flag=True, help="print one JSON object instead of the text")
+@prompt_options
+@method_option
+@config_options((_SAMPLING, GenerationConfig), (_SAMPLING, SamplingConfig))
+@option(
+    "--trace",
+    "trace_path",
+    type=click.Path(),
+    heading="Output",
+    once=True,
+    help="write every step to this file (JSON Lines)",
+)
+@option(
+    "--trace-html", "page_path", type=click.Path(), once=True, help="write a page of all steps to this file, to look at"
+)
+@option("--json", "as_json", is_flag=True, once=True, help="print one JSON object instead of the text")
 @option("--no-color", is_flag=True, help="no colours (also: the variable NO_COLOR)")
 @option("-q", "--quiet", is_flag=True, help="the answer alone: no notes, thinking, progress or statistics")
+@config_options(("Chat", ChatConfig), ("Model and engine", EngineConfig))
+@method_options
 def run(model: str | None, prompt: str | None, method: str, **values: Any) -> int:
     """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a name that `selar-local models` lists
     (default: the bundled model).
 
-    PROMPT may also come by -p, by -f or on standard input. Without one, on a terminal, a chat begins.
+    PROMPT may also come by -p, by -f or on standard input. Without one, on a terminal, a chat begins. Text on standard
+    input beside a prompt is put before it, with an empty line between.
     """
     display = Display(no_color=values["no_color"], quiet=values["quiet"])
     chosen_method = build_method(method, values)
@@ -77,6 +89,7 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
     generation = build(GenerationConfig, values)
     config = build(EngineConfig, values)
     session = Session(display, chosen_method, sampling, generation, values)
+    beside = text_beside(prompt, values)
     path = find(model)
     text = read_prompt(
         prompt,
@@ -85,13 +98,14 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
         needed=session.as_json or session.raw or session.traces,
         raw=session.raw,
     )
-    if (prompt or values["prompt_option"]) is not None and unread_input():
-        display.note("what comes on standard input is not read, for a prompt is given; -f - reads it instead")
     with pastes_marked(text is None), session.open_trace() as trace, open_engine(path, config, display) as engine:
         if text is None:
-            from selar_local.cli.chat import chat
+            with importing():
+                from selar_local.cli.chat import chat
 
             return chat(engine, session, build(ChatConfig, values))
+        if beside is not None:
+            text = joined(beside.wait(display.warn), text)
         return session.answer_once(engine, text, trace)
 
 
@@ -120,6 +134,8 @@ class Session:
         self._trace_path: str | None = values["trace_path"]
         self._page_path: str | None = values["page_path"]
         self._prompt_file: str | None = values["prompt_file"]
+        if self.raw and not is_typed("system"):
+            self.system = None  # a default is for prompts with a template
         if self.raw and self.system is not None:
             raise click.UsageError("--system has no place in a --raw prompt")
         if self._page_path is not None and self._page_path in ("-", self._trace_path):
@@ -149,28 +165,40 @@ class Session:
 
     def answer_once(self, engine: Any, text: str, trace: TraceOutputs) -> int:
         """One answer to `text`; the exit code."""
-        raw = self.raw
-        if not raw and not engine.info.chat_template and self.system is None:
-            self.display.note("this model has no chat template: the prompt is continued as it is (--raw)")
-            raw = True
+        raw = self.continues(engine)
         if not self.as_json and self.method.feeds_vectors:
             self.display.legend()
         result = self.show(engine, trace, prompt=text, raw=raw, system=self.system)
         if self.as_json:
-            print_json(_as_dict(result, self.used or self.method, engine.info.path))
+            print_json(as_dict(result, self.used or self.method, engine.info.path))
         else:
             self.report(result)
         trace.close()
         return 130 if result.finish_reason == "cancelled" else 0
 
-    def report(self, result: Result) -> None:
-        """The statistics of an answer, and advice on it where there is some."""
+    def continues(self, engine: Any) -> bool:
+        """Whether the prompt is continued as it is, without a chat template."""
+        if self.raw or engine.info.chat_template or self.system is not None:
+            return self.raw
+        self.display.note("this model has no chat template: the prompt is continued as it is (--raw)")
+        return True
+
+    @property
+    def calibrated(self) -> dict[str, Any]:
+        """Options that the model's calibration has filled in, with their values."""
         used = self.used or self.method
         names = (field.name for field in fields(used))
-        calibrated = {name: getattr(used, name) for name in names if getattr(used, name) != getattr(self.method, name)}
-        self.display.statistics(result, used.entropy_unit, calibrated)
-        if hint := advice(used, result.usage, _as_flag):
+        return {name: getattr(used, name) for name in names if getattr(used, name) != getattr(self.method, name)}
+
+    def report(self, result: Result) -> None:
+        """The statistics of an answer, and advice on it where there is some."""
+        self.display.statistics(result, self.method.entropy_unit, self.calibrated)
+        if hint := self.hint(result):
             self.display.note(hint)
+
+    def hint(self, result: Result) -> str | None:
+        """Advice on an answer, where there is some."""
+        return advice(self.used or self.method, result.usage, _as_flag)
 
     def _start(self, engine: Any, **request: Any) -> Any:
         """The stream. An option that does not fit the model, such as a token it lacks, is told by its flag."""
@@ -230,7 +258,7 @@ def _as_flag(name: str, value: Any) -> str:
     return f"{flag_of(name)} {shown(value)}"
 
 
-def _as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
+def as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
     usage, timings = result.usage, result.timings
     return {
         "text": result.text,

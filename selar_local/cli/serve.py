@@ -12,8 +12,17 @@ import click
 
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
+from selar_local.cli.interrupt import importing
+from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine, open_isolated
-from selar_local.cli.options import build, build_method, build_sampling, config_options, method_options
+from selar_local.cli.options import (
+    build,
+    build_method,
+    build_sampling,
+    config_options,
+    method_option,
+    method_options,
+)
 from selar_local.cli.streams import one_line
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.server import Defaults, RequestLine, ServerConfig, require_web
@@ -34,7 +43,7 @@ Examples:
 
 
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="An OpenAI-compatible server.")
-@click.argument("model", required=False)
+@model_argument()
 @config_options(("Server", ServerConfig))
 @option("--parallel", type=click.INT, help=f"requests decoded together [default:{NO_BREAK}{PARALLEL}]")
 @option("--queue-size", type=click.INT, help=f"requests that may wait [default:{NO_BREAK}{EngineConfig().queue_size}]")
@@ -46,9 +55,11 @@ Examples:
 @option("--open", "open_page", is_flag=True, help="open the chat page in the web browser (implies --ui)")
 @option("--log-requests", is_flag=True, help="one line for each request on standard error")
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
-@method_options
-@config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig), ("Model and engine", EngineConfig))
+@method_option
+@config_options((_SAMPLING, GenerationConfig), (_SAMPLING, SamplingConfig))
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")
+@config_options(("Model and engine", EngineConfig))
+@method_options
 def serve(
     model: str | None, method: str, isolated: bool, open_page: bool, log_requests: bool, quiet: bool, **values: Any
 ) -> int:
@@ -57,14 +68,15 @@ def serve(
     With --ui there is a chat page at /. What a request does not say comes from here. Ctrl-C lets running requests
     finish for --grace seconds.
     """
-    require_web()
     values["ui"] = values["ui"] or open_page
     defaults = _defaults(method, values)
     config = _config(values)
     values["parallel"] = PARALLEL if values["parallel"] is None else values["parallel"]
     engine_config = build(EngineConfig, values)
-    from selar_local.server.app import create_app
-    from selar_local.server.lifecycle import Server, bind, url_of
+    with importing():
+        require_web()
+        from selar_local.server.app import create_app
+        from selar_local.server.lifecycle import Server, bind, url_of
 
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of every client that leaves
     display = Display(quiet=quiet)

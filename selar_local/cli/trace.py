@@ -42,14 +42,17 @@ def trace(context: click.Context) -> int | None:
 @option(
     "-o",
     "--output",
+    once=True,
     type=click.Path(path_type=Path),
     heading="Output",
     help="write the page to this file (-: standard output) [default: beside the first trace, .html]",
 )
-@option("--open", "open_page", is_flag=True, help="open the page in the web browser")
+@option("--open", "open_page", is_flag=True, once=True, help="open the page in the web browser")
 @option("-q", "--quiet", is_flag=True, help="no notes")
 @option(
+    "-m",
     "--model",
+    once=True,
     metavar="MODEL",
     heading="Texts of the candidates",
     help="the model of the traces, where it is not in the place they name, or they do not hold the texts themselves",

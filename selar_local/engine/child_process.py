@@ -46,7 +46,15 @@ class ChildProcess:
         self.closed = False
         (child_in, to_child), (from_child, child_out) = os.pipe(), os.pipe()
         try:
-            self.process = subprocess.Popen(_command(), stdin=child_in, stdout=child_out, env=_environment())
+            # A session of its own: Ctrl-C on the terminal is for the app, also while this process still starts.
+            self.process = subprocess.Popen(
+                _command(),
+                stdin=child_in,
+                stdout=child_out,
+                env=_environment(),
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
+            )
         finally:
             os.close(child_in)
             os.close(child_out)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
     from selar_local.evaluation.problems import Problem
 
-__all__ = ["Evaluation", "Observer", "default_folder", "evaluate", "require_extra"]
+__all__ = ["Evaluation", "Observer", "default_folder", "evaluate", "import_extra", "require_extra"]
 
 _FLUSHES = 200  # times a log file is written at most: each time it is written whole
 
@@ -97,8 +97,8 @@ def _missing(name: str | None) -> MissingExtra:
     return MissingExtra(f"an evaluation needs {name}; {install_hint('eval')}")
 
 
-def _import_extra() -> None:
-    """Import what an evaluation needs. Raises MissingExtra, also where a package of theirs is missing."""
+def import_extra() -> None:
+    """Import what an evaluation needs, which takes seconds. Raises MissingExtra, also for what these packages need."""
     try:
         import inspect_ai  # noqa: F401
         import math_verify  # noqa: F401
@@ -144,7 +144,7 @@ def evaluate(
     another study, KeyboardInterrupt where it was interrupted, the errors of the engine; what is finished is kept.
     """
     observer = observer or Observer()
-    _import_extra()
+    import_extra()
     settings = evaluation.settings()
     found = log_files(folder)
     _require_same(settings, found, folder)

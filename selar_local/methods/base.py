@@ -217,7 +217,8 @@ class Method(ABC):
         """Raises OptionError for a sampling this method cannot work with."""
         require(
             sampling.temperature > 0 or not self.feeds_vectors,
-            f"temperature 0 leaves {self.name} nothing to mix: use greedy, which keeps the temperature for the gate",
+            f"temperature 0 leaves {self.name} nothing to mix: use greedy (--greedy), which takes the most probable "
+            "token and keeps the temperature for the gate",
         )
 
     def prompt_text(self, text: str) -> str:

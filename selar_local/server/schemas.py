@@ -69,7 +69,7 @@ class Common(_Model):
     """What both endpoints share."""
 
     model: str | None = None
-    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    max_tokens: Annotated[int, Field(ge=-1)] | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -134,7 +134,7 @@ class ChatRequest(Common):
     """The body of ``POST /v1/chat/completions``."""
 
     messages: Annotated[list[dict[str, Any]], AfterValidator(_messages)]
-    max_completion_tokens: Annotated[int, Field(ge=0)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=-1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None

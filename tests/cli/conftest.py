@@ -14,7 +14,7 @@ import pytest
 
 from selar_local.cli.main import main
 
-COMMAND = [sys.executable, "-c", "from selar_local.cli.main import main; main()"]
+COMMAND = [sys.executable, "-m", "selar_local"]
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -130,7 +130,7 @@ def test_every_flag_of_run_that_has_an_effect_on_turns_is_known(conversation):
     [
         ("", "as in"), ("nothing 1", "'nothing' with method selar"), ("-c 9", "fixed"), ("ctx-size 9", "fixed"),
         ("system x", "/system"), ("no-symbol-guard on", "no value"), ("overflow shrink", "overflow"), ("tau 1e", "tau"),
-        ("n -1", "max_tokens"), ("window_size 3", "'window_size' with method selar"),
+        ("n -2", "max_tokens"), ("window_size 3", "'window_size' with method selar"),
     ],
 )  # fmt: skip
 def test_wrong_options_change_nothing(typed_option, words, conversation):

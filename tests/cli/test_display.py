@@ -148,6 +148,27 @@ def test_statistics(more, ending, capsys):
     assert capsys.readouterr().err == f"[4 tokens · {middle} · {ending}]\n"
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 300])
+@pytest.mark.parametrize("stop", ["a long stop string with spaces", None])
+def test_statistics_fit_the_terminal(width, stop, screen, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    usage, timings = Usage(12_345, 4_096, 1234, latent_steps=6), Timings(12.5, 200.0, 4096)
+    full = {"finish_reason": "length", "context_full": True}
+    ending = {"finish_reason": "stop", "stop_string": stop} if stop else full
+    result = Result("x", "", usage=usage, timings=timings, mean_entropy=0.25, seed=2**63 - 1, **ending)
+    Display(no_color=True).statistics(result, "nats")
+    lines = screen.getvalue().splitlines()
+    longest = max(len(figure) for figure in Display.figures(result, "nats"))
+    assert all(len(line) <= max(width, longest + 4) for line in lines)
+    assert " ".join(line.strip() for line in lines) == f"[{' · '.join(Display.figures(result, 'nats'))}]"
+    assert (len(lines) == 1) is (width == 300)
+
+
+def test_a_prompt_that_was_not_read_is_not_claimed():
+    result = Result("", "", "cancelled", Usage(5000, 0, 0, prompt_read=512), Timings(0.5, 0.0, 0))
+    assert "prompt 512 of 5000 tokens in 0.50 s" in Display.figures(result)
+
+
 def test_statistics_name_what_the_calibration_has_filled_in(capsys):
     result = Result("x", "", "stop", Usage(7, 4, 1), Timings(0.5, 2.0, 4), mean_entropy=0.25)
     Display().statistics(result, calibrated={"tau": 0.42345678})
@@ -155,7 +176,7 @@ def test_statistics_name_what_the_calibration_has_filled_in(capsys):
 
 
 def test_statistics_without_entropy_or_tokens(capsys):
-    Display().statistics(Result("", "", "cancelled", Usage(7, 0, 0), Timings(0.5, 0.0, 0)))
+    Display().statistics(Result("", "", "cancelled", Usage(7, 0, 0, prompt_read=7), Timings(0.5, 0.0, 0)))
     assert capsys.readouterr().err == "[0 tokens · prompt 7 tokens in 0.50 s · seed 0 · cancelled]\n"
 
 

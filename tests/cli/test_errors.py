@@ -204,5 +204,6 @@ def test_streams_that_cannot_be_written(shell, code, model, tmp_path):
 
 
 def test_llama_cpp_that_does_not_load(cli, model, monkeypatch):
+    monkeypatch.delitem(sys.modules, "selar_local.llama.native", raising=False)  # other tests have loaded it
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     check(cli("run", model, *RUN), 1, "llama-cpp-python does not work here")

@@ -103,13 +103,6 @@ def test_a_prompt_file_that_is_no_text(model, cli):
     assert (done.code, done.err) == (1, f"error: {model} is no text file\n")
 
 
-def test_what_is_piped_in_beside_a_prompt_is_not_lost_without_a_word(model, process):
-    note = "what comes on standard input is not read"
-    assert note in process("run", model, "Hello", "-n", "1", "-t", "1", stdin=b"a text").err
-    assert note not in process("run", model, "-f", "-", "-n", "1", "-t", "1", stdin=b"a text").err
-    assert note not in process("run", model, "Hello", "-n", "1", "-t", "1").err
-
-
 @pytest.mark.parametrize(
     "data", [codecs.BOM_UTF8 + b"Hello", codecs.BOM_UTF16_LE + "Hello\r\n".encode("utf-16-le"), b"\xffello"]
 )
@@ -127,6 +120,31 @@ def test_system_template_and_raw(chat_model, cli):
     raw, plain, system = tokens("--raw"), tokens(), tokens("--system", "Be brief.")
     assert raw["prompt_tokens"] < plain["prompt_tokens"] < system["prompt_tokens"]
     assert (raw["tokens"], raw["text"], raw["finish_reason"]) == (0, "", "length")
+
+
+@pytest.mark.parametrize("flag", ["--max-tokens", "-n"])
+def test_minus_one_is_no_limit(flag, model, cli):
+    told = json.loads(cli("run", model, "Hello", "-c", "256", "-t", "1", "-s", "1", "--json", flag, "-1").out)
+    assert told["finish_reason"] == "length" and told["context_full"] is True
+
+
+def test_minus_one_is_a_random_seed_and_no_top_k(model, cli, tmp_path):
+    words = ("run", model, "Hello", "--raw", "-n", "4", "-t", "1", "--json")
+    assert len({json.loads(cli(*words, "-s", "-1").out)["seed"] for _ in range(3)}) == 3
+    off, zero = (json.loads(cli(*words, "-s", "1", "--top-k", number).out)["text"] for number in ("-1", "0"))
+    assert off == zero
+    cli(*words, "-s", "-1", "--top-k", "-1", "--trace", tmp_path / "trace.jsonl")
+    assert read_trace(tmp_path / "trace.jsonl")[0]["sampling"]["top_k"] == 0
+    for wrong in (("-n", "-2"), ("-s", "-2"), ("--top-k", "-2")):
+        assert cli(*words, *wrong).code == 2
+
+
+@pytest.mark.parametrize("method", ["selar", "soft-thinking"])
+def test_temperature_zero_names_greedy(method, model, cli):
+    done = cli("run", model, "Hello", "-M", method, "--temperature", "0")
+    assert done.code == 2 and "--temperature 0" in done.err and "--greedy" in done.err
+    assert cli("run", model, "Hello", "-M", method, "--greedy", "-n", "1", "-t", "1").code == 0
+    assert cli("run", model, "Hello", "-M", "cot", "--temperature", "0", "-n", "1", "-t", "1").code == 0
 
 
 def test_thinking_and_answer_are_told_apart(thinking_model, cli):

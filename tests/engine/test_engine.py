@@ -127,7 +127,7 @@ def test_a_raw_prompt_keeps_the_tags_in_the_text(engine, monkeypatch):
         ({"method": sl.Selar}, "unknown method"),
         ({"temperature": 0}, "nothing to mix"),
         ({"temperature": float("nan")}, "temperature must be"),
-        ({"max_tokens": -1}, "max_tokens must be"),
+        ({"max_tokens": -2}, "max_tokens must be"),
         ({"stop": "x"}, "stop must be"),
         ({"seed": -1}, "seed must be"),
     ],

@@ -33,6 +33,26 @@ def test_prefill_comes_in_chunks_with_progress():
     assert runtime.held == {}
 
 
+def test_what_a_cancelled_prompt_was_not_read_of():
+    runtime = ScriptedRuntime({5: [10, 11]}, batch_size=4)
+    waiting, read, whole = request([5] * 10), request([5] * 10), request([5] * 10, pieces=ABC)
+    waiting.cancelled.set()
+    calls = []
+
+    def cancel(cancelled: Callable[[], bool]) -> None:
+        calls.append(cancelled)
+        if len(calls) == 2:
+            read.cancelled.set()
+
+    runtime.on_prefill = cancel
+    drive(DecodeLoop(runtime, 1), waiting)
+    drive(DecodeLoop(runtime, 1), read)
+    drive(DecodeLoop(runtime, 1), whole)
+    usages = [outcome(one).result.usage for one in (waiting, read, whole)]
+    assert [usage.prompt_tokens for usage in usages] == [10, 10, 10]
+    assert [usage.prompt_read for usage in usages] == [0, 8, 10]
+
+
 def test_a_prompt_of_exactly_one_chunk():
     runtime = ScriptedRuntime({5: [10]}, batch_size=4)
     sequence = request([5] * 4)

@@ -44,6 +44,20 @@ def test_the_answer_is_the_engine_s(api, engine, method):
     assert usage["total_tokens"] == usage["prompt_tokens"] + 8
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_minus_one_is_no_limit(name, api, engine):
+    body = {"max_tokens": None, name: -1, "seed": 1}
+    answer = api.chat(**body).json()
+    result = engine.generate(messages=HELLO, seed=1)
+    assert answer["choices"][0]["message"]["content"] == result.text
+    assert answer["usage"]["completion_tokens"] == result.usage.completion_tokens > 8
+
+
+def test_top_k_of_minus_one_is_off(api):
+    texts = {api.chat(top_k=number, seed=1).json()["choices"][0]["message"]["content"] for number in (-1, 0)}
+    assert len(texts) == 1
+
+
 @pytest.mark.parametrize("body", [{}, {"n": 3}, {"stop": ["e", "a"]}, {"selar": {"thinking": True}}, {"max_tokens": 0}])
 def test_a_stream_says_the_same(api, body):
     whole = api.chat(max_tokens=body.get("max_tokens", 24), **{k: v for k, v in body.items() if k != "max_tokens"})

@@ -1,0 +1,48 @@
+"""Several methods on one command line: ``cot,selar:tau=0.3``, and the options that go to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from selar_local.cli.option_sources import is_typed
+from selar_local.cli.options import as_usage, build_sampling
+from selar_local.errors import OptionError
+from selar_local.evaluation.config import MethodSpec, methods_of
+from selar_local.methods import METHODS
+
+__all__ = ["shared_options", "specs_of"]
+
+
+def specs_of(methods: str, values: Mapping[str, Any], sweep: str | None = None) -> tuple[MethodSpec, ...]:
+    """The methods with the options that were given for all of them. Raises UsageError."""
+    shared = shared_options(methods, values, sweep)
+    try:
+        specs = methods_of(methods, shared, sweep)
+    except OptionError as error:
+        raise as_usage(error, {"methods", "sweep", *shared}) from None
+    for spec in specs:
+        build_sampling(spec.method, values)
+    return tuple(specs)
+
+
+def shared_options(methods: str, values: Mapping[str, Any], sweep: str | None = None) -> dict[str, Any]:
+    """The options of methods that were given for all of them.
+
+    What the config file or the environment sets is left out where it is of another method, where every method sets its
+    own value, and where it is swept.
+    """
+    known = {one.name for cls in METHODS.values() for one in fields(cls)}
+    theirs = {name for word in methods.split(",") for name in _taken(word)}
+    if sweep is not None:
+        theirs.discard(sweep.partition("=")[0].strip().replace("-", "_"))
+    return {name: values[name] for name in known if values.get(name) is not None and (name in theirs or is_typed(name))}
+
+
+def _taken(word: str) -> set[str]:
+    """The options that a method such as ``selar:tau=0.3`` has and does not set itself."""
+    name, _, rest = word.partition(":")
+    cls = METHODS.get(name.strip())
+    own = {part.partition("=")[0].strip().replace("-", "_") for part in rest.split(";")}
+    return set() if cls is None else {one.name for one in fields(cls)} - own
