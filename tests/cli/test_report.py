@@ -57,6 +57,8 @@ def test_a_file_of_the_study_and_the_report_of_it(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(logs, "read_studies", lambda paths: [SMALL])
     kept = tmp_path / "study.json"
     assert cli("report", tmp_path, "-o", kept) == (0, "", f"written to {kept}\n")
+    noted = cli("report", tmp_path, "-o", kept, "--baseline", "selar").err
+    assert "--baseline has no effect on a .json file, which has answers but no comparisons" in noted.splitlines()
     wanted = cli("report", tmp_path).out
     monkeypatch.setattr(logs, "read_studies", real)
     assert cli("report", kept).out == wanted
