@@ -62,7 +62,7 @@ def chosen(effect: float, correlation: float) -> list[Setting]:
 @click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="write the figures there too")
 def main(repetitions: int, effect: float, correlation: float, resamples: int, seed: int, target: Path | None) -> None:
     """Simulate studies and print coverage and false-positive rate (with --effect: power) in percent."""
-    last = "difference told" if effect else "false positives"
+    last = "difference found" if effect else "false positives"
     click.echo(f"problems samples accuracy  accuracy covered  difference covered  {last}")
     rows: list[dict[str, Any]] = []
     tally = {"accuracy": 0, "difference": 0, "test": 0}
@@ -73,8 +73,8 @@ def main(repetitions: int, effect: float, correlation: float, resamples: int, se
         tally["accuracy"] += inside(outcome.accuracy_covered, COVERED)
         tally["difference"] += inside(outcome.difference_covered, COVERED)
         tally["test"] += bool(effect) or inside(outcome.found, FALSE_POSITIVE)
-    told = ", ".join(f"{name} {count}" for name, count in tally.items())
-    click.echo(f"inside the bars, of {len(rows)} rows: {told}")
+    counts = ", ".join(f"{name} {count}" for name, count in tally.items())
+    click.echo(f"inside the bars, of {len(rows)} rows: {counts}")
     if target is not None:
         target.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 

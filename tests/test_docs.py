@@ -103,10 +103,10 @@ def test_the_generated_parts_are_up_to_date(name, update_docs):
 
 
 def test_the_results_are_those_of_the_studies(update_docs):
-    """Where this fails after a change of the statistics, look at what changed: these figures are told to people."""
+    """Where this fails after a change of the statistics, look at what changed: people read these figures."""
     page = text_of(update_docs.RESULTS)
     assert page == update_docs.updated(update_docs.RESULTS), "run: python scripts/update_docs.py"
-    assert "no difference" in page and page.count("### Difference to cot") >= 1
+    assert "no difference" in page and page.count("### Difference from cot") >= 1
 
 
 def test_every_page_is_of_a_method_and_has_its_generated_part(update_docs):

@@ -22,7 +22,7 @@ FLOORS = (
     ("config",),
     ("methods", "cache", "install_hint", "thinking", "template_sandbox"),
     ("llama", "chat", "catalog", "calibration"),
-    ("engine", "trace", "advice"),
+    ("engine", "trace", "advice", "plotting"),
     ("", "server", "evaluation", "analysis"),
     ("cli", "__main__"),
 )

@@ -39,10 +39,10 @@ Examples:
 @plot_option
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes")
 def entropy(files: tuple[Path, ...], as_json: bool, output: Path | None, quiet: bool) -> int:
-    """Tell how sure the model was in the traces FILES (`run --trace`), and where it explored.
+    """Show how sure the model was in the traces FILES (`run --trace`), and where it explored.
 
-    A histogram of the normalised entropies with its valley, and the share of exploration steps: of all steps, by place
-    in the text, and by kind of token. Several traces are taken together, and each gets a line.
+    It prints a histogram of the normalised entropies with its valley, and the share of exploration steps: of all steps,
+    by place in the text, and by kind of token. It pools several traces, and prints a line for each.
     """
     require_plot(output)
     display = Display(quiet=quiet)
@@ -68,23 +68,23 @@ def _read(path: Path) -> Trace:
 
 
 def _notes(found: EntropyStatistics) -> list[str]:
-    """What one should know before one believes the figures."""
+    """What the reader should know about the figures."""
     notes = []
     for trace in found.left_out:
         notes.append(
-            f"{trace.path}: the entropies of {trace.method} are in {trace.unit}: they are not in the histogram, "
-            "its steps are in the other figures"
+            f"{trace.path}: the entropies of {trace.method} are in {trace.unit}, so they are not in the histogram; "
+            "the other figures include its steps"
         )
     if len({(trace.method, trace.tau) for trace in found.traces}) > 1:
-        notes.append("the traces are of several methods or thresholds: figures of all steps mix them")
+        notes.append("the traces have several methods or thresholds: the figures for all steps mix them")
     if any(trace.gate_on == "filtered" for trace in found.traces) and found.valley.at is not None:
         notes.append(
-            "these entropies are those after the filters (--gate-on filtered), which leave gaps of their own: "
-            "selar-local calibrate looks for the valley before them"
+            "the entropies are those after the filters (--gate-on filtered), which make gaps of their own: "
+            "selar-local calibrate looks for the valley before the filters"
         )
     broken = [str(trace.path) for trace in found.traces if not trace.finished]
     if broken:
-        notes.append(f"broken off, taken as far as they go: {', '.join(broken)}")
+        notes.append(f"incomplete, used as far as they go: {', '.join(broken)}")
     return [one_line(note) for note in notes]
 
 
@@ -130,7 +130,7 @@ def _sentences(found: EntropyStatistics) -> list[str]:
         f"{_percent(every.share)}"
     ]
     if not len(found.entropies):
-        return [*lines, "no normalised entropies: the methods of these traces report none"]
+        return [*lines, "the methods of these traces report no normalised entropies"]
     mean = f"mean normalised entropy {found.entropies.mean():.3f}"
     if found.reached is not None:
         taus = ", ".join(f"{tau:g}" for tau in found.taus)

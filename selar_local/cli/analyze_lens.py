@@ -70,9 +70,9 @@ Examples:
 def lens(model: str | None, as_json: bool, output: Path | None, quiet: bool, **values: Any) -> int:
     """Look into MODEL's layers at SeLaR's exploration steps, and compare what four inputs make of each step.
 
-    From the same KV cache the step is fed what SeLaR feeds (with the push), the plain mix (without it), the most
-    probable token, and the second one. Through the final norm and the output matrix every layer's state becomes a
-    distribution; told is how much those of the mixes have in common with those of the two tokens. MODEL is as for
+    Each step starts from the same KV cache four times: with SeLaR's own input (with the push), the plain mix (without
+    it), the most probable token, and the second one. The final norm and the output matrix turn every layer's state
+    into a distribution. The tables show how much the two mixes have in common with the two tokens. MODEL is as for
     `run` (default: the bundled one).
     """
     require_plot(output)
@@ -186,6 +186,8 @@ def _look(
             raise as_usage(error, Selar.__dataclass_fields__) from None
         finally:
             background.do(session.close)
+    for note in samples.notes:
+        display.note(note)
     if not samples.steps:
         raise SelarError(
             f"none of the {samples.tokens:,} steps explored: lower --tau, or give more prompts or tokens (-n)"
@@ -197,6 +199,6 @@ def _raw(session: LensSession, values: dict[str, Any], display: Display) -> bool
     if not session.known:
         display.note(f"the lens was not compared with architecture {session.info.architecture}; its self-check passed")
     if not values["raw"] and not session.info.chat_template and values["system"] is None:
-        display.note("this model has no chat template: prompts are continued as they are (--raw)")
+        display.note("this model has no chat template: it continues the prompts as they are (--raw)")
         return True
     return bool(values["raw"])

@@ -29,7 +29,7 @@ class AnswerBar:
 
     def begin(self, label: str, done: int, total: int) -> None:
         """A method begins: so many of its answers are there already."""
-        self._end()
+        self.end()
         if self._hidden:
             return
         from tqdm import tqdm
@@ -53,7 +53,8 @@ class AnswerBar:
         self._bar.set_postfix_str(f"{(self._meter.tokens - self._tokens) / seconds:.0f} tokens/s", refresh=False)
         self._bar.refresh()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Take the bar away."""
         if self._bar is None:
             return
         self._over.set()
@@ -66,4 +67,4 @@ class AnswerBar:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._end()
+        self.end()

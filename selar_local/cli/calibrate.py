@@ -60,10 +60,10 @@ Examples:
 )
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
 def calibrate(model: str | None, prompts_file: str | None, as_json: bool, quiet: bool, **values: Any) -> int:
-    """Let MODEL answer questions by ordinary sampling, and find the valley in the histogram of its entropies.
+    """Let MODEL answer questions with ordinary sampling, and find the valley in the histogram of its entropies.
 
-    It lies between the steps where the model is sure and those where it is torn. What is found is kept for this file
-    and these settings; `run --tau auto` uses it. Up to four answers are decoded at a time and share the context (-c).
+    The valley lies between the steps where the model is sure and those where it is torn. The result is kept for this
+    file and these settings; `run --tau auto` uses it. Up to four answers share the context (-c) at a time.
     """
     display = Display(quiet=quiet)
     method = build(Selar, values)

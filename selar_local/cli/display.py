@@ -13,7 +13,7 @@ from typing import IO, Any
 import click
 
 from selar_local.cli.grouped_help import NO_BREAK
-from selar_local.cli.progress import progress
+from selar_local.cli.progress import bars_cleared, progress
 from selar_local.cli.streams import is_terminal, one_line, printable
 from selar_local.cli.word_wrap import WordWrap
 from selar_local.engine.events import Result, TokenEvent
@@ -80,7 +80,7 @@ class Display:
         self._say(f"error: {one_line(text)}\n")
 
     def _say(self, text: str) -> None:
-        with suppress(OSError, ValueError):  # what nobody reads must not end the answer
+        with suppress(OSError, ValueError), bars_cleared(self._err):  # what nobody reads must not end the answer
             self._err.write(text)
             self._err.flush()
 

@@ -23,10 +23,12 @@ from selar_local.cli.options import build, build_sampling, config_options, metho
 from selar_local.cli.streams import is_terminal, print_json
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec, levels_of, with_defaults
+from selar_local.evaluation.problems import TASKS, load_problems, prompt_of
 from selar_local.methods import CoT
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
+    from selar_local.evaluation.problems import Problem
     from selar_local.evaluation.records import Study
     from selar_local.evaluation.runner import Evaluation, Observer
 
@@ -78,50 +80,63 @@ def evaluation_command(
     Every answer is kept in Inspect's logs. The same command again goes on where it broke off; options of a method,
     such as --tau, go to every method that has them. MODEL is as for `run` (default: the bundled one).
     """
-    display = Display(quiet=quiet)
+    # What is wrong with the command line is said before Inspect is imported, which takes seconds.
     specs = specs_of(methods, values, sweep)
     labels = [spec.label for spec in specs]
     if baseline is not None and baseline not in labels:
         raise click.UsageError(f"--baseline {baseline} is none of the methods: {', '.join(labels)}")
-    plan = _plan(model, specs, values, shared_options(methods, values, sweep))
+    given, engine = _configs(values)
+    problems = None if given.data is None else _problems(given)
     with importing():
-        from selar_local.evaluation.runner import default_folder, require_extra
-
-        require_extra()
+        from selar_local.evaluation.runner import default_folder, import_extra, require_extra
+    require_extra()
+    display = Display(quiet=quiet)
+    plan = _plan(find(model), specs, given, engine, problems, values, shared_options(methods, values, sweep))
+    with importing():
+        import_extra()
     folder = default_folder(plan) if plan.config.out is None else Path(plan.config.out)
     started = time.monotonic()
     with _bar(display, quiet) as observer:
-        display.note(
-            f"{_count(len(plan.problems), 'problem')} of {plan.config.name}, "
-            f"{_count(plan.config.samples, 'answer')} each, {_count(len(specs), 'method')}, "
-            f"at most {plan.config.max_tokens} tokens an answer; logs in {folder}"
-        )
-        if defaults := defaults_in_use():
-            display.note(f"defaults of yours: {', '.join(defaults)}")
-        _tell_of_the_context(plan, display)
+        for note in _notes(plan, folder):
+            display.note(note)
         logs = _evaluate(plan, folder, display, observer, regrade)
     display.note(f"done in {_duration(time.monotonic() - started)}; selar-local report {folder} makes the report")
     study = _study(logs, labels)
-    if not plan.config.last_number:
-        _tell_of_boxes(study, display)
+    if not plan.config.by_last_number:
+        _note_missing_boxes(study, display)
     _show(study, baseline, as_json)
     return 0
 
 
-def _plan(
-    model: str | None, specs: tuple[MethodSpec, ...], values: dict[str, Any], shared: dict[str, Any]
-) -> Evaluation:
-    from selar_local.evaluation.facts import context_for, thinks
-    from selar_local.evaluation.problems import TASKS, load_problems, prompt_of
-    from selar_local.evaluation.runner import Evaluation
-
+def _configs(values: dict[str, Any]) -> tuple[EvaluationConfig, EngineConfig]:
+    """The problems and the engine as given. Raises UsageError."""
     given = build(EvaluationConfig, values)
     if given.task not in TASKS:
         raise click.UsageError(f"--task must be one of {', '.join(TASKS)}, not {given.task}")
-    path = find(model)
+    return given, build(EngineConfig, values)
+
+
+def _problems(config: EvaluationConfig) -> list[Problem]:
+    return load_problems(config.task, config.data, config.limit, config.seed, levels_of(config.level))
+
+
+def _plan(
+    path: Path,
+    specs: tuple[MethodSpec, ...],
+    given: EvaluationConfig,
+    engine: EngineConfig,
+    problems: list[Problem] | None,
+    values: dict[str, Any],
+    shared: dict[str, Any],
+) -> Evaluation:
+    """The study. problems: None where they are still to be loaded, or made."""
+    from selar_local.evaluation.facts import context_for, thinks
+    from selar_local.evaluation.runner import Evaluation
+
     config = with_defaults(given, thinks=thinks(path))
-    problems = load_problems(config.task, config.data, config.limit, config.seed, levels_of(config.level))
-    engine = replace(build(EngineConfig, values), parallel=min(config.parallel, len(problems) * config.samples))
+    if problems is None:
+        problems = _problems(config)
+    engine = replace(engine, parallel=min(config.parallel, len(problems) * config.samples))
     if values.get("ctx_size") is None:
         engine = replace(
             engine, ctx_size=context_for(path, [prompt_of(one) for one in problems], config.max_tokens or 0)
@@ -150,7 +165,7 @@ def _bar(display: Display, quiet: bool) -> Iterator[Observer]:
     from selar_local.evaluation.runner import Observer
 
     with AnswerBar(sys.stderr, hidden=quiet or not is_terminal(sys.stderr)) as bar:
-        yield Observer(display.note, bar.begin)
+        yield Observer(display.note, bar.begin, bar.end)
 
 
 def _evaluate(plan: Evaluation, folder: Path, display: Display, observer: Observer, regrade: bool) -> list[Path]:
@@ -174,33 +189,58 @@ def _study(logs: list[Path], labels: list[str]) -> Study:
     return replace(study, runs=tuple(sorted(study.runs, key=lambda run: labels.index(run.label))))
 
 
-def _tell_of_boxes(study: Study, display: Display) -> None:
-    """Small models seldom put their answer where they are asked to: what else can be graded is told."""
+def _notes(plan: Evaluation, folder: Path) -> list[str]:
+    """What is about to run, and what a person should know about it."""
+    config = plan.config
+    notes = [
+        f"{_count(len(plan.problems), 'problem')} of {config.name}, {_count(config.samples, 'answer')} each, "
+        f"{_count(len(plan.specs), 'method')}, at most {config.max_tokens} tokens an answer; logs in {folder}"
+    ]
+    if defaults := defaults_in_use():
+        notes.append(f"defaults of yours: {', '.join(defaults)}")
+    room, budget = plan.engine.ctx_size, config.max_tokens or 0
+    if room and room <= budget:
+        notes.append(f"the context of {room} tokens, prompt included, ends answers before {budget} tokens do")
+    if config.by_last_number:
+        notes.append(
+            "a last number counts as the answer where there is no \\boxed{} (--no-last-number: only a box counts)"
+        )
+    return [*notes, *_greedy(plan)]
+
+
+def _greedy(plan: Evaluation) -> list[str]:
+    """Methods that draw nothing at random answer alike every time."""
+    greedy = plan.sampling.get("greedy", False)
+    labels = [
+        spec.label
+        for spec in plan.specs
+        if (greedy or spec.method.greedy) and getattr(spec.method, "noise", "none") == "none"
+    ]
+    if not labels or plan.config.samples == 1:
+        return []
+    return [f"{', '.join(labels)}: no token is drawn at random, so --samples repeats the same answer"]
+
+
+def _note_missing_boxes(study: Study, display: Display) -> None:
+    """Small models seldom put their answer into a box: the note names the other rule."""
     answers = [answer for run in study.runs for answer in run.answers]
     without = sum(answer.given is None for answer in answers)
     if 2 * without > len(answers):
         display.note(
-            f"{without} of {len(answers)} answers have no \\boxed{{}}, which is no answer by the paper's rule; "
+            f"{without} of {len(answers)} answers have no \\boxed{{}}, so they count as wrong, as in the paper; "
             "the same command with --last-number grades their last number"
         )
 
 
-def _tell_of_the_context(plan: Evaluation, display: Display) -> None:
-    """A context that is smaller than the budget ends answers before it does."""
-    room, budget = plan.engine.ctx_size, plan.config.max_tokens or 0
-    if room and room <= budget:
-        display.note(f"the context of {room} tokens, prompt included, ends answers before {budget} tokens do")
-
-
 def _show(study: Study, baseline: str | None, as_json: bool) -> None:
-    from selar_local.evaluation.summary import as_dict, sentences, summarise, table
+    from selar_local.evaluation.summary import as_dict, legend, sentences, summarise, table
 
     labels = [run.label for run in study.runs]
     summary = summarise(study, baseline or (_BASELINE if _BASELINE in labels else labels[0]))
     if as_json:
         print_json(as_dict(summary))
     else:
-        click.echo("\n".join([*table(summary), "", *sentences(summary)]))
+        click.echo("\n".join([*table(summary), *legend(summary), "", *sentences(summary)]))
 
 
 def _count(number: int, word: str) -> str:

@@ -30,11 +30,19 @@ def specs_of(methods: str, values: Mapping[str, Any], sweep: str | None = None) 
 def shared_options(methods: str, values: Mapping[str, Any], sweep: str | None = None) -> dict[str, Any]:
     """The options of methods that were given for all of them.
 
-    What the config file or the environment sets is left out where it is of another method, or swept.
+    What the config file or the environment sets is left out where it is of another method, where every method sets its
+    own value, and where it is swept.
     """
-    named = [METHODS[name] for word in methods.split(",") if (name := word.partition(":")[0].strip()) in METHODS]
     known = {one.name for cls in METHODS.values() for one in fields(cls)}
-    theirs = {one.name for cls in named for one in fields(cls)}
+    theirs = {name for word in methods.split(",") for name in _taken(word)}
     if sweep is not None:
         theirs.discard(sweep.partition("=")[0].strip().replace("-", "_"))
     return {name: values[name] for name in known if values.get(name) is not None and (name in theirs or is_typed(name))}
+
+
+def _taken(word: str) -> set[str]:
+    """The options that a method such as ``selar:tau=0.3`` has and does not set itself."""
+    name, _, rest = word.partition(":")
+    cls = METHODS.get(name.strip())
+    own = {part.partition("=")[0].strip().replace("-", "_") for part in rest.split(";")}
+    return set() if cls is None else {one.name for one in fields(cls)} - own

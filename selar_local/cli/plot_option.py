@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from selar_local.analysis.plotting import SUFFIXES, require_plots
 from selar_local.cli.grouped_help import option
+from selar_local.plotting import SUFFIXES, require_plots
 
 __all__ = ["plot_option", "require_plot"]
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-__all__ = ["progress"]
+__all__ = ["bars_cleared", "progress"]
 
 _DELAY = 0.5  # seconds after which a bar is worth it
 _TICK = 0.2
 _WITHOUT_SHARE = "{desc} {elapsed}"
 _WITH_SHARE = "{desc} {percentage:3.0f} %|{bar:20}| {elapsed}"
+
+
+@contextmanager
+def bars_cleared(stream: IO[str]) -> Iterator[None]:
+    """Take the bars off the stream while something else is written there; they are drawn again below it."""
+    tqdm = sys.modules.get("tqdm")  # without it there is no bar
+    if tqdm is None:
+        yield
+        return
+    with tqdm.tqdm.external_write_mode(file=stream):
+        yield
 
 
 @contextmanager

@@ -17,6 +17,7 @@ __all__ = ["report"]
 _HTML = (".html", ".htm")
 _MARKDOWN = (".md", ".markdown")
 _STUDIES = ".json"
+_BASELINE = "cot"
 _EXAMPLES = """\b
 Examples:
   selar-local report logs/                             Markdown, on standard output
@@ -37,9 +38,9 @@ Examples:
     help="write to this file: .html with plots, .md, or .json: every answer's figures without the texts "
     "[default: Markdown on standard output]",
 )
-@option("--baseline", default="cot", help=f"label of the method the others are compared with [default:{NO_BREAK}cot]")
+@option("--baseline", help=f"label of the method that the others are compared with [default:{NO_BREAK}{_BASELINE}]")
 @option("-q", "--quiet", is_flag=True, help="no notes")
-def report(logs: tuple[Path, ...], output: Path | None, baseline: str, quiet: bool) -> int:
+def report(logs: tuple[Path, ...], output: Path | None, baseline: str | None, quiet: bool) -> int:
     """Make a report of the studies in LOGS: Inspect logs (*.eval), folders of them, or files written by -o FILE.json.
 
     Accuracy, ablations, efficiency and sweeps, each with intervals; the facts of the runs stand at the end. Studies
@@ -52,11 +53,14 @@ def report(logs: tuple[Path, ...], output: Path | None, baseline: str, quiet: bo
         if not path.exists():
             raise click.UsageError(f"{path} does not exist")
     try:
-        _write(logs, output, suffix, baseline)
+        _write(logs, output, suffix, baseline or _BASELINE)
     except ImportError as error:
         raise MissingExtra(f"a report needs {error.name}; {install_hint('eval')}") from None
+    display = Display(quiet=quiet)
+    if baseline is not None and suffix == _STUDIES:
+        display.note("--baseline has no effect on a .json file, which has answers but no comparisons")
     if output is not None:
-        Display(quiet=quiet).note(f"written to {output}")
+        display.note(f"written to {output}")
     return 0
 
 

@@ -15,9 +15,11 @@ from selar_local.methods import METHODS, Method, method_class
 __all__ = [
     "BUDGETS",
     "GENERATED",
+    "GENERATED_TASK",
     "EvaluationConfig",
     "MethodSpec",
     "defaults_of",
+    "grades_last_number",
     "levels_of",
     "methods_of",
     "name_of",
@@ -57,10 +59,11 @@ class EvaluationConfig:
     )
     seed: int = opt(0, "what the seeds of all answers, and generated problems, are made of", "-s", "--seed")
     parallel: int = opt(8, "answers decoded together", "-np", "--parallel")
-    last_number: bool = opt(
-        False,
-        "grade the last number, or letter, where an answer has no box (the paper: no box, no answer)",
-        "--last-number",
+    last_number: bool | None = opt(
+        None,
+        "grade the last number, or letter, of an answer that has no box (default: on for generated problems and for a "
+        "file without --task; off for published tasks, where only a box counts, as in the paper)",
+        "--last-number/--no-last-number",
     )
     out: str | None = opt(None, "folder of the logs (default: one under selar-eval, named after the settings)", "--out")
 
@@ -69,6 +72,11 @@ class EvaluationConfig:
         """What the problems are called."""
         return name_of(self.task, self.data)
 
+    @property
+    def by_last_number(self) -> bool:
+        """The grading rule: whether the last number of an answer without a box counts."""
+        return grades_last_number(self.task, self.last_number)
+
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("max_tokens", self.max_tokens)):
             if value is not None:
@@ -76,13 +84,24 @@ class EvaluationConfig:
         whole("samples", self.samples, 1, 10_000)
         whole("seed", self.seed, 0, 2**53 - 1)
         whole("parallel", self.parallel, 1, 256)
-        switch("last_number", self.last_number)
+        if self.last_number is not None:
+            switch("last_number", self.last_number)
         levels_of(self.level)
+        made = self.task == GENERATED_TASK and self.data is None
+        require(self.level is None or not made, "level has no effect: generated problems have no levels")
 
 
 def name_of(task: str, data: str | None) -> str:
     """What the problems are called: the task, or the file where they are somebody's own."""
     return task if data is None or task != GENERATED_TASK else Path(data).name
+
+
+def grades_last_number(task: str, given: bool | None = None) -> bool:
+    """Whether the last number of an answer without a box counts: as given, else by the task.
+
+    Published tasks have the paper's rule, so that their figures can be compared: only a box is an answer.
+    """
+    return task == GENERATED_TASK if given is None else given
 
 
 def levels_of(text: str | None) -> tuple[int, ...] | None:
@@ -127,16 +146,16 @@ def methods_of(text: str, shared: Mapping[str, Any] | None = None, sweep: str | 
     """The methods of ``cot,selar,selar:contrast=0;symbol_guard=off``, in this order.
 
     shared: options for every method that has them and does not set them itself. sweep: such as ``tau=0.3,0.4``; each
-    method with that option, which it must not set itself, becomes one for each value. Raises OptionError.
+    method with that option, which it must not set itself, becomes one for each value. Raises OptionError, also for a
+    shared option that no method would get.
     """
     shared = shared or {}
     rows = [_one(word.strip()) for word in text.split(",") if word.strip()]
     require(bool(rows), "methods is empty")
     for name in shared:
-        require(
-            any(name in _fields(method) for method, _ in rows),
-            f"{name} is no option of {', '.join(dict.fromkeys(method for method, _ in rows))}",
-        )
+        having = [own for method, own in rows if name in _fields(method)]
+        require(bool(having), f"{name} is no option of {', '.join(dict.fromkeys(method for method, _ in rows))}")
+        require(any(name not in own for own in having), f"{name} has no effect: every method with it sets its own")
     if sweep is not None:
         rows = _swept(rows, sweep, shared)
     specs = []
@@ -174,7 +193,7 @@ def _swept(
     points = [_value(value.strip()) for value in values.split(",") if value.strip()]
     require(bool(sign) and bool(points), f"sweep must be such as tau=0.3,0.4, not {sweep!r}")
     require(len(set(map(shown, points))) == len(points), f"sweep names a value of {key} more than once: {values}")
-    require(key not in shared, f"{key} is given, and swept: one of them")
+    require(key not in shared, f"{key} is given and swept: choose one of the two")
     swept: list[tuple[str, dict[str, Any]]] = []
     applied = False
     for name, own in rows:
@@ -183,7 +202,7 @@ def _swept(
         else:
             applied = True
             swept += [(name, {**own, key: point}) for point in points]
-    require(applied, f"sweep: none of the methods has {key} to be swept: {', '.join(name for name, _ in rows)}")
+    require(applied, f"sweep: no method takes a value of {key} from it: {', '.join(name for name, _ in rows)}")
     return swept
 
 

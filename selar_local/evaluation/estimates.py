@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,8 +13,8 @@ from selar_local.evaluation import statistics
 from selar_local.evaluation.records import Answer, MethodRun
 
 __all__ = [
-    "Comparison", "Figure", "MethodSummary", "accuracy_of", "answers_of", "compare", "corrected", "describe", "only",
-    "problems_of",
+    "Comparison", "Figure", "MethodSummary", "accuracy_of", "answers_of", "compare", "corrected", "describe",
+    "means_of", "only", "problems_of",
 ]  # fmt: skip
 
 
@@ -142,6 +142,13 @@ def accuracy_of(run: MethodRun, problems: Collection[str], *, resamples: int = s
     most = max((len(answers) for answers in per_problem), default=0)
     means = statistics.averaged(_matrix(per_problem, _correct))
     return Figure.of(statistics.share(means, samples=most, resamples=resamples))
+
+
+def means_of(
+    run: MethodRun, problems: Collection[str], what: Callable[[Answer], float]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The mean of `what` over the answers to each of these problems, (problems,), in the order of their ids."""
+    return statistics.averaged(_matrix(_by_problem(run.answers, problems), what))
 
 
 def compare(

@@ -9,7 +9,6 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +65,9 @@ def model_facts(path: Path) -> dict[str, Any]:
 
 
 def thinks(path: Path) -> bool:
-    """Whether the model's chat template knows a thinking before the answer."""
+    """Whether the model's chat template mentions a thinking before the answer: it opens one, or knows its end."""
     template = _header(path).metadata.get("tokenizer.chat_template")
-    return isinstance(template, str) and any(closing in template for _, closing in TAGS)
+    return isinstance(template, str) and any(tag in template for pair in TAGS for tag in pair)
 
 
 def _header(path: Path) -> GgufFile:
@@ -183,6 +182,8 @@ def environment() -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -17,7 +17,7 @@ from inspect_ai.model import ChatMessageAssistant, ContentReasoning, ModelOutput
 from inspect_ai.scorer import CORRECT, INCORRECT, Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from selar_local.evaluation.config import levels_of, name_of, seed_of
+from selar_local.evaluation.config import grades_last_number, levels_of, name_of, seed_of
 from selar_local.evaluation.grading import grade
 from selar_local.evaluation.problems import Problem, load_problems, prompt_of
 from selar_local.evaluation.repetition import is_repetitive
@@ -33,19 +33,19 @@ def problems(
     level: str | int | None = None,
     seed: int = 0,
     samples: int = 1,
-    last_number: bool = False,
+    last_number: bool | None = None,
 ) -> Task:
     """The problems of a task of `selar-local eval`, each answered `samples` times.
 
     data: a JSON Lines file with `question` and `answer`. seed: what the seeds of the answers, and generated problems,
-    are made of. last_number: see `graded`.
+    are made of. last_number: see `graded`; None: on for generated problems and a file without a task, else off.
     """
     name = name_of(task, data)
     chosen = load_problems(task, data, limit, seed, levels_of(None if level is None else str(level)))
     return Task(
         dataset=MemoryDataset([_sample(problem) for problem in chosen], name=name),
         solver=answer(seed),
-        scorer=graded(last_number),
+        scorer=graded(grades_last_number(task, last_number)),
         epochs=Epochs(samples, "mean"),
         name=re.sub(r"\W+", "_", name),
         metadata={"task": name},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import logging
 import math
 import re
@@ -22,7 +23,6 @@ from selar_local.config import EngineConfig
 from selar_local.errors import MissingExtra, OptionError, SelarError
 from selar_local.evaluation import facts
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec
-from selar_local.evaluation.generation import shared_engines
 from selar_local.evaluation.log_files import LogFile, best_of, delete, log_files
 from selar_local.install_hint import install_hint
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
     from selar_local.evaluation.problems import Problem
 
-__all__ = ["Evaluation", "Observer", "default_folder", "evaluate", "require_extra"]
+__all__ = ["Evaluation", "Observer", "default_folder", "evaluate", "import_extra", "require_extra"]
 
 _FLUSHES = 200  # times a log file is written at most: each time it is written whole
 
@@ -75,22 +75,35 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Observer:
-    """Whom the runner tells what it does.
+    """What the runner calls as it goes on.
 
-    note: a line for the person. begin: (label, answers there already, answers in all) of what is generated next.
+    note: a line for the person. begin: (label, answers there already, answers in all) of what is generated next. end:
+    all is generated.
     """
 
     note: Callable[[str], None] = lambda text: None
     begin: Callable[[str, int, int], None] = lambda label, done, total: None
+    end: Callable[[], None] = lambda: None
 
 
 def require_extra() -> None:
-    """Raises MissingExtra where what an evaluation needs is not installed."""
+    """Raises MissingExtra where what an evaluation needs is not installed. It looks and imports nothing."""
+    for name in ("inspect_ai", "math_verify"):
+        if importlib.util.find_spec(name) is None:
+            raise _missing(name)
+
+
+def _missing(name: str | None) -> MissingExtra:
+    return MissingExtra(f"an evaluation needs {name}; {install_hint('eval')}")
+
+
+def import_extra() -> None:
+    """Import what an evaluation needs, which takes seconds. Raises MissingExtra, also for what these packages need."""
     try:
         import inspect_ai  # noqa: F401
         import math_verify  # noqa: F401
     except ImportError as error:
-        raise MissingExtra(f"an evaluation needs {error.name}; {install_hint('eval')}") from None
+        raise _missing(error.name) from None
 
 
 def default_folder(evaluation: Evaluation) -> Path:
@@ -131,7 +144,7 @@ def evaluate(
     another study, KeyboardInterrupt where it was interrupted, the errors of the engine; what is finished is kept.
     """
     observer = observer or Observer()
-    require_extra()
+    import_extra()
     settings = evaluation.settings()
     found = log_files(folder)
     _require_same(settings, found, folder)
@@ -139,17 +152,23 @@ def evaluate(
     best = {spec.label: best_of(found, spec.label) for spec in evaluation.specs}
     missing = [spec for spec in evaluation.specs if not _finished(best[spec.label])]
     if missing:
+        from selar_local.evaluation.generation import shared_engines
+        from selar_local.evaluation.request_notes import request_notes
+
         with open_engine(evaluation.engine) as engine, shared_engines().lend(engine, evaluation.model):
             metadata = {**settings, **facts.environment(), "threads": engine.info.threads}
+            for note in request_notes(engine, evaluation, missing):
+                observer.note(note)
             for spec in missing:
                 _generate(evaluation, spec, best[spec.label], folder, metadata, observer)
+            observer.end()
     # Logs of the same second are in no order by their names.
     place = {spec.label: number for number, spec in enumerate(evaluation.specs)}
     found = sorted(log_files(folder), key=lambda file: place.get(file.label, len(place)))
     for file in found:
-        if file.finished and (regrade or file.graded_by != {"last_number": evaluation.config.last_number}):
+        if file.finished and (regrade or file.graded_by != {"last_number": evaluation.config.by_last_number}):
             observer.note(f"grading {file.label}")
-            grade_log(file.path, last_number=evaluation.config.last_number)
+            grade_log(file.path, last_number=evaluation.config.by_last_number)
     return [one.path for spec in evaluation.specs if (one := best_of(found, spec.label))]
 
 
@@ -257,7 +276,7 @@ def _begun(evaluation: Evaluation, spec: MethodSpec, common: dict[str, Any], met
         config.level,
         config.seed,
         config.samples,
-        config.last_number,
+        config.by_last_number,
     )
     return inspect_eval(
         task,

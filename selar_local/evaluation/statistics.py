@@ -31,6 +31,7 @@ __all__ = [
     "mover",
     "per_correct",
     "ratio",
+    "separation",
     "share",
 ]
 
@@ -161,6 +162,30 @@ def difference(method: npt.ArrayLike, baseline: npt.ArrayLike) -> Difference:
         p[varied] = found.pvalue
     shape = first.shape[:-1]
     return Difference(*_shaped(value, np.clip(low, -1, 1), np.clip(high, -1, 1), shape), p.reshape(shape))
+
+
+def separation(means: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> float:
+    """p of the best of several methods being further from the worst than chance puts it, on the same problems.
+
+    means: (methods, problems) in [0, 1]. The null hypothesis is that the methods do not differ: then a problem's values
+    could as well be exchanged between them (scipy.stats.permutation_test of the highest less the lowest mean). So p
+    already accounts for the number of methods. 1 for less than two methods or two problems.
+    """
+    values = np.asarray(means, dtype=np.float64)
+    if min(values.shape) < 2:
+        return 1.0
+    from scipy import stats
+
+    found = stats.permutation_test(
+        tuple(values), _spread, permutation_type="samples", vectorized=True, n_resamples=resamples,
+        alternative="greater", batch=max(1, _AT_ONCE // values.size), random_state=np.random.default_rng(seed),
+    )  # fmt: skip
+    return float(found.pvalue)
+
+
+def _spread(*methods: Floats, axis: int = -1) -> Any:
+    """The highest less the lowest mean."""
+    return np.ptp(np.stack([one.mean(axis=axis) for one in methods]), axis=0)
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:

@@ -21,10 +21,11 @@ from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.sweep import Choice, chosen_of
 from selar_local.evaluation.wording import compared, p_text, percent, points, rounded, with_interval
 
-__all__ = ["Comparison", "Figure", "MethodSummary", "Summary", "as_dict", "sentences", "summarise", "table"]
+__all__ = ["Comparison", "Figure", "MethodSummary", "Summary", "as_dict", "legend", "sentences", "summarise", "table"]
 
 _WIDTH = 100
 _GAP = 2
+_COMMON = "a comparison uses only those that both methods have"
 _SHORTEST = 8  # characters of a label that are kept, whatever else is in the row
 
 
@@ -33,7 +34,7 @@ class Summary:
     """A study in figures.
 
     problems: that any method has an answer to. comparisons: of every method with the baseline, p corrected over all of
-    them; empty where the study has no such method. chosen: of sweeps. notes: what is missing.
+    them; empty where the study has no such method. chosen: of sweeps. notes: what a reader should know besides.
     """
 
     task: str
@@ -67,7 +68,11 @@ def summarise(study: Study, baseline: str = "cot", *, resamples: int = statistic
         methods=methods,
         comparisons=corrected(comparisons),
         chosen=chosen_of(study, seed if isinstance(seed, int) else 0, baseline, resamples=resamples),
-        notes=(*_missing(study, methods, len(every), None if reference else baseline), *_too_long(study.runs)),
+        notes=(
+            *_missing(study, methods, len(every), None if reference else baseline),
+            *_too_long(study.runs),
+            *_too_hard_or_easy(methods),
+        ),
         facts=dict(study.facts),
     )
 
@@ -82,22 +87,29 @@ def _missing(study: Study, methods: Sequence[MethodSummary], problems: int, abse
         if not one.answers:
             notes.append(f"{one.label} has no answers")
         elif one.problems < problems:
-            notes.append(f"{one.label} has {one.problems} of {problems} problems: only common problems are compared")
+            notes.append(f"{one.label} has {one.problems} of {problems} problems: {_COMMON}")
         elif one.answers < problems * most:
-            notes.append(
-                f"{one.label} has {one.answers} of {problems * most} answers: only those that both have are compared"
-            )
+            notes.append(f"{one.label} has {one.answers} of {problems * most} answers: {_COMMON}")
     return notes
 
 
 def _too_long(runs: Sequence[MethodRun]) -> list[str]:
-    """Problems that no answer was tried to."""
+    """Problems longer than the context."""
     lost = {answer.problem for run in runs for answer in run.answers if answer.truncated and not answer.tokens}
     if not lost:
         return []
-    told = "1 problem does" if len(lost) == 1 else f"{len(lost)} problems do"
-    counts = "counts" if len(lost) == 1 else "count"
-    return [f"{told} not fit into the context and {counts} as wrong; a larger -c, where the model has it, gives room"]
+    do, count = ("1 problem does", "counts") if len(lost) == 1 else (f"{len(lost)} problems do", "count")
+    return [f"{do} not fit into the context and {count} as wrong; a larger -c makes room, if the model allows it"]
+
+
+def _too_hard_or_easy(methods: Sequence[MethodSummary]) -> list[str]:
+    """Where all methods get nearly nothing, or nearly everything right, there is little to compare."""
+    known = [one.accuracy.value for one in methods if one.accuracy.value is not None]
+    if known and max(known) <= 0.05:
+        return ["no method gets more than 5 % right: the problems are too hard for this model to compare methods"]
+    if known and min(known) >= 0.95:
+        return ["every method gets 95 % right or more: the problems are too easy to compare methods"]
+    return []
 
 
 def sentences(summary: Summary) -> list[str]:
@@ -108,11 +120,12 @@ def sentences(summary: Summary) -> list[str]:
 
 
 def table(summary: Summary) -> list[str]:
-    """A table of at most 100 columns: accuracy and difference in percent with 95 % intervals, p after Holm.
+    """A table of at most 100 columns: accuracy and difference in percent with 95 % intervals.
 
-    "tokens" is the mean of an answer, "explored" and "cut" (off by the budget) are percent.
+    "tokens" is the mean of an answer, "explored" and "truncated" are percent.
     """
-    head = ["method", "accuracy %", f"points to {_cut(summary.baseline, 8)}", "p", "tokens", "TPCA", "explored", "cut"]
+    head = ["method", "accuracy %", f"points vs {_cut(summary.baseline, 8)}", "p (Holm)", "tokens", "TPCA"]
+    head += ["explored", "truncated"]
     by_label = {one.method: one for one in summary.comparisons}
     rows = [_row(one, by_label.get(one.label)) for one in summary.methods]
     if not summary.comparisons:
@@ -125,6 +138,17 @@ def table(summary: Summary) -> list[str]:
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append((" " * _GAP).join(cells).rstrip())
     return lines
+
+
+def legend(summary: Summary) -> list[str]:
+    """What the words of the table mean, in lines of at most 80 columns."""
+    several = len(summary.comparisons)
+    correction = f"corrected for {several} comparisons" if several > 1 else "of one comparison, not corrected"
+    return [
+        *([f"points: difference in accuracy; p (Holm): two-sided, {correction}"] if several else []),
+        "TPCA: generated tokens per correct answer; [..]: 95 % interval",
+        "explored: % of all steps; truncated: % of the answers, by -n or the context",
+    ]
 
 
 def _row(one: MethodSummary, comparison: Comparison | None) -> list[str]:
@@ -196,16 +220,19 @@ def _comparison_dict(one: Comparison) -> dict[str, Any]:
 
 
 def _choice_dict(one: Choice) -> dict[str, Any]:
+    """`value` and `method` are None where nothing separates the values."""
     return {
         "method": one.label,
+        "base": one.base,
         "option": one.option,
         "value": one.value,
+        "p": one.p,
         "seed": one.seed,
         "choosing_problems": one.choosing_problems,
         "reporting_problems": one.reporting_problems,
         "chosen_by": dict(one.chosen_by),
-        "accuracy": one.accuracy.value,
-        "interval": _ends(one.accuracy),
+        "accuracy": None if one.accuracy is None else one.accuracy.value,
+        "interval": [None, None] if one.accuracy is None else _ends(one.accuracy),
         "comparison": None if one.comparison is None else _comparison_dict(one.comparison),
     }
 

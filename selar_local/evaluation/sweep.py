@@ -1,6 +1,7 @@
-"""Sweeps of one option: the setting is chosen on one part of the problems and reported on the other.
+"""Sweeps of one option: the value is chosen on one part of the problems and reported on the other.
 
-The best of several settings looks better on the problems it was chosen by than it is.
+The best of several values looks better than it is on the problems it was chosen by. Where chance explains the
+differences between them, none is chosen.
 """
 
 from __future__ import annotations
@@ -11,9 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from selar_local.evaluation import statistics
-from selar_local.evaluation.estimates import Comparison, Figure, accuracy_of, answers_of, compare, corrected, only
+from selar_local.evaluation.estimates import (
+    Comparison,
+    Figure,
+    accuracy_of,
+    answers_of,
+    compare,
+    corrected,
+    means_of,
+    only,
+)
 from selar_local.evaluation.records import MethodRun, Study
-from selar_local.evaluation.wording import compared, percent
+from selar_local.evaluation.wording import compared, p_words, percent
 
 __all__ = ["Choice", "Sweep", "chosen_of", "split", "sweeps_of"]
 
@@ -31,33 +41,39 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Choice:
-    """The setting that did best on the choosing part, and what it does on the reporting part.
+    """The value of an option that did best on the choosing part, where it did better than chance explains.
 
-    chosen_by: accuracy of each setting on the choosing part. accuracy, comparison: on the reporting part alone; the
-    comparison is None where the study has no baseline, or has chosen it, and its p is corrected where there are
-    several sweeps. seed: of the split.
+    base: the label without the option. value, label: chosen; None where nothing separates the values. p: of the best
+    and the worst value being alike on the choosing part (`statistics.separation`). chosen_by: the accuracy of each
+    value there. accuracy, comparison: of the chosen value on the reporting part alone, None where none is chosen; the
+    comparison is None too where the study has no baseline, or where the baseline was chosen, and its p is corrected
+    where there are several sweeps. seed: of the split.
     """
 
+    base: str
     option: str
-    value: str
-    label: str
+    value: str | None
+    label: str | None
+    p: float
     seed: int
     choosing_problems: int
     reporting_problems: int
     chosen_by: Mapping[str, float]
-    accuracy: Figure
-    comparison: Comparison | None
+    accuracy: Figure | None = None
+    comparison: Comparison | None = None
 
     @property
     def sentence(self) -> str:
-        """What was chosen, of what, and how it did."""
-        own, base = self.accuracy, self.label.rpartition(f" {self.option}=")[0]
-        told = f"accuracy {percent(own.value)} %, 95 % interval {percent(own.low)} to {percent(own.high)}"
+        """What was chosen and how it did, or why nothing was chosen."""
+        values = ", ".join(f"{value}: {percent(share)} %" for value, share in self.chosen_by.items())
+        there = f"on {self.choosing_problems} problems ({values} right; {p_words(self.p)})"
+        if self.value is None or self.accuracy is None:
+            return f"{self.base}: nothing separates the values of {self.option} {there}, so none is chosen"
+        own = self.accuracy
         against = "" if self.comparison is None else f"; {compared(self.comparison)}"
         return (
-            f"{base}: {self.option} {self.value} was chosen of {', '.join(self.chosen_by)} on {self.choosing_problems} "
-            f"problems ({percent(self.chosen_by[self.value])} % right there); on the other {self.reporting_problems}: "
-            f"{told}{against}"
+            f"{self.base}: {self.option} {self.value} is chosen {there}; on the other {self.reporting_problems} it has "
+            f"accuracy {percent(own.value)} %, 95 % interval {percent(own.low)} to {percent(own.high)}{against}"
         )
 
 
@@ -84,15 +100,15 @@ def sweeps_of(study: Study) -> tuple[Sweep, ...]:
 def chosen_of(
     study: Study, seed: int = 0, baseline: str = "cot", *, resamples: int = statistics.RESAMPLES
 ) -> tuple[Choice, ...]:
-    """The best setting of each sweep (ties: fewer tokens), chosen and reported on different problems.
+    """The best value of each sweep (ties: fewer tokens), chosen and reported on different problems.
 
-    Only answers (problem and sample) that all settings and the baseline have count. A sweep without a problem in a part
-    is left out.
+    A value is chosen only where the best and the worst differ by more than chance (p < 0.05). Only answers (problem and
+    sample) that all values and the baseline have count. A sweep without a problem in a part is left out.
     """
     reference = next((run for run in study.runs if run.label == baseline), None)
     choices = [one for sweep in sweeps_of(study) if (one := _chosen(sweep, reference, seed, resamples)) is not None]
-    told = iter(corrected([one.comparison for one in choices if one.comparison is not None]))
-    return tuple(one if one.comparison is None else replace(one, comparison=next(told)) for one in choices)
+    comparisons = iter(corrected([one.comparison for one in choices if one.comparison is not None]))
+    return tuple(one if one.comparison is None else replace(one, comparison=next(comparisons)) for one in choices)
 
 
 def _chosen(sweep: Sweep, baseline: MethodRun | None, seed: int, resamples: int) -> Choice | None:
@@ -100,39 +116,23 @@ def _chosen(sweep: Sweep, baseline: MethodRun | None, seed: int, resamples: int)
     parts = {part: {one for one, _ in common if split(one, seed) == part} for part in ("choose", "report")}
     if not all(parts.values()):
         return None
-    scores = {value: _score(only(run, common), parts["choose"]) for value, run in sweep.runs.items()}
-    best = max(scores, key=scores.__getitem__)
+    runs = {value: only(run, common) for value, run in sweep.runs.items()}
+    right = {value: means_of(run, parts["choose"], lambda one: float(one.correct)) for value, run in runs.items()}
+    tokens = {value: means_of(run, parts["choose"], lambda one: float(one.tokens)) for value, run in runs.items()}
+    scores = {value: round(float(means.mean()), 12) for value, means in right.items()}
+    p = statistics.separation(list(right.values()), resamples=resamples)
+    found = Choice(
+        sweep.base, sweep.option, None, None, p, seed, len(parts["choose"]), len(parts["report"]), scores
+    )  # fmt: skip
+    if p >= statistics.ALPHA:
+        return found
+    best = max(scores, key=lambda value: (scores[value], -float(tokens[value].mean())))
     run = sweep.runs[best]
-    accuracy = accuracy_of(only(run, common), parts["report"], resamples=resamples)
-    if baseline is None or baseline is run:
-        comparison = None
-    else:
-        comparison = compare(only(run, common), only(baseline, common), parts["report"], resamples=resamples)
-    return Choice(
-        sweep.option,
-        best,
-        run.label,
-        seed,
-        len(parts["choose"]),
-        len(parts["report"]),
-        {value: score[0] for value, score in scores.items()},
-        accuracy,
-        comparison,
-    )
-
-
-def _score(run: MethodRun, problems: set[str]) -> tuple[float, float]:
-    """Accuracy on these problems, then fewer tokens: means of the problems' means."""
-    right: dict[str, list[float]] = {}
-    tokens: dict[str, list[float]] = {}
-    for answer in run.answers:
-        if answer.problem in problems:
-            right.setdefault(answer.problem, []).append(float(answer.correct))
-            tokens.setdefault(answer.problem, []).append(float(answer.tokens))
-    accuracy, spent = (
-        sum(sum(values) / len(values) for values in table.values()) / len(table) for table in (right, tokens)
-    )
-    return round(accuracy, 12), -spent
+    accuracy = accuracy_of(runs[best], parts["report"], resamples=resamples)
+    comparison = None
+    if baseline is not None and baseline is not run:
+        comparison = compare(runs[best], only(baseline, common), parts["report"], resamples=resamples)
+    return replace(found, value=best, label=run.label, accuracy=accuracy, comparison=comparison)
 
 
 def _order(value: str) -> tuple[int, float, str]:

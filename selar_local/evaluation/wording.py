@@ -7,7 +7,8 @@ from collections.abc import Callable
 from selar_local.evaluation.estimates import Comparison, Figure
 
 __all__ = [
-    "NOTHING", "compared", "duration", "p_text", "percent", "points", "rounded", "with_interval", "with_signs",
+    "NOTHING", "compared", "duration", "p_text", "p_words", "percent", "points", "rounded", "with_interval",
+    "with_signs",
 ]  # fmt: skip
 
 #: Where there is no figure.
@@ -59,6 +60,11 @@ def p_text(p: float | None) -> str:
     return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
+def p_words(p: float | None) -> str:
+    """In a sentence: ``p 0.012``, ``p < 0.001``."""
+    return f"p {p_text(p)}".replace("p <", "p < ")
+
+
 def duration(seconds: float) -> str:
     """``8.3 s``, ``4 min 5 s``, ``2 h 10 min``."""
     if seconds < 60:
@@ -79,19 +85,19 @@ def compared(one: Comparison, problems: int = 0, answers: int = 0) -> str:
         few = f", on the {one.answers} answers that both have"
     found = one.difference
     if not one.problems or found.value is None:
-        return f"{one.method}: no answers to the same problems and seeds as {one.baseline}, nothing is compared"
+        return f"{one.method} and {one.baseline} have no answers to the same problems and seeds: no comparison"
     interval = f"95 % interval {points(found.low)} to {points(found.high)}"
-    p = f"p {p_text(one.p_corrected)}".replace("p <", "p < ")
-    after = f" after correction for {one.several} comparisons" if one.several > 1 else ""
+    p = p_words(one.p_corrected)
+    p += f" after Holm's correction for {one.several} comparisons" if one.several > 1 else ""
     if one.verdict in ("better", "worse"):
         size = f"{abs(100 * found.value):.1f} points"
-        return f"{one.method}: {one.verdict} than {one.baseline} by {size} ({interval}, {p}{after}{few})"
+        return f"{one.method}: {one.verdict} than {one.baseline} by {size} ({interval}, {p}{few})"
+    none = f"{one.method}: no difference from {one.baseline} shown"
     if one.verdict == "uncorrected":
-        told = f"{points(found.value)} points, {interval}, but {p}{after}{few}"
-        return f"{one.method}: no difference to {one.baseline} shown ({told})"
+        return f"{none} ({points(found.value)} points, {interval}, but {p}{few})"
     power = one.minimum_detectable
-    could = "" if power is None else f"; this study could have shown {_size(power)}"
-    return f"{one.method}: no difference to {one.baseline} shown ({points(found.value)} points, {interval}{few}{could})"
+    finds = "" if power is None else f"; a study of this size finds a true difference of {_size(power)} in 4 of 5 cases"
+    return f"{none} ({points(found.value)} points, {interval}{few}{finds})"
 
 
 def _size(share: float) -> str:

@@ -160,7 +160,9 @@ def test_the_options_of_the_method_are_in_what_is_fed(session: LensSession) -> N
     samples = looked(session, method)
     assert samples.method == method
     for step in samples.steps:
-        assert 0 < step.second_share <= step.first_share < 1 and step.first_weight < step.first_share + 1e-12
+        # The anchor adds 0.3 to the drawn token, which may be the second candidate.
+        assert 0 < step.second_share <= step.first_share + 0.3 + 1e-12 and 0 < step.first_share < 1
+        assert step.first_weight < step.first_share + 1e-12
 
 
 def test_a_limit_on_the_share_of_exploration_steps(session: LensSession) -> None:

@@ -88,8 +88,8 @@ def test_several_with_what_one_should_know(traces, cli):
     assert tail[2].endswith("0.0 % exploration steps") and tail[3].endswith(" nats")
     notes = done.err.splitlines()
     assert notes[0] == (
-        f"{traces['swir']}: the entropies of swir are in nats: they are not in the histogram, "
-        "its steps are in the other figures"
+        f"{traces['swir']}: the entropies of swir are in nats, so they are not in the histogram; "
+        "the other figures include its steps"
     )
     assert "several methods or thresholds" in notes[1] and len(notes) in (2, 3)
     assert "◂ tau 0.4" in done.out and "◂ tau 0.6" in done.out
@@ -119,7 +119,7 @@ def test_a_valley_and_the_warning_about_filters(tmp_path, cli):
         assert "◂ tau" not in done.out, "a threshold that lies beyond the histogram"
         assert re.search(r"^valley 0\.[34]\d \(90 % interval 0\.\d\d to 0\.\d\d\), \d+ % below", done.out, re.MULTILINE)
         assert ("after the filters" in done.err) is warned
-        assert f"broken off, taken as far as they go: {path}" in done.err
+        assert f"incomplete, used as far as they go: {path}" in done.err
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".SVG"])

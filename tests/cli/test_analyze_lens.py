@@ -178,6 +178,15 @@ def test_errors_are_one_line(model, tmp_path, cli, monkeypatch):
     assert "the lens of the last layer is not what the model says" in fails(model, *PROMPTS, *SHORT)
 
 
+def test_options_without_effect_say_so(chat_model, cli):
+    done = cli("analyze", "lens", chat_model, "-p", "Hello", *SHORT, *OPEN, "--thinking")
+    assert done.code == 0
+    assert "thinking has no effect: the chat template of this model has no switch for it" in done.err.splitlines()
+    done = cli("analyze", "lens", chat_model, "-p", "Hello", *SHORT, "--scope", "thinking")
+    assert done.code == 1
+    assert "no step explores with scope thinking: this model has no thinking tags" in done.err.splitlines()
+
+
 def test_an_architecture_that_was_not_compared(tiny, cli):
     path = tiny(architecture="qwen2vl")
     done = cli("analyze", "lens", path, *PROMPTS, *SHORT, *OPEN)

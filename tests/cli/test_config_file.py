@@ -338,3 +338,12 @@ def test_the_example_of_the_documentation(config, cli):
     config(example)
     found = {name: value for name, value, _ in rows(cli("config").out)}
     assert {"tau", "port", "samples", "model", "system"} <= set(found) and found["ctx-size"] == "8192"
+
+
+def test_a_default_that_no_method_takes_is_left_out(chat_model, cli, config, tmp_path):
+    config("tau = 0.3\n")
+    words = ("eval", chat_model, "-n", "2", "-t", "1", "--limit", "1", "--json", "-q", "--out", tmp_path / "logs")
+    done = cli(*words, "--methods", "cot,selar:tau=0.7")
+    assert done.code == 0 and json.loads(done.out)["methods"]["selar tau=0.7"]["options"]["tau"] == 0.7
+    done = cli(*words, "--methods", "cot,selar:tau=0.7", "--tau", "0.3")
+    assert (done.code, done.out) == (2, "") and "--tau has no effect: every method with it sets its own" in done.err

@@ -8,6 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from tqdm import tqdm
 
 from selar_local.cli import progress as progress_module
 from selar_local.cli.display import Display, use_color
@@ -33,6 +34,17 @@ def screen(monkeypatch):
     screen = Screen()
     monkeypatch.setattr("selar_local.cli.display.sys", SimpleNamespace(stdout=screen, stderr=screen))
     return screen
+
+
+def seen(written: str) -> list[str]:
+    """The lines that a terminal shows: a carriage return writes over what is there."""
+    lines = []
+    for line in written.split("\n"):
+        shown = ""
+        for part in line.split("\r"):
+            shown = part + shown[len(part) :]
+        lines.append(shown.rstrip())
+    return lines
 
 
 def event(text="", *, thinking="", explored=False):
@@ -179,6 +191,17 @@ def test_a_bar_appears_while_nothing_is_reported_and_goes(monkeypatch):
         time.sleep(0.15)
         assert "50 %" in screen.getvalue()
     assert screen.getvalue().endswith("\r") and not screen.getvalue().rpartition("\r")[0].rpartition("\r")[2].strip()
+
+
+def test_lines_for_the_person_do_not_stick_to_a_bar(screen):
+    display = Display(no_color=True)
+    with tqdm(total=3, desc="bar", file=screen, leave=False, mininterval=0) as bar:
+        for say in (display.note, display.warn, display.error):
+            bar.update()
+            say("a line")
+        bar.refresh()
+        assert seen(screen.getvalue())[3].startswith("bar: 100%")  # it goes on below the lines
+    assert seen(screen.getvalue()) == ["a line", "warning: a line", "error: a line", ""]
 
 
 def test_no_bar_for_what_is_quick_or_hidden():

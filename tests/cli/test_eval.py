@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import signal
 import subprocess
@@ -22,6 +21,10 @@ from selar_local.evaluation.log_files import log_files
 from selar_local.install_hint import install_hint
 from selar_local.methods import METHODS
 
+HEAVY = {
+    "inspect_ai", "math_verify", "reasoning_gym", "scipy", "statsmodels", "matplotlib", "sympy", "pandas", "datasets",
+    "llama_cpp", "gguf", "jinja2", "huggingface_hub", "tqdm", "asyncio", "pydantic",
+}  # fmt: skip
 SHORT = ("--limit", "4", "-n", "8", "-t", "1", "--parallel", "2")
 
 
@@ -62,17 +65,33 @@ def test_what_a_person_reads(chat_model, cli, folder):
     done = cli("eval", chat_model, *SHORT, "--out", folder)
     lines = done.out.splitlines()
     assert done.code == 0 and lines[0].startswith("method") and lines[1].startswith("cot ")
-    assert lines[2].startswith("selar ") and lines[4].startswith("selar: ")
+    assert lines[2].startswith("selar ") and lines[3].startswith("points: difference in accuracy; p (Holm): ")
+    assert lines[6] == "" and lines[7].startswith("selar: ")
     notes = done.err.splitlines()
     assert notes[0] == (
         f"4 problems of generated, 1 answer each, 2 methods, at most 8 tokens an answer; logs in {folder}"
     )
-    assert notes[1:3] == ["grading cot", "grading selar"] and notes[3].startswith("done in ")
-    assert r"8 of 8 answers have no \boxed{}" in notes[4] and "--last-number" in notes[4]
-    again = cli("eval", chat_model, *SHORT, "--out", folder, "--last-number")
-    assert again.code == 0 and "boxed" not in again.err and again.err.count("grading") == 2
-    once_more = cli("eval", chat_model, *SHORT, "--out", folder, "--last-number")
+    assert notes[1].startswith("a last number counts as the answer where there is no \\boxed{}")
+    assert notes[2:4] == ["grading cot", "grading selar"] and notes[4].startswith("done in ") and len(notes) == 5
+    again = cli("eval", chat_model, *SHORT, "--out", folder, "--no-last-number")
+    assert again.code == 0 and again.err.count("grading") == 2
+    assert r"8 of 8 answers have no \boxed{}, so they count as wrong" in again.err.splitlines()[-1]
+    assert "--last-number" in again.err.splitlines()[-1] and "a last number" not in again.err
+    once_more = cli("eval", chat_model, *SHORT, "--out", folder, "--no-last-number")
     assert once_more.out == again.out and "grading" not in once_more.err
+
+
+def test_the_rule_of_the_grading_is_the_task_s(chat_model, cli, folder, tmp_path):
+    (tmp_path / "mine.jsonl").write_text('{"question": "What is 1 + 1?", "answer": "2"}\n')
+    data = ("--data", tmp_path / "mine.jsonl", "-n", "4", "-t", "1", "--methods", "cot", "--json", "-q")
+    for options, rule in (
+        ((), True),
+        (("--no-last-number",), False),
+        (("--task", "math500"), False),
+        (("--task", "math500", "--last-number"), True),
+    ):
+        done = cli("eval", chat_model, *data, "--out", folder / "-".join((*options, "out")), *options)
+        assert json.loads(done.out)["facts"]["last_number"] is rule, options
 
 
 def test_the_same_command_finds_its_logs_by_itself(chat_model, cli, tmp_path, monkeypatch):
@@ -136,11 +155,57 @@ def test_problems_of_a_file(chat_model, cli, tmp_path):
         (("--temperature", "0"), "temperature 0 leaves selar nothing to mix"),
         (("--parallel", "0"), "--parallel must be"),
         (("--json-schema", "{}"), "No such option"),
+        (("--level", "3"), "--level has no effect: generated problems have no levels"),
+        (("--methods", "cot,selar:tau=0.2", "--tau", "0.3"), "--tau has no effect: every method with it sets its own"),
+        (("--sweep", "tau=0.1", "--tau", "0.3"), "tau is given and swept"),
+        (("--threads", "0"), "--threads must be"),
+        (("--top-p", "0"), "--top-p must be above 0"),
     ],
 )
 def test_wrong_options_are_usage_errors(chat_model, cli, arguments, told):
     done = cli("eval", chat_model, *arguments)
     assert (done.code, done.out) == (2, "") and told in done.err and done.err.count("\n") == 1
+
+
+def test_a_mistake_is_answered_before_anything_heavy_is_imported(chat_model, tmp_path):
+    (tmp_path / "broken.jsonl").write_text("nothing\n")
+    mistakes = [
+        *([str(chat_model), *arguments] for arguments in (
+            ("--task", "chess"), ("--methods", "magic"), ("--methods", "cot", "--tau", "0.3"), ("--limit", "0"),
+            ("--methods", "selar:k=1"), ("--baseline", "swir"), ("--temperature", "0"), ("--parallel", "0"),
+            ("--level", "3"), ("--threads", "0"), ("--no-such-option",), ("--sweep", "tau"),
+            ("--data", str(tmp_path / "missing.jsonl")), ("--data", str(tmp_path / "broken.jsonl")),
+        )),
+        ["no-such-model.gguf"],
+        [str(tmp_path / "broken.jsonl"), "--task", "chess"],
+    ]  # fmt: skip
+    code = (
+        "import json, sys\nfrom selar_local.cli.main import main\nfor words in json.loads(sys.argv[1]):\n"
+        "    try:\n        main(['eval', *words])\n    except SystemExit as end:\n"
+        f"        print(end.code, sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(mistakes)], capture_output=True, text=True, timeout=60, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(mistakes) == done.stderr.count("error: ")
+    assert {line[1:] for line in lines} == {" []"} and {line[0] for line in lines} == {"1", "2"}
+    assert [line[0] for line in lines[:12]] == ["2"] * 12
+
+
+def test_options_without_effect_say_so(chat_model, thinking_model, cli, folder):
+    short = ("--limit", "1", "-n", "2", "-t", "1")
+    done = cli("eval", chat_model, *short, "--out", folder / "a", "--scope", "thinking", "--thinking")
+    lines = done.err.splitlines()
+    assert "thinking has no effect: the chat template of this model has no switch for it" in lines
+    assert "selar: no step explores with scope thinking: this model has no thinking tags" in lines
+    assert "no effect" not in cli("eval", chat_model, *short, "--out", folder / "a", "--scope", "thinking", "-q").err
+    done = cli("eval", thinking_model, *short, "--out", folder / "b", "--scope", "thinking")
+    assert "no step explores" not in done.err and "no effect" not in done.err
+    again = ("--samples", "2", "--methods", "cot,cot-greedy,coconut")
+    done = cli("eval", chat_model, *short, *again, "--out", folder / "c")
+    assert "cot-greedy, coconut: no token is drawn at random, so --samples repeats the same answer" in done.err
+    assert "coconut: this model has no token <|start-latent|>: it was probably not trained for coconut" in done.err
 
 
 def test_a_data_file_that_is_not_there(chat_model, cli):
@@ -168,14 +233,7 @@ def test_the_seed_is_the_studys_and_decides_the_answers(chat_model, cli, folder)
 
 
 def test_without_the_extra(chat_model, cli, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *more):
-        if name == "inspect_ai":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return real(name, *more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "inspect_ai", None)
     done = cli("eval", chat_model, *SHORT)
     assert (done.code, done.out) == (1, "")
     assert done.err == f"error: an evaluation needs inspect_ai; {install_hint('eval')}\n"
@@ -208,9 +266,12 @@ def test_ctrl_c_keeps_what_is_finished(tiny, folder):
 
 
 def test_a_bar_on_a_terminal(chat_model, terminal, folder):
-    one = terminal("eval", chat_model, "--limit", "40", "-n", "300", "-t", "1", "--out", folder)
+    one = terminal("eval", chat_model, "--limit", "10", "-n", "300", "-t", "1", "--out", folder)
     one.expect("answers |").expect("tokens/s")
-    assert one.end() == 0 and "/40 answers" in one.text and "method" in one.text
+    assert one.end() == 0 and "/10 answers" in one.text and "method" in one.text
+    lines = [line.rpartition("\r")[2].rstrip() for line in one.text.replace("\r\n", "\n").split("\n")]
+    assert {"grading cot", "grading selar"} <= set(lines)
+    assert "answers |" not in one.text[one.text.index("grading cot") :], "a bar for what is over"
 
 
 class Screen:

@@ -29,7 +29,7 @@ def test_markdown_on_standard_output(read, cli, tmp_path):
     done = cli("report", tmp_path / "logs", tmp_path)
     assert (done.code, done.err) == (0, "") and read == [tmp_path / "logs", tmp_path]
     assert done.out.startswith("# Evaluation of tiny.gguf\n") and done.out.endswith("\n")
-    assert "### Difference to cot" in done.out and "<svg" not in done.out
+    assert "### Difference from cot" in done.out and "<svg" not in done.out
 
 
 def test_without_plots_matplotlib_stays_out(read, cli, tmp_path, monkeypatch):
@@ -57,13 +57,15 @@ def test_a_file_of_the_study_and_the_report_of_it(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(logs, "read_studies", lambda paths: [SMALL])
     kept = tmp_path / "study.json"
     assert cli("report", tmp_path, "-o", kept) == (0, "", f"written to {kept}\n")
+    noted = cli("report", tmp_path, "-o", kept, "--baseline", "selar").err
+    assert "--baseline has no effect on a .json file, which has answers but no comparisons" in noted.splitlines()
     wanted = cli("report", tmp_path).out
     monkeypatch.setattr(logs, "read_studies", real)
     assert cli("report", kept).out == wanted
 
 
 def test_another_baseline(read, cli, tmp_path):
-    assert "### Difference to selar\n" in cli("report", tmp_path, "--baseline", "selar").out
+    assert "### Difference from selar\n" in cli("report", tmp_path, "--baseline", "selar").out
     assert "there is no swir in this study" in cli("report", tmp_path, "--baseline", "swir").out
 
 

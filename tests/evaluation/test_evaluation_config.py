@@ -7,6 +7,7 @@ import pytest
 import selar_local as sl
 from selar_local.errors import OptionError
 from selar_local.evaluation.config import EvaluationConfig, levels_of, methods_of, seed_of, with_defaults
+from selar_local.evaluation.problems import TASKS
 
 
 def test_methods_and_their_labels():
@@ -16,8 +17,8 @@ def test_methods_and_their_labels():
         sl.CoT(), sl.Selar(k=4), sl.Selar(k=4, contrast=0), sl.Selar(k=4, tau=0, symbol_guard=False),
     ]  # fmt: skip
     assert specs[3].given == {"k": 4, "tau": 0, "symbol_guard": False}
-    (own,) = methods_of("selar:tau=auto", {"tau": 0.2})
-    assert own.method == sl.Selar(tau="auto")
+    own, shared = methods_of("selar:tau=auto,selar", {"tau": 0.2})
+    assert own.method == sl.Selar(tau="auto") and shared.method == sl.Selar(tau=0.2)
 
 
 def test_a_sweep_is_a_method_for_each_value():
@@ -40,9 +41,10 @@ def test_a_sweep_is_a_method_for_each_value():
         (("selar:tau=high",), "tau must be a number"),
         (("selar:k=2.5",), "k must be a whole number"),
         (("cot", {"tau": 0.3}), "tau is no option of cot"),
-        (("cot", None, "tau=0.3"), "none of the methods has tau to be swept"),
-        (("selar:tau=0.1", None, "tau=0.3"), "none of the methods has tau to be swept"),
-        (("selar", {"tau": 0.3}, "tau=0.3,0.4"), "tau is given, and swept"),
+        (("cot,selar:tau=0.1,selar:tau=0.2", {"tau": 0.3}), "tau has no effect: every method with it sets its own"),
+        (("cot", None, "tau=0.3"), "sweep: no method takes a value of tau from it: cot"),
+        (("selar:tau=0.1", None, "tau=0.3"), "sweep: no method takes a value of tau from it: selar"),
+        (("selar", {"tau": 0.3}, "tau=0.3,0.4"), "tau is given and swept"),
         (("selar", None, "tau"), "sweep must be such as"),
         (("selar", None, "tau=0.3,0.3"), "sweep names a value of tau more than once"),
     ],
@@ -75,3 +77,27 @@ def test_defaults_of_the_tasks():
     whole = with_defaults(EvaluationConfig(task="gsm8k"), thinks=True)
     assert (whole.limit, whole.max_tokens) == (None, 4096)
     assert with_defaults(EvaluationConfig(data="x.jsonl")).limit is None
+
+
+@pytest.mark.parametrize(
+    ("given", "by_last_number"),
+    [
+        ({}, True),
+        ({"data": "mine.jsonl"}, True),
+        ({"last_number": False}, False),
+        *(({"task": task}, task == "generated") for task in TASKS),
+        ({"task": "math500", "data": "math.jsonl"}, False),
+        ({"task": "gsm8k", "last_number": True}, True),
+    ],
+    ids=str,
+)
+def test_the_grading_rule_of_a_task(given, by_last_number):
+    assert EvaluationConfig(**given).by_last_number is by_last_number
+
+
+def test_levels_that_no_problem_has():
+    with pytest.raises(OptionError, match="level has no effect: generated problems have no levels"):
+        EvaluationConfig(level="3")
+    assert EvaluationConfig(level="3", data="mine.jsonl").level == "3"
+    with pytest.raises(OptionError, match="last_number must be True or False"):
+        EvaluationConfig(last_number="yes")

@@ -14,6 +14,7 @@ import pytest
 from selar_local.errors import MissingExtra, OptionError
 from selar_local.evaluation.generated import KINDS, generated_problems
 from selar_local.evaluation.problems import load_problems
+from selar_local.install_hint import install_hint
 
 PROBLEMS = generated_problems(160, 7)
 
@@ -96,5 +97,5 @@ def test_too_many_or_none_are_refused():
 
 def test_without_reasoning_gym_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
-    with pytest.raises(MissingExtra, match=r"selar-local\[eval\]"):
+    with pytest.raises(MissingExtra, match=re.escape(install_hint("eval"))):
         generated_problems(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from selar_local.evaluation import equality, grading
 from selar_local.evaluation.answers import boxed, last_letter, last_number, tidy
 from selar_local.evaluation.grading import Grade, grade
 from selar_local.evaluation.problems import Problem
+from selar_local.install_hint import install_hint
 
 
 def problem(answer: str, choices: tuple[str, ...] = ()) -> Problem:
@@ -228,7 +230,7 @@ def test_the_worker_ends_with_its_input():
 def test_without_math_verify_it_is_said_and_numbers_are_graded(monkeypatch):
     monkeypatch.setattr(equality.importlib.util, "find_spec", lambda name: None)
     assert grade(r"\boxed{0.5}", problem(r"\frac12")).correct
-    with pytest.raises(MissingExtra, match=r"selar-local\[eval\]"):
+    with pytest.raises(MissingExtra, match=re.escape(install_hint("eval"))):
         grade(r"\boxed{\sqrt{4}}", problem("2"))
 
 

@@ -37,7 +37,8 @@ def data(tmp_path_factory):
 
 
 def made(model, data, folder, methods="selar:tau=0.2;symbol_guard=off,cot", **settings):
-    config = EvaluationConfig(**{"data": str(data), "samples": 2, "max_tokens": 8, "parallel": 3, **settings})
+    given_by_default = {"samples": 2, "max_tokens": 8, "parallel": 3, "last_number": False}
+    config = EvaluationConfig(**{"data": str(data), **given_by_default, **settings})
     problems = tuple(load_problems("generated", data))
 
     @contextmanager
@@ -154,6 +155,21 @@ def test_logs_of_inspect_itself(model, data, tmp_path):
     assert [run.label for run in study.runs] == ["selar tau=0.3", "cot"]
     assert [len(run.answers) for run in study.runs] == [3, 3] and study.task == "sums.jsonl"
     assert study.runs[0].entropies and all(answer.tokens for answer in study.runs[1].answers)
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "rule"),
+    [("generated", None, True), ("generated", False, False), ("math500", None, False), ("math500", True, True)],
+)
+def test_inspects_own_logs_record_the_rule_of_the_grading(model, data, tmp_path, task, given, rule):
+    (log,) = inspect_eval(
+        _registry.problems(task, str(data), last_number=given), model=f"selar/{model}", max_tokens=3,
+        model_args={"method": "cot", "threads": 1, "ctx_size": 256}, log_dir=str(tmp_path), display="none",
+        log_level="critical", ctl_server=False,
+    )  # fmt: skip
+    assert log.results.scores[0].params == {"last_number": rule}
+    (study,) = read_studies([tmp_path])
+    assert study.facts["last_number"] is rule
 
 
 def test_pauses_do_not_count_as_wall_time():

@@ -18,6 +18,7 @@ from selar_local.evaluation.report.plots import plots_of
 from selar_local.evaluation.report.tables import ablation, ablation_of, command_of
 from selar_local.evaluation.summary import summarise
 from selar_local.evaluation.wording import percent, with_interval
+from selar_local.plotting import COLOURS, INK, colour_of
 
 QUICK = 199
 NASTY = '<script>alert("1")</script> | `x` $a_b$ & [y](z) *b*'
@@ -133,7 +134,7 @@ def test_one_main_table_a_model():
 
 def test_differences_and_efficiency(report, studies):
     summary, found = summarise(studies[0], resamples=QUICK), tables_of(report)
-    rows = found["Difference to cot"]
+    rows = found["Difference from cot"]
     assert [row[0] for row in rows[1:]] == [one.method for one in summary.comparisons]
     assert [row[-1] for row in rows[1:]] == [one.verdict for one in summary.comparisons]
     assert {"worse", "none shown"} <= {row[-1] for row in rows[1:]}
@@ -198,6 +199,59 @@ def test_the_sweep_has_the_choice_of_the_split(report, studies):
     assert [row[0] for row in rows if "chosen" in row[0]] == [f"{choice.value} (chosen)"]
     assert [row[4] for row in rows[1:]] == [percent(one) for one in choice.chosen_by.values()]
     assert choice.sentence in report.sections[1].sentences
+
+
+def test_a_sweep_that_chooses_nothing_marks_nothing():
+    runs = tuple(drawn(f"selar tau={tau}", 0.0, 1, options=selar(tau=tau)) for tau in (0.3, 0.4))
+    made = report_of([Study("t", "m", runs)], resamples=QUICK)
+    rows = tables_of(made)["Sweep of tau: selar"]
+    (choice,) = summarise(Study("t", "m", runs), resamples=QUICK).chosen
+    assert choice.value is None and [row[0] for row in rows] == ["tau", "0.3", "0.4"]
+    assert [row[4] for row in rows[1:]] == [percent(one) for one in choice.chosen_by.values()]
+    assert choice.sentence in made.sections[1].sentences and "nothing separates" in choice.sentence
+    (plot,) = (one for one in made.sections[1].plots if one.title.startswith("Sweep"))
+    assert ">chosen<" not in plot.svg
+
+
+def test_the_words_of_the_tables_are_explained_where_they_appear_first():
+    made = report_of([full_study(), full_study("math500")], plots=False, resamples=QUICK)
+    for title, words in (
+        ("Difference from cot", ("p (Holm): ", "detectable: ")),
+        ("Efficiency", ("TPCA ", "truncated: ")),
+    ):
+        notes = [table.note for section in made.sections for table in section.tables if table.title == title]
+        assert len(notes) == 2 and all(word in notes[0] for word in words) and notes[1] == ""
+    alone = replace(full_study(), runs=full_study().runs[:1])
+    made = report_of([alone, full_study("math500")], plots=False, resamples=QUICK)
+    (note,) = (table.note for section in made.sections for table in section.tables if table.title.startswith("Diff"))
+    assert note.startswith("p (Holm): ")
+
+
+def test_a_method_has_the_same_colour_in_every_plot(report):
+    for plot in (plot for section in report.sections for plot in section.plots):
+        used = set(re.findall(r"#[0-9a-f]{6}", plot.svg)) & set(COLOURS)
+        assert used and used <= {colour_of("cot"), colour_of("selar")}, plot.title
+    (first, *_) = report.sections[1].plots
+    marks = re.findall(r'<use [^>]*style="fill: (#\w+)', first.svg)
+    assert marks.count(colour_of("cot")) * 7 == marks.count(colour_of("selar"))  # one row and seven
+
+
+@pytest.mark.parametrize(
+    ("facts", "flag"),
+    [
+        ({"task": "generated", "last_number": True}, "--last-number"),
+        ({"task": "generated", "last_number": False}, "--no-last-number"),
+        ({"task": "mine.jsonl", "data": "mine.jsonl", "last_number": False}, "--no-last-number"),
+        ({"task": "gsm8k", "data": "gsm8k_dev.jsonl", "last_number": False}, None),
+        ({"task": "gsm8k", "last_number": True}, "--last-number"),
+        ({"task": "generated"}, None),
+    ],
+    ids=str,
+)
+def test_the_command_repeats_the_grading_rule(facts, flag):
+    study = Study(facts["task"], "m.gguf", full_study().runs[:1], facts)
+    words = shlex.split(command_of(summarise(study, resamples=QUICK)))
+    assert [word for word in words if "last-number" in word] == ([] if flag is None else [flag])
 
 
 def test_facts_and_the_command_that_repeats_it(report):
@@ -272,7 +326,7 @@ def test_plots(report, studies):
             plot.alt,
         )
         assert root.attrib["aria-labelledby"].split() == [root[0].attrib["id"], root[1].attrib["id"]]
-        assert "currentColor" in plot.svg and "#010203" not in plot.svg and "#ffffff" not in plot.svg
+        assert "currentColor" in plot.svg and INK not in plot.svg and "#ffffff" not in plot.svg
     texts = {
         one.text for one in ElementTree.fromstring(plots[0].svg.replace("<svg ", '<svg xmlns:xlink="x" ')).iter("text")
     }
@@ -293,8 +347,9 @@ def test_marks_stand_where_the_figures_are():
     study = Study("t", "m", runs)
     plot = next(plots_of(study, summarise(study, resamples=QUICK)))
     uses = re.findall(r'<use xlink:href="[^"]*" x="([\d.]+)" y="([\d.]+)" style="fill: (#\w+)', plot.svg)
-    points = {colour: float(x) for x, _, colour in uses if colour in ("#0084c7", "#d55e00", "#009e73")}
-    left, middle, right = points["#0084c7"], points["#d55e00"], points["#009e73"]
+    colours = [colour_of(run.method) for run in runs]
+    points = {colour: float(x) for x, _, colour in uses if colour in colours}
+    left, middle, right = (points[colour] for colour in colours)
     assert right > middle > left and right - middle == pytest.approx(middle - left, rel=0.01)
 
 

@@ -50,7 +50,8 @@ def data(tmp_path_factory):
 
 
 def study(model, data, methods="cot,selar", sweep=None, given=None, **settings) -> Evaluation:
-    config = EvaluationConfig(**{"data": str(data), "samples": 2, "max_tokens": 10, "parallel": 3, **settings})
+    given_by_default = {"samples": 2, "max_tokens": 10, "parallel": 3, "last_number": False}
+    config = EvaluationConfig(**{"data": str(data), **given_by_default, **settings})
     return Evaluation(
         config=config,
         specs=tuple(methods_of(methods, given, sweep)),

@@ -19,6 +19,7 @@ from selar_local.evaluation.statistics import (
     mover,
     per_correct,
     ratio,
+    separation,
     share,
 )
 
@@ -218,6 +219,53 @@ def test_the_same_difference_everywhere(problems, gain):
         assert float(found.high) == pytest.approx(float(proportion_confint(0, problems, method="beta")[1]))
     if abs(gain) == 1:  # the sign test
         assert float(found.p) == pytest.approx(min(1.0, stats.binomtest(problems, problems).pvalue))
+
+
+def test_values_that_do_not_differ_are_not_separated():
+    same = np.tile(some(40, 2), (4, 1))
+    assert separation(same) == separation(np.zeros((3, 30))) == separation(np.ones((2, 9))) == 1
+    assert separation(same[:1]) == separation(same[:, :1]) == separation(np.zeros((3, 0))) == 1
+
+
+def test_separation_is_the_exact_test_of_all_exchanges():
+    """Two methods that differ on n problems in the same direction: 2 of the 2 ** n exchanges are as far apart."""
+    for problems in range(2, 12):
+        better = np.zeros((2, 30))
+        better[0, :problems] = 1
+        found = separation(better[:, : problems + 3], resamples=1 << 17)
+        assert found == pytest.approx(2 / 2**problems)
+    turned = np.array([[1, 0, 1, 1, 0, 1.0], [0, 1, 0, 0, 1, 0]])
+    assert separation(turned) == separation(turned[::-1])
+
+
+@pytest.mark.parametrize("methods", [2, 3, 5])
+@pytest.mark.parametrize(("problems", "samples"), [(15, 1), (30, 1), (60, 2)])
+def test_separation_errs_in_less_than_one_of_twenty_studies(methods, problems, samples):
+    """Problems that are as hard for all methods, and methods that do not differ."""
+    rng = np.random.default_rng(methods * problems)
+    told = 0
+    for _ in range(400):
+        chance = 1 / (1 + np.exp(-2 * rng.standard_normal(problems)))
+        answers = rng.random((methods, problems, samples)) < chance[:, None]
+        told += separation(averaged(answers), resamples=199) < 0.05
+    assert told <= 32  # of 400; 20 expected at most, and more than 32 in one of 200 runs
+
+
+@pytest.mark.parametrize("methods", [2, 3, 5])
+def test_separation_finds_a_method_that_is_better(methods):
+    rng = np.random.default_rng(methods)
+    told = 0
+    for _ in range(100):
+        chances = np.full(methods, 0.3)
+        chances[rng.integers(methods)] = 0.7
+        told += separation((rng.random((methods, 60)) < chances[:, None]).astype(float), resamples=199) < 0.05
+    assert told >= 90
+
+
+def test_separation_is_the_same_again_and_for_any_order_of_the_problems():
+    values = np.random.default_rng(3).random((3, 25)).round(1)
+    assert separation(values) == separation(values)
+    assert separation(values[:, ::-1]) == pytest.approx(separation(values), abs=0.03)
 
 
 def test_holm():

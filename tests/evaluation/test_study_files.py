@@ -189,7 +189,7 @@ def test_a_method_with_fewer_seeds_is_compared_on_those():
     summary = summarise(both)
     assert [one.baseline_accuracy for one in summary.comparisons] == [0.25, 1.0]
     assert summary.methods[0].accuracy.value == 0.625
-    assert "swir has 4 of 8 answers: only those that both have are compared" in summary.notes
+    assert "swir has 4 of 8 answers: a comparison uses only those that both methods have" in summary.notes
 
 
 def test_methods_are_added_to_what_was_put_together_before(tmp_path):
@@ -202,7 +202,7 @@ def test_methods_are_added_to_what_was_put_together_before(tmp_path):
 
 def test_no_seed_in_common():
     (both,) = pooled([study(COT, seed=1), study(SELAR, seed=2)])
-    assert "selar: no answers to the same problems and seeds as cot, nothing is compared" in sentences(summarise(both))
+    assert "selar and cot have no answers to the same problems and seeds: no comparison" in sentences(summarise(both))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from support.studies import FACTS, drawn, full_study, told
 from selar_local.evaluation.estimates import Comparison, Figure, corrected
 from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.statistics import detectable_effect
-from selar_local.evaluation.summary import as_dict, sentences, summarise, table
+from selar_local.evaluation.summary import as_dict, legend, sentences, summarise, table
 from selar_local.evaluation.sweep import chosen_of, split, sweeps_of
 from selar_local.evaluation.wording import compared, duration, p_text, points, with_interval, with_signs
 
@@ -97,28 +97,28 @@ def test_p_values_are_corrected_over_the_methods():
     [
         (
             comparison(-0.032, 0.052, 0.6),
-            "selar: no difference to cot shown (+1.0 points, 95 % interval -3.2 to +5.2; this study could have shown 6 "
-            "points)",
+            "selar: no difference from cot shown (+1.0 points, 95 % interval -3.2 to +5.2; a study of this size finds "
+            "a true difference of 6 points in 4 of 5 cases)",
         ),
         (
             comparison(-0.032, 0.052, 0.6, minimum_detectable=None),
-            "selar: no difference to cot shown (+1.0 points, 95 % interval -3.2 to +5.2)",
+            "selar: no difference from cot shown (+1.0 points, 95 % interval -3.2 to +5.2)",
         ),
         (comparison(0.02, 0.1, 0.004), "selar: better than cot by 6.0 points (95 % interval +2.0 to +10.0, p 0.004)"),
         (
             comparison(-0.1, -0.02, 0.0004, 3),
-            "selar: worse than cot by 6.0 points (95 % interval -10.0 to -2.0, p < 0.001 after correction for 3 "
+            "selar: worse than cot by 6.0 points (95 % interval -10.0 to -2.0, p < 0.001 after Holm's correction for 3 "
             "comparisons)",
         ),
         (
             comparison(0.02, 0.1, 0.07, 2),
-            "selar: no difference to cot shown (+6.0 points, 95 % interval +2.0 to +10.0, but p 0.070 after correction "
-            "for 2 comparisons)",
+            "selar: no difference from cot shown (+6.0 points, 95 % interval +2.0 to +10.0, but p 0.070 after Holm's "
+            "correction for 2 comparisons)",
         ),
         (
             comparison(-0.1, 0.02, 0.01),  # cannot be, but the interval rules
-            "selar: no difference to cot shown (-4.0 points, 95 % interval -10.0 to +2.0; this study could have shown "
-            "6 points)",
+            "selar: no difference from cot shown (-4.0 points, 95 % interval -10.0 to +2.0; a study of this size finds "
+            "a true difference of 6 points in 4 of 5 cases)",
         ),
     ],
     ids=["covers zero", "no power", "better", "worse", "uncorrected", "the interval rules"],
@@ -144,7 +144,8 @@ def test_seeds_that_not_both_have_are_told():
     said = sentences(summarise(Study("t", "m", (first, second), FACTS), resamples=QUICK))
     assert "on the 10 answers that both have" in said[0]
     assert said[1:] == [
-        f"note: {label} has 20 of 30 answers: only those that both have are compared" for label in ("cot", "selar")
+        f"note: {label} has 20 of 30 answers: a comparison uses only those that both methods have"
+        for label in ("cot", "selar")
     ]
 
 
@@ -163,8 +164,8 @@ def test_an_incomplete_study_compares_common_problems_and_says_so():
     said = sentences(summary)
     assert "on the 5 problems that both have" in said[0] and "problems that both have" not in said[1]
     assert ", on the 19 answers that both have" in said[1]
-    assert "note: selar has 5 of 10 problems: only common problems are compared" in said
-    assert "note: selar k=2 has 19 of 20 answers: only those that both have are compared" in said
+    assert "note: selar has 5 of 10 problems: a comparison uses only those that both methods have" in said
+    assert "note: selar k=2 has 19 of 20 answers: a comparison uses only those that both methods have" in said
 
 
 def test_no_baseline_no_answers_nothing_in_common():
@@ -175,14 +176,32 @@ def test_no_baseline_no_answers_nothing_in_common():
     ]
     empty = MethodRun("selar", "selar", ())
     summary = summarise(replace(study, runs=(study.runs[0], empty)), resamples=QUICK)
-    assert "selar: no answers to the same problems and seeds as cot, nothing is compared" in sentences(summary)
+    assert "selar and cot have no answers to the same problems and seeds: no comparison" in sentences(summary)
     assert "note: selar has no answers" in sentences(summary)
     told_of = as_dict(summary)["methods"]["selar"]
     assert (told_of["n"], told_of["accuracy"], told_of["interval"]) == (0, None, [None, None])
     json.dumps(as_dict(summary), allow_nan=False)
     assert table(summary)[2].split()[:2] == ["selar", "-"]
     nothing = summarise(Study("t", "m", ()))
-    assert (table(nothing), sentences(nothing)) == (["method  accuracy %  tokens  TPCA  explored  cut"], [])
+    assert (table(nothing), sentences(nothing)) == (["method  accuracy %  tokens  TPCA  explored  truncated"], [])
+
+
+@pytest.mark.parametrize(
+    ("cot", "selar", "said"),
+    [
+        (0, 0, "no method gets more than 5 % right: the problems are too hard for this model to compare methods"),
+        (1, 0, "no method gets more than 5 % right: the problems are too hard for this model to compare methods"),
+        (2, 0, None),
+        (19, 20, "every method gets 95 % right or more: the problems are too easy to compare methods"),
+        (18, 20, None),
+    ],
+)
+def test_problems_that_are_too_hard_or_too_easy(cot, selar, said):
+    runs = [told(label, {f"q{n}": [int(n < right)] for n in range(20)}) for label, right in
+            (("cot", cot), ("selar", selar))]  # fmt: skip
+    summary = summarise(Study("t", "m", tuple(runs)), resamples=QUICK)
+    assert list(summary.notes) == ([] if said is None else [said])
+    assert said is None or sentences(summary)[-1] == f"note: {said}"
 
 
 def test_nothing_correct():
@@ -191,7 +210,7 @@ def test_nothing_correct():
     found = as_dict(summary)
     assert found["methods"]["cot"]["tpca"] is None and found["methods"]["cot"]["interval"][1] > 0.2
     assert found["comparisons"][0]["p"] == 1 and found["comparisons"][0]["interval"][1] > 0.2
-    assert "no difference to cot shown (+0.0 points" in sentences(summary)[0]
+    assert "no difference from cot shown (+0.0 points" in sentences(summary)[0]
     json.dumps(found, allow_nan=False)
 
 
@@ -200,7 +219,7 @@ def test_another_baseline():
     summary = summarise(study, "selar", resamples=QUICK)
     assert [one.method for one in summary.comparisons] == [run.label for run in study.runs if run.label != "selar"]
     assert all(one.baseline == "selar" for one in summary.comparisons)
-    assert "points to selar" in table(summary)[0]
+    assert "points vs selar" in table(summary)[0]
 
 
 def test_the_table_is_narrow_and_aligned():
@@ -209,7 +228,7 @@ def test_the_table_is_narrow_and_aligned():
     lines = table(summarise(replace(study, runs=(*study.runs, long)), resamples=QUICK))
     assert len(lines) == 10 and max(map(len, lines)) <= 100
     ends = [line.rstrip()[-3:].strip() for line in lines]
-    assert ends[0] == "cut" and all(one.replace(".", "").isdigit() for one in ends[1:])
+    assert ends[0] == "ted" and all(one.replace(".", "").isdigit() for one in ends[1:])
     column = lines[0].index("accuracy %") + len("accuracy %")
     assert all(line[column - 1] == "]" for line in lines[1:])
     assert ".." in lines[-1] and lines[1].startswith("cot ") and all(line.isascii() for line in lines)
@@ -241,10 +260,11 @@ def test_the_setting_is_chosen_on_one_part_and_reported_on_the_other():
     parts = [split(f"q{n}") for n in range(60)]
     assert (choice.choosing_problems, choice.reporting_problems) == (parts.count("choose"), parts.count("report"))
     assert choice.sentence.startswith(
-        f"selar: tau 0.5 was chosen of 0.3, 0.5 on {parts.count('choose')} problems (100.0 % right there); on the "
-        f"other {parts.count('report')}: accuracy 0.0 %"
+        f"selar: tau 0.5 is chosen on {parts.count('choose')} problems (0.3: 0.0 %, 0.5: 100.0 % right; p 0.002); on "
+        f"the other {parts.count('report')} it has accuracy 0.0 %"
     )
-    assert "worse than cot" in choice.sentence and choice.sentence in sentences(summarise(Study("t", "m", runs)))
+    assert "worse than cot" in choice.sentence
+    assert choice.sentence in sentences(summarise(Study("t", "m", runs), resamples=QUICK))
 
 
 def test_a_setting_is_chosen_by_answers_that_all_have():
@@ -254,7 +274,7 @@ def test_a_setting_is_chosen_by_answers_that_all_have():
     (choice,) = chosen_of(Study("t", "m", runs), 0, resamples=QUICK)
     assert choice.value == "0.5" and choice.chosen_by["0.3"] == 0
     (choice,) = chosen_of(Study("t", "m", (both, replace(both, label="selar tau=0.5"))), 0, resamples=QUICK)
-    assert choice.accuracy.value == 0.5
+    assert dict(choice.chosen_by) == {"0.3": 0.5, "0.5": 0.5}
 
 
 def test_ties_go_to_fewer_tokens():
@@ -262,9 +282,50 @@ def test_ties_go_to_fewer_tokens():
         of_parts("selar tau=0.3", 1, 1, 200),
         of_parts("selar tau=0.4", 1, 1, 150),
         of_parts("selar tau=0.5", 1, 1, 180),
+        of_parts("selar tau=0.6", 0, 1, 100),
     )
     (choice,) = chosen_of(Study("t", "m", runs), 0, resamples=QUICK)
     assert choice.value == "0.4" and choice.comparison is None and "cot" not in choice.sentence
+
+
+@pytest.mark.parametrize("right", [0, 1, None], ids=["nothing right", "all right", "by chance"])
+def test_a_sweep_whose_values_nothing_separates_chooses_none(right):
+    labels = ("selar tau=0.3", "selar tau=0.5")
+    if right is None:
+        values = [drawn(label, 0.0, seed, samples=1) for seed, label in enumerate(labels)]
+    else:
+        values = [told(label, {f"q{n}": [right] for n in range(60)}) for label in labels]
+    study = Study("t", "m", (told("cot", {f"q{n}": [1] for n in range(60)}), *values), FACTS)
+    summary = summarise(study, resamples=QUICK)
+    (choice,) = summary.chosen
+    assert (choice.base, choice.option, choice.value, choice.label) == ("selar", "tau", None, None)
+    assert choice.p >= 0.05 and (choice.p == 1) >= (right is not None)
+    assert choice.accuracy is None and choice.comparison is None
+    shares = ", ".join(f"{value}: {100 * share:.1f} %" for value, share in choice.chosen_by.items())
+    assert choice.sentence == (
+        f"selar: nothing separates the values of tau on {choice.choosing_problems} problems ({shares} right; "
+        f"p {choice.p:.2f}), so none is chosen"
+    )
+    assert choice.sentence in sentences(summary)
+    (found,) = as_dict(summary)["chosen"]
+    assert (found["base"], found["option"], found["method"], found["value"]) == ("selar", "tau", None, None)
+    assert found["p"] == choice.p and found["interval"] == [None, None] and found["comparison"] is None
+    assert found["chosen_by"] == dict(choice.chosen_by)
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_legend_explains_the_words_of_the_table():
+    study = full_study()
+    summary = summarise(study, resamples=QUICK)
+    said = "\n".join(legend(summary))
+    assert max(map(len, legend(summary))) <= 80
+    for word in table(summary)[0].replace("p (Holm)", "Holm").split()[1:]:
+        assert word in said or word in ("accuracy", "%", "vs", "cot", "tokens"), word
+    assert f"two-sided, corrected for {len(summary.comparisons)} comparisons" in said
+    two = summarise(replace(study, runs=study.runs[:2]), resamples=QUICK)
+    assert "of one comparison, not corrected" in "\n".join(legend(two))
+    alone = "\n".join(legend(summarise(replace(study, runs=study.runs[:1]), resamples=QUICK)))
+    assert "Holm" not in alone and "TPCA: generated tokens per correct answer" in alone
 
 
 def test_the_seed_of_the_study_makes_the_split():
@@ -278,14 +339,14 @@ def test_the_seed_of_the_study_makes_the_split():
 
 
 def test_a_setting_is_not_compared_with_itself():
-    runs = tuple(told(f"selar tau={tau}", {f"q{n}": [n % 2] for n in range(40)}) for tau in (0.3, 0.5))
+    runs = tuple(told(f"selar tau={tau}", {f"q{n}": [n % 2 and tau < 0.5] for n in range(40)}) for tau in (0.3, 0.5))
     (choice,) = chosen_of(Study("t", "m", runs), 0, "selar tau=0.3", resamples=QUICK)
     assert choice.label == "selar tau=0.3" and choice.comparison is None
     assert "difference" not in choice.sentence
 
 
 def test_choices_of_several_sweeps_are_corrected_for_being_several():
-    right = {"cot": 0.3, "selar tau=0.3": 0.6, "selar tau=0.5": 0.4, "selar k=2": 0.6, "selar k=5": 0.4}
+    right = {"cot": 0.3, "selar tau=0.3": 0.6, "selar tau=0.5": 0.1, "selar k=2": 0.6, "selar k=5": 0.1}
     runs = tuple(told(label, {f"q{n}": [n % 10 < 10 * share] for n in range(60)}) for label, share in right.items())
     alone = chosen_of(Study("t", "m", runs[:3]), 0, resamples=QUICK)[0].comparison
     both = [choice.comparison for choice in chosen_of(Study("t", "m", runs), 0, resamples=QUICK)]

@@ -68,8 +68,8 @@ def full_study(task: str = "gsm8k", model: str = "tiny.gguf") -> Study:
         drawn("selar tau=0 symbol_guard=off", -2.5, 4, options=selar(tau=0, symbol_guard=False), explored=1),
         drawn("selar invert_gate=on", -2.5, 5, options=selar(invert_gate=True)),
         *(
-            drawn(f"selar tau={tau}", 0.2, 6 + place, options=selar(tau=tau))
-            for place, tau in enumerate((0.3, 0.4, 0.6))
+            drawn(f"selar tau={tau}", logit, 6 + place, options=selar(tau=tau))
+            for place, (tau, logit) in enumerate(((0.3, 0.2), (0.4, 0.2), (0.6, -2.5)))
         ),
     )
     return Study(task, model, runs, FACTS)

@@ -49,7 +49,7 @@ class LensSamples:
     """What was measured. overlaps: (steps, layers, pairs, measures), in the order of `PAIRS` and `MEASURES`.
 
     method: the one that ran, a calibrated tau filled in. tokens: generated in all. answers: prompts that were run,
-    those without an exploration step included.
+    those without an exploration step included. notes: see `Request.notes`.
     """
 
     method: Selar
@@ -57,6 +57,7 @@ class LensSamples:
     overlaps: npt.NDArray[np.float64]
     tokens: int
     answers: int
+    notes: tuple[str, ...] = ()
 
 
 def measure(
@@ -70,7 +71,7 @@ def measure(
     cancelled: Callable[[], bool] = bool,
     **how: Any,
 ) -> LensSamples:
-    """Run the prompts by `method`, one after the other, and hold the lens to their exploration steps.
+    """Run the prompts with `method`, one after the other, and look at their exploration steps through the lens.
 
     sampling: its seed is not looked at, `config` has one. on_progress: the done share, 0 to 1. how: ``raw``, ``system``
     and ``thinking`` as for `Engine.stream`. Raises PromptTooLong, TemplateError and NotCalibrated before the first
@@ -98,6 +99,7 @@ def measure(
         np.concatenate(measured),
         tokens,
         len(requests),
+        requests[0].notes,
     )
 
 

@@ -10,18 +10,21 @@ import numpy as np
 
 from selar_local.analysis.lens.overlap import PAIRS
 from selar_local.analysis.lens.summary import LensSummary
-from selar_local.analysis.plotting import COLOURS, INK, draw_plot
+from selar_local.methods import Selar
+from selar_local.plotting import INK, colour_of, draw_plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["draw_lens"]
 
+_SELAR = colour_of(Selar.name)
+#: SeLaR itself has its colour; what it is compared with has none. Solid lines are top-1, dashed ones top-2.
 _LINES = {
-    "with_top1": ("with the push, top-1", COLOURS[0], "-"),
-    "with_top2": ("with the push, top-2", COLOURS[1], "-"),
-    "without_top1": ("without it, top-1", COLOURS[0], "--"),
-    "without_top2": ("without it, top-2", COLOURS[1], "--"),
+    "with_top1": ("with the push, top-1", _SELAR, "-"),
+    "with_top2": ("with the push, top-2", _SELAR, "--"),
+    "without_top1": ("without it, top-1", INK, "-"),
+    "without_top2": ("without it, top-2", INK, "--"),
     "top1_top2": ("top-1 and top-2 themselves", INK, ":"),
 }
 
@@ -35,7 +38,7 @@ def draw_lens(path: Path, summary: LensSummary, model: str, overlap_k: int) -> N
         [partial(_panel, summary=summary, measure=j, title=title) for j, title in enumerate(titles)],
         width=10.5,
         height=4.5,
-        legend=True,
+        legend=3,
     )
 
 

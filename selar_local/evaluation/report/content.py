@@ -18,16 +18,19 @@ __all__ = ["Report", "Section", "Table", "report_of"]
 _TELLS = ("problems", "level", "seed", "samples", "max_tokens", "sampling_given", "thinking", "parallel", "ctx_size")
 
 _HOW = (
-    "Accuracies are means over problems, after averaging a problem's samples. Brackets are 95 % intervals. Those of "
-    "shares are the BCa bootstrap's over problems, or Wilson's with the effective number of problems where fewer than "
-    f"{statistics.FEW} problems have anything right (or anything wrong). Those of tokens, TPCA and exploration are the "
-    "BCa bootstrap's, those of differences the paired t test's on the answers that both methods have: to the same "
-    "problems, with the same seeds.",
-    "p is two-sided and corrected after Holm over the comparisons of one table. A method is called better or worse "
-    "only where the interval leaves zero out and the corrected p is below 0.05. Otherwise the study shows no "
-    "difference, which is not to show that there is none.",
-    "TPCA is all generated tokens over the number of correct answers. Exploration steps are those whose next input was "
-    "not a plain token. Truncated answers were ended by the budget or by the context.",
+    "An accuracy is the mean over the problems; a problem with several answers counts with their mean. Brackets hold "
+    "95 % intervals. Intervals of shares come from the BCa bootstrap over problems. Where fewer than "
+    f"{statistics.FEW} problems have a right answer, or a wrong one, they are Wilson's, with the effective number of "
+    "problems. Intervals of tokens, TPCA and exploration come from the BCa bootstrap. Intervals of differences come "
+    "from the paired t test on the answers that both methods have: to the same problems, with the same seeds.",
+    "p is two-sided. p (Holm) is corrected for the number of comparisons in its table. The report calls a method "
+    "better or worse only where the interval of the difference leaves out zero and p (Holm) is below 0.05. Otherwise "
+    "the study shows no difference, which does not prove that there is none.",
+    "A sweep chooses a value on one half of the problems and reports it on the other half. It chooses none where "
+    "chance explains the differences between the values (permutation test of the best against the worst, p 0.05 or "
+    "more).",
+    "TPCA is the number of all generated tokens divided by the number of correct answers. An exploration step feeds "
+    "something else than a plain token. The token budget or the context ended the truncated answers.",
 )
 
 
@@ -56,8 +59,11 @@ def report_of(
     summaries = [summarise(study, baseline, resamples=resamples) for study in studies]
     sections = [Section("Accuracy", tables=tuple(tables.main(summaries)))]
     titles = _titles(summaries)
-    for title, study, summary in zip(titles, studies, summaries, strict=True):
-        sections.append(_study(title, study, summary, resamples, plots))
+    explains = _first_with_differences(summaries)
+    for number, (title, study, summary) in enumerate(zip(titles, studies, summaries, strict=True)):
+        shown = _tables(study, summary, resamples, differences=number == explains, efficiency=number == 0)
+        figures = tuple(plots_of(study, summary)) if plots else ()
+        sections.append(Section(title, tuple(sentences(summary)), shown, figures))
     sections.append(Section("How to read this", _HOW))
     runs = (tables.facts(title, summary) for title, summary in zip(titles, summaries, strict=True))
     sections.append(Section("The runs", tables=tuple(runs)))
@@ -78,12 +84,14 @@ def _titles(summaries: Sequence[Summary]) -> list[str]:
     return titles
 
 
-def _study(title: str, study: Study, summary: Summary, resamples: int, plots: bool) -> Section:
-    shown = [tables.differences(summary), tables.efficiency(summary)]
-    shown += [tables.ablation(study, resamples), *tables.sweeps(study, summary)]
-    return Section(
-        title,
-        tuple(sentences(summary)),
-        tuple(one for one in shown if one is not None),
-        tuple(plots_of(study, summary)) if plots else (),
-    )
+def _first_with_differences(summaries: Sequence[Summary]) -> int | None:
+    return next((number for number, summary in enumerate(summaries) if summary.comparisons), None)
+
+
+def _tables(
+    study: Study, summary: Summary, resamples: int, *, differences: bool, efficiency: bool
+) -> tuple[Table, ...]:
+    """The tables of one study. differences, efficiency: explain the columns of this table, the first in the report."""
+    found = [tables.differences(summary, differences), tables.efficiency(summary, efficiency)]
+    found += [tables.ablation(study, resamples), *tables.sweeps(study, summary)]
+    return tuple(one for one in found if one is not None)

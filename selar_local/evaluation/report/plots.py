@@ -1,4 +1,4 @@
-"""The plots of a report, as SVG that stands in the page: no file, no script, readable in light and in dark."""
+"""The plots of a report, as SVG inside the page: no file, no script, readable in light and in dark."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import hashlib
 import html
 import io
 import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,26 +17,16 @@ from selar_local.evaluation.records import Study
 from selar_local.evaluation.summary import Summary
 from selar_local.evaluation.sweep import Sweep, sweeps_of
 from selar_local.evaluation.wording import percent, rounded, with_interval
+from selar_local.plotting import INK, Draw, colours_of, figure_of, legend_below, percent_on_log_scale, plot_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Plot", "plots_of"]
 
-# Text and axes are drawn in this colour, which becomes the page's own.
-_INK = "#010203"
-#: Okabe and Ito's colours that have enough contrast on white and on dark grey; told apart by the colour-blind too.
-_COLOURS = ("#0084c7", "#d55e00", "#009e73", "#c06a9b", "#a08000", "#7a7a7a")
-_MARKS = "osD^vP"
+_MARKS = "osD^vPX*<>hd"
+_DASHES = ("-", "--", "-.", ":")
 _HISTOGRAMS = 4  # methods in one plot
-_STYLE = {
-    "svg.fonttype": "none", "text.parse_math": False, "font.family": ["sans-serif"], "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
-    "legend.frameon": False, "axes.titlesize": 11,
-    **dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "legend.labelcolor"), _INK
-    ),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,36 +38,57 @@ class Plot:
     svg: str
 
 
+@dataclass(frozen=True)
+class _Look:
+    """How a row of the study is drawn: the colour of its method, and what tells rows of one method apart."""
+
+    colour: str
+    mark: str
+    dashes: str
+
+
+def _looks(methods: Sequence[MethodSummary]) -> dict[str, _Look]:
+    """By label. A method's first row has a solid line, its next ones have others."""
+    colours = colours_of([one.method for one in methods])
+    rows: dict[str, int] = {}
+    looks = {}
+    for place, one in enumerate(methods):
+        row = rows[one.method] = rows.get(one.method, -1) + 1
+        looks[one.label] = _Look(colours[one.method], _MARKS[place % len(_MARKS)], _DASHES[row % len(_DASHES)])
+    return looks
+
+
 def plots_of(study: Study, summary: Summary) -> Iterator[Plot]:
     """Accuracy by method, accuracy against tokens, each sweep, the entropies: those that the study has figures for.
 
     Needs matplotlib.
     """
     known = [one for one in summary.methods if one.accuracy.value is not None]
+    looks = _looks(summary.methods)
     if known:
-        yield _accuracies(summary, known)
-        yield _against_tokens(summary, known)
+        yield _accuracies(summary, known, looks)
+        yield _against_tokens(summary, known, looks)
     by_label = {one.label: one for one in known}
     for sweep in sweeps_of(study):
         points = [(_number(value), by_label.get(run.label)) for value, run in sweep.runs.items()]
         numbers = [(x, one) for x, one in points if x is not None and one is not None]
         if len(numbers) > 1:
-            yield _sweep(summary, sweep, numbers)
+            yield _sweep(summary, sweep, numbers, looks)
     with_entropies = [one for one in summary.methods if sum(one.entropies)]
     if with_entropies:
-        yield _entropies(summary, with_entropies)
+        yield _entropies(summary, with_entropies, looks)
 
 
-def _accuracies(summary: Summary, methods: Sequence[MethodSummary]) -> Plot:
+def _accuracies(summary: Summary, methods: Sequence[MethodSummary], looks: Mapping[str, _Look]) -> Plot:
     def draw(axes: Axes) -> None:
-        places = range(len(methods))
-        for place, one in zip(places, methods, strict=True):
+        for place, one in enumerate(methods):
             value, below, above = _bar(one.accuracy, 100)
-            axes.errorbar(value, place, xerr=[[below], [above]], fmt="o", color=_colour(place), capsize=4, markersize=7)
-        axes.set_yticks(list(places), [one.label for one in methods])
+            colour = looks[one.label].colour
+            axes.errorbar(value, place, xerr=[[below], [above]], fmt="o", color=colour, capsize=4, markersize=7)
+        axes.set_yticks(list(range(len(methods))), [one.label for one in methods])
         axes.set_ylim(len(methods) - 0.5, -0.5)
         axes.set_xlabel("accuracy in percent, 95 % interval")
-        axes.grid(axis="x", color=_INK, alpha=0.15, linewidth=0.6)
+        axes.grid(False, axis="y")
 
     told = "; ".join(f"{one.label} {with_interval(one.accuracy)}" for one in methods)
     return _plot(
@@ -86,19 +96,19 @@ def _accuracies(summary: Summary, methods: Sequence[MethodSummary]) -> Plot:
     )
 
 
-def _against_tokens(summary: Summary, methods: Sequence[MethodSummary]) -> Plot:
+def _against_tokens(summary: Summary, methods: Sequence[MethodSummary], looks: Mapping[str, _Look]) -> Plot:
     def draw(axes: Axes) -> None:
-        for place, one in enumerate(methods):
+        for one in methods:
             x, left, right = _bar(one.tokens)
             y, below, above = _bar(one.accuracy, 100)
+            look = looks[one.label]
             axes.errorbar(
-                x, y, xerr=[[left], [right]], yerr=[[below], [above]], fmt=_mark(place),
-                color=_colour(place), capsize=3, markersize=7, label=one.label,
+                x, y, xerr=[[left], [right]], yerr=[[below], [above]], fmt=look.mark,
+                color=look.colour, capsize=3, elinewidth=1, markersize=9, label=one.label,
             )  # fmt: skip
         axes.set_xlabel("tokens per answer, 95 % interval")
         axes.set_ylabel("accuracy in percent")
-        axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+        legend_below(axes, columns=2)
 
     told = "; ".join(
         f"{one.label} {rounded(one.tokens.value)} tokens, {percent(one.accuracy.value)} %" for one in methods
@@ -107,26 +117,31 @@ def _against_tokens(summary: Summary, methods: Sequence[MethodSummary]) -> Plot:
     return _plot(f"Accuracy against tokens: {_where(summary)}", f"By method: {told}.", [draw], 3.4 + 0.25 * rows)
 
 
-def _sweep(summary: Summary, sweep: Sweep, points: Sequence[tuple[float, MethodSummary]]) -> Plot:
-    reference = next((one.accuracy for one in summary.methods if one.label == summary.baseline), None)
-    chosen = next((_number(one.value) for one in summary.chosen if one.label in {m.label for _, m in points}), None)
+def _sweep(
+    summary: Summary, sweep: Sweep, points: Sequence[tuple[float, MethodSummary]], looks: Mapping[str, _Look]
+) -> Plot:
+    reference = next((one for one in summary.methods if one.label == summary.baseline), None)
+    choice = next((one for one in summary.chosen if (one.base, one.option) == (sweep.base, sweep.option)), None)
+    chosen = None if choice is None or choice.value is None else _number(choice.value)
     x = [value for value, _ in points]
+    colour = looks[points[0][1].label].colour
 
     def accuracy(axes: Axes) -> None:
         bars = np.array([_bar(one.accuracy, 100) for _, one in points]).T
-        axes.errorbar(x, bars[0], yerr=bars[1:], fmt="o-", color=_colour(0), capsize=4, label=sweep.base)
-        if reference is not None and reference.value is not None:
-            axes.axhline(100 * reference.value, color=_colour(1), linestyle="--", label=summary.baseline)
-            if reference.low is not None and reference.high is not None:
-                axes.axhspan(100 * reference.low, 100 * reference.high, color=_colour(1), alpha=0.15, linewidth=0)
+        axes.errorbar(x, bars[0], yerr=bars[1:], fmt="o-", color=colour, capsize=4, label=sweep.base)
+        if reference is not None and reference.accuracy.value is not None:
+            value, below, above = _bar(reference.accuracy, 100)
+            own = looks[reference.label].colour
+            axes.axhline(value, color=own, linestyle="--", label=summary.baseline)
+            axes.axhspan(value - below, value + above, color=own, alpha=0.15, linewidth=0)
         if chosen is not None:
-            axes.axvline(chosen, color=_INK, alpha=0.4, linestyle=":", label="chosen")
+            axes.axvline(chosen, color=INK, alpha=0.6, linestyle=":", label="chosen")
         axes.set_ylabel("accuracy %")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 
     def explored(axes: Axes) -> None:
         bars = np.array([_bar(one.explored, 100) for _, one in points]).T
-        axes.errorbar(x, bars[0], yerr=bars[1:], fmt="s-", color=_colour(2), capsize=4)
+        axes.errorbar(x, bars[0], yerr=bars[1:], fmt="s-", color=colour, capsize=4)
         axes.set_ylabel("exploration %")
         axes.set_xlabel(sweep.option)
 
@@ -142,31 +157,30 @@ def _sweep(summary: Summary, sweep: Sweep, points: Sequence[tuple[float, MethodS
     )
 
 
-def _entropies(summary: Summary, methods: Sequence[MethodSummary]) -> Plot:
+def _entropies(summary: Summary, methods: Sequence[MethodSummary], looks: Mapping[str, _Look]) -> Plot:
     shown = methods[:_HISTOGRAMS]
+    thresholds = {(one.method, tau): looks[one.label].colour for one in shown if (tau := _tau(one)) is not None}
 
     def draw(axes: Axes) -> None:
-        for place, one in enumerate(shown):
+        for one in shown:
             counts = np.array(one.entropies, dtype=float)
             share = np.where(counts > 0, 100 * counts / counts.sum(), np.nan)
             edges = np.linspace(0, 1, len(counts) + 1)
-            axes.stairs(share, edges, color=_colour(place), linewidth=1.6, label=one.label, baseline=None)
-            tau = _tau(one)
-            if tau is not None:
-                axes.axvline(
-                    tau, color=_colour(place), linestyle="--", linewidth=1, label=f"tau {tau:g} of {one.label}"
-                )
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            look = looks[one.label]
+            axes.stairs(
+                share, edges, color=look.colour, linestyle=look.dashes, linewidth=1.6, label=one.label, baseline=None
+            )
+        for (method, tau), colour in thresholds.items():
+            axes.axvline(tau, color=colour, linestyle=":", linewidth=1.4, label=f"tau {tau:g} of {method}")
+        percent_on_log_scale(axes)
         axes.set_xlim(0, 1)
         axes.set_xlabel("normalised entropy of the step")
         axes.set_ylabel("steps in percent")
-        axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=1)
+        legend_below(axes)
 
     told = "; ".join(f"{one.label} {_upper_share(one):.1f} % of steps at 0.5 or above" for one in shown)
-    rest = f" Shown are {len(shown)} of {len(methods)} methods." if len(methods) > len(shown) else ""
-    lines = len(shown) + sum(_tau(one) is not None for one in shown)
+    rest = f" The plot shows {len(shown)} of {len(methods)} methods." if len(methods) > len(shown) else ""
+    lines = len(shown) + len(thresholds)
     return _plot(f"Entropy of the steps: {_where(summary)}", f"Histogram: {told}.{rest}", [draw], 3.4 + 0.25 * lines)
 
 
@@ -201,32 +215,12 @@ def _where(summary: Summary) -> str:
     return f"{summary.task}, {summary.model}"
 
 
-def _colour(place: int) -> str:
-    return _COLOURS[place % len(_COLOURS)]
-
-
-def _mark(place: int) -> str:
-    """Colours come round after six methods: the marks then start one further."""
-    return _MARKS[(place + place // len(_COLOURS)) % len(_MARKS)]
-
-
-def _plot(title: str, alt: str, draw: Sequence[Callable[[Axes], None]], height: float) -> Plot:
+def _plot(title: str, alt: str, draw: Sequence[Draw], height: float) -> Plot:
     """Draw into one axes for each function, below each other with a common x axis."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure as Canvas
-
     key = "p" + hashlib.sha256(f"{title}{alt}".encode()).hexdigest()[:10]
-    settings: Any = {**_STYLE, "svg.hashsalt": key}
-    with rc_context(settings), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # of letters that matplotlib's own font lacks: the browser has them
-        figure = Canvas(figsize=(5.6, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        for axes, function in zip(np.ravel(figure.subplots(len(draw), sharex=True)), draw, strict=True):
-            function(axes)
-        target = io.StringIO()
+    target = io.StringIO()
+    with plot_style(key):
+        figure = figure_of(draw, width=5.6, height=height, rows=len(draw))
         figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return Plot(title, alt, _for_a_page(target.getvalue(), key, title, alt))
 
@@ -237,7 +231,7 @@ def _for_a_page(svg: str, key: str, title: str, alt: str) -> str:
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     head, _, body = element.partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
-    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", body).replace(_INK, "currentColor")
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", body).replace(INK, "currentColor")
     names = f'<title id="{key}-t">{html.escape(title)}</title><desc id="{key}-d">{html.escape(alt)}</desc>'
     shape = box[0] if box else ""
     return f'<svg {shape} role="img" aria-labelledby="{key}-t {key}-d">{names}{body}'

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from selar_local.evaluation import statistics
-from selar_local.evaluation.config import defaults_of
+from selar_local.evaluation.config import GENERATED_TASK, defaults_of, grades_last_number
 from selar_local.evaluation.estimates import Comparison, Figure, MethodSummary, compare, corrected, describe
 from selar_local.evaluation.pooling import seeds_of
 from selar_local.evaluation.records import MethodRun, Study
@@ -38,6 +38,14 @@ _ABLATIONS = {
 }
 #: Options that an ablation sets; all others must be those of the full method it is compared with.
 _SETS = {"gate": {"tau", "symbol_guard"}, "contrast": {"contrast"}, "inverted": {"invert_gate"}}
+_DIFFERENCES = (
+    "p (Holm): p after Holm's correction for the comparisons in this table. detectable: the smallest true difference, "
+    "in points, that a study of this size finds with 80 % probability (at the strictest step of the correction)."
+)
+_EFFICIENCY = (
+    "TPCA (tokens per correct answer): all generated tokens divided by the number of correct answers. truncated: the "
+    "token budget or the context ended the answer. repetitive: the answer ends in a loop."
+)
 _ENGINE = ("thinking", "ctx_size", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers")
 
 
@@ -75,19 +83,15 @@ def _mean(cells: Sequence[Figure | None]) -> str:
     return with_interval(Figure.of(statistics.mover(known))) if len(known) == len(cells) else NOTHING
 
 
-def differences(summary: Summary) -> Table | None:
-    """Every method against the baseline; None where nothing is compared."""
+def differences(summary: Summary, explained: bool = False) -> Table | None:
+    """Every method against the baseline; None where nothing is compared. explained: say what its columns mean."""
     if not summary.comparisons:
         return None
     rows = tuple(
         (one.method, *_difference(one), _power(one), str(one.problems), one.verdict) for one in summary.comparisons
     )
     head = ("method", "points", "p", "p (Holm)", "detectable", "problems", "shown")
-    note = (
-        "detectable: the smallest true difference, in points, that a study like this finds with 80 % power after the "
-        "correction (its strictest step)"
-    )
-    return Table(f"Difference to {summary.baseline}", head, rows, note)
+    return Table(f"Difference from {summary.baseline}", head, rows, _DIFFERENCES if explained else "")
 
 
 def _difference(one: Comparison) -> tuple[str, str, str]:
@@ -98,8 +102,8 @@ def _power(one: Comparison) -> str:
     return percent(one.minimum_detectable)
 
 
-def efficiency(summary: Summary) -> Table:
-    """Tokens, TPCA, exploration, truncation, repetition and wall time of every method."""
+def efficiency(summary: Summary, explained: bool = False) -> Table:
+    """Tokens, TPCA, exploration, truncation, repetition and wall time of every method. explained: as above."""
     against = {one.method: one.tokens for one in summary.comparisons}
     compares = bool(against)
     more = [f"tokens, less {summary.baseline}'s"] if compares else []
@@ -118,7 +122,7 @@ def efficiency(summary: Summary) -> Table:
                 *([tokens] if compares else []), _tpca(one), *shares, duration(one.wall_seconds),
             )
         )  # fmt: skip
-    return Table("Efficiency", head, tuple(rows))
+    return Table("Efficiency", head, tuple(rows), _EFFICIENCY if explained else "")
 
 
 def _tpca(one: MethodSummary) -> str:
@@ -128,7 +132,7 @@ def _tpca(one: MethodSummary) -> str:
 
 
 def ablation_of(options: Mapping[str, Any]) -> str | None:
-    """Which row of the ablation these options of SeLaR are: "full", "gate", "contrast", "inverted"; None: of none."""
+    """The row of the ablation table for these options of SeLaR: "full", "gate", "contrast", "inverted", or None."""
     found = [
         name
         for name, holds in (
@@ -146,7 +150,7 @@ def _option(options: Mapping[str, Any], name: str) -> Any:
 
 
 def ablation(study: Study, resamples: int = statistics.RESAMPLES) -> Table | None:
-    """SeLaR against itself with a part taken away, told by the options; None where the study has no such pair.
+    """SeLaR against itself without one of its parts, by the options; None where the study has no such pair.
 
     Each ablation is compared with the full method of the same other options, p corrected over the rows.
     """
@@ -168,7 +172,7 @@ def ablation(study: Study, resamples: int = statistics.RESAMPLES) -> Table | Non
         told = (with_interval(comparison.difference, points), p_text(comparison.p_corrected))
         title = _named(name, full, len(used) > 1)
         rows.append((title, *_figures(describe(run, resamples=resamples)), *told))
-    head = ("variant", "accuracy %", "exploration %", "tokens per answer", "points to SeLaR", "p (Holm)")
+    head = ("variant", "accuracy %", "exploration %", "tokens per answer", "points vs SeLaR", "p (Holm)")
     return Table("Ablation", head, tuple(rows))
 
 
@@ -190,10 +194,10 @@ def _figures(one: MethodSummary) -> tuple[str, str, str]:
 
 
 def sweeps(study: Study, summary: Summary) -> Iterator[Table]:
-    """One table a sweep: every setting on all problems, the chosen one marked; the choice itself is a sentence."""
+    """One table a sweep: every value on all problems, the chosen one marked; the choice itself is a sentence."""
     by_label = {one.label: one for one in summary.methods}
     for sweep in sweeps_of(study):
-        choice = next((one for one in summary.chosen if one.label in {run.label for run in sweep.runs.values()}), None)
+        choice = next((one for one in summary.chosen if (one.base, one.option) == (sweep.base, sweep.option)), None)
         rows = []
         for value, run in sweep.runs.items():
             mark = " (chosen)" if choice is not None and choice.value == value else ""
@@ -248,9 +252,18 @@ def command_of(summary: Summary) -> str:
             words += [f"--{flag}", str(value)]
     for stop in known.get("stop") or ():
         words += ["--stop", str(stop)]
-    words += ["--last-number"] if known.get("last_number") else []
+    words += _grading(summary)
     parts = "" if len({one.answers for one in summary.methods}) < 2 else " (not every method with every seed)"
     return shlex.join(words) + "".join(f"; again with --seed {seed}" for seed in others) + (parts if others else "")
+
+
+def _grading(summary: Summary) -> list[str]:
+    """The flag of the grading rule, unless it is the paper's with a task that has it by default."""
+    by_last_number = summary.facts.get("last_number")
+    if by_last_number:
+        return ["--last-number"]
+    own = GENERATED_TASK if summary.task == summary.facts.get("data") else summary.task
+    return ["--no-last-number"] if by_last_number is False and grades_last_number(own) else []
 
 
 def _spec(one: MethodSummary) -> str:
