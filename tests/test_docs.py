@@ -76,7 +76,8 @@ def own_words(line: str) -> list[str]:
     if not starts:
         return []
     ends = [place for place, word in enumerate(words) if word in (">", "<", "|", ";", "&&") and place > starts[0]]
-    return words[starts[0] + 1 : min(ends, default=len(words))]
+    own = words[starts[0] + 1 : min(ends, default=len(words))]
+    return ["run", *own] if own and own[0].endswith(".gguf") else own  # a model in the place of a command
 
 
 def without_other_programs(text: str) -> str:

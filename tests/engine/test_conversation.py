@@ -67,7 +67,7 @@ def test_settings_fit_together_or_stay_as_they_are():
         lambda: setattr(talk, "overflow", "shrink"),
         lambda: talk.set(temprature=1),
         lambda: talk.set(top_p=2.0),
-        lambda: talk.set(max_tokens=-1),
+        lambda: talk.set(max_tokens=-2),
         lambda: sl.Conversation(ScriptedChat(), temprature=1),
         lambda: sl.Conversation(ScriptedChat(), overflow=None),
         lambda: sl.Conversation(ScriptedChat(), messages=[{"role": "user"}]),
