@@ -160,7 +160,8 @@ class Method(ABC):
 
     greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. entropy_unit: of the
     entropies it reports, "normalised" (0 to 1) or "nats". sampling_defaults: fields of `SamplingConfig` whose default
-    is another with this method.
+    is another with this method. ablations: names of the full method (first, it sets nothing) and of the method without
+    one of its parts, with the options that make it so; reports of studies compare them.
     """
 
     name: ClassVar[str]
@@ -170,6 +171,7 @@ class Method(ABC):
     feeds_vectors: ClassVar[bool] = False
     entropy_unit: ClassVar[str] = "normalised"
     sampling_defaults: ClassVar[Mapping[str, Any]] = {}
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init_subclass__(cls) -> None:
         if "__repr__" not in vars(cls):  # else `dataclass` writes one

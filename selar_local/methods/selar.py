@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,12 @@ class Selar(Method):
     summary: ClassVar[str] = "soft embeddings where the model is torn, tokens elsewhere"
     source: ClassVar[str] = "arXiv 2604.08299"
     feeds_vectors: ClassVar[bool] = True
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "SeLaR": {},
+        "without selective activation (tau 0, no guard)": {"tau": 0, "symbol_guard": False},
+        "without contrastive regularisation (contrast 0)": {"contrast": 0},
+        "the opposite gate (soft where sure)": {"invert_gate": True},
+    }
 
     k: int = opt(3, "candidates of the truncated entropy and the mixture", "--k")
     tau: float | str = opt(
