@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.engine.events import Logprobs, Result, Timings, TokenEvent, Usage
+from selar_local.engine.events import Logprobs, Result, Timings, TokenEvent, Usage, fed_by
 from selar_local.engine.messages import Emit, Message, Prefilled
 from selar_local.engine.request import ModelVocabulary, Request
 from selar_local.engine.text_stream import TextStream
@@ -156,7 +156,7 @@ class Sequence:
             decision = self._stepper(view)
         else:
             constraint.accept(token)
-            decision = Decision(Token(token))
+            decision = Decision(Token(token), kept="grammar" if self.request.method.feeds_vectors else None)
         step = _Step(token, distribution, decision, self._logprobs_of(logits, token, decision))
         if self.request.method.coupled:
             self.pending, self.next_input = step, None
@@ -220,8 +220,11 @@ class Sequence:
                     decision.entropy,
                     explored,
                     top,
-                    decision.mode,
-                    step.logprobs,
+                    drawn=step.token,
+                    fed=() if reason else fed_by(decision.next_input),
+                    kept="end" if ending and decision.explored else decision.kept,
+                    mode=decision.mode,
+                    logprobs=step.logprobs,
                 )
             )
         if reason:

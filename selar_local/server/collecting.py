@@ -8,7 +8,8 @@ from typing import Any
 from selar_local.advice import advice
 from selar_local.engine.events import Result, TokenEvent
 from selar_local.methods import Method
-from selar_local.methods.entropy import truncated_entropy
+from selar_local.methods.entropy import candidate_entropy
+from selar_local.trace.records import fed_facts
 
 __all__ = ["Collector", "TokenOf", "event_facts", "logprob_entry", "summary", "usage"]
 
@@ -65,19 +66,10 @@ def event_facts(event: TokenEvent) -> dict[str, Any]:
         "entropy": event.entropy,
         "explored": event.explored,
         "mode": event.mode,
-        "shade": _shade(event),
+        # Every method has this one; with SeLaR's defaults it is the entropy.
+        "shade": candidate_entropy(event.top) or 0.0,
+        **fed_facts(event),
     }
-
-
-def _shade(event: TokenEvent) -> float:
-    """The entropy of a step's candidates in the filtered distribution, normalised to [0, 1]: every method has it.
-
-    With SeLaR's defaults it is `event.entropy`.
-    """
-    total = sum(probability for _, probability in event.top)
-    if len(event.top) < 2 or total == 0:
-        return 0.0
-    return truncated_entropy([probability / total for _, probability in event.top], len(event.top))
 
 
 def summary(result: Result, method: Method) -> dict[str, Any]:
