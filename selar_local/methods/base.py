@@ -83,8 +83,7 @@ class Decision(NamedTuple):
     entropy: in the method's `entropy_unit`, None where it uses none. token: shown and recorded in place of the drawn
     one. mode: the name of the method's state, for those that have several. silent: a latent position, no token is
     shown or counted. last: the text ends after this step's token. needs_hidden: the next step's view must carry the
-    hidden state. alternative: what is decided instead where another sequence of the batch explores, by methods that
-    are `coupled`.
+    hidden state.
     """
 
     next_input: NextInput
@@ -94,7 +93,6 @@ class Decision(NamedTuple):
     silent: bool = False
     last: bool = False
     needs_hidden: bool = False
-    alternative: Decision | None = None
 
     @property
     def explored(self) -> bool:
@@ -160,7 +158,7 @@ class Method(ABC):
 
     greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. entropy_unit: of the
     entropies it reports, "normalised" (0 to 1) or "nats". sampling_defaults: fields of `SamplingConfig` whose default
-    is another with this method.
+    is another with this method. removed_options: options of earlier versions with their defaults; old files have them.
     """
 
     name: ClassVar[str]
@@ -170,6 +168,7 @@ class Method(ABC):
     feeds_vectors: ClassVar[bool] = False
     entropy_unit: ClassVar[str] = "normalised"
     sampling_defaults: ClassVar[Mapping[str, Any]] = {}
+    removed_options: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
         if "__repr__" not in vars(cls):  # else `dataclass` writes one
@@ -197,11 +196,6 @@ class Method(ABC):
     @property
     def needs_hidden(self) -> bool:
         """Whether the first step's view must carry the hidden state."""
-        return False
-
-    @property
-    def coupled(self) -> bool:
-        """Whether a step waits for those of the other sequences in the batch (an ablation)."""
         return False
 
     def sampling(self, given: Mapping[str, Any]) -> SamplingConfig:

@@ -66,7 +66,9 @@ def _options(trace: Trace) -> str:
     """Those that say most, and those that are not the default."""
     method = method_of(trace.method, trace.options)
     cls = METHODS.get(trace.method)
-    defaults = {} if cls is None or method is None else {field.name: field.default for field in fields(cls)}
+    defaults: dict[str, Any] = {}
+    if cls is not None and method is not None:
+        defaults = {**cls.removed_options, **{field.name: field.default for field in fields(cls)}}
     always = _ALWAYS_SHOWN.get(trace.method, ())
     told = [
         f"{name.replace('_', ' ')} {_shown(value, absent=_NONE)}"
