@@ -84,7 +84,6 @@ class Decision(NamedTuple):
     one. mode: the name of the method's state, for those that have several. silent: a latent position, no token is
     shown or counted. last: the text ends after this step's token. needs_hidden: the next step's view must carry the
     hidden state. kept: why a step that would have explored feeds a token all the same, such as "symbol guard".
-    alternative: what is decided instead where another sequence of the batch explores, by methods that are `coupled`.
     """
 
     next_input: NextInput
@@ -95,7 +94,6 @@ class Decision(NamedTuple):
     last: bool = False
     needs_hidden: bool = False
     kept: str | None = None
-    alternative: Decision | None = None
 
     @property
     def explored(self) -> bool:
@@ -162,6 +160,7 @@ class Method(ABC):
     greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. entropy_unit: of the
     entropies it reports, "normalised" (0 to 1) or "nats". sampling_defaults: fields of `SamplingConfig` whose default
     is another with this method. always_shown: options that a summary of a run names even at their defaults.
+    removed_options: options of earlier versions with their defaults; old files have them.
     """
 
     name: ClassVar[str]
@@ -172,6 +171,7 @@ class Method(ABC):
     entropy_unit: ClassVar[str] = "normalised"
     sampling_defaults: ClassVar[Mapping[str, Any]] = {}
     always_shown: ClassVar[tuple[str, ...]] = ()
+    removed_options: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
         if "__repr__" not in vars(cls):  # else `dataclass` writes one
@@ -204,11 +204,6 @@ class Method(ABC):
     @property
     def needs_hidden(self) -> bool:
         """Whether the first step's view must carry the hidden state."""
-        return False
-
-    @property
-    def coupled(self) -> bool:
-        """Whether a step waits for those of the other sequences in the batch (an ablation)."""
         return False
 
     def sampling(self, given: Mapping[str, Any]) -> SamplingConfig:

@@ -33,7 +33,7 @@ def truncated_entropy(q: Sequence[float], k: int) -> float:
 
 
 def candidate_entropy(top: Sequence[tuple[int, float]]) -> float | None:
-    """The same of listed candidates ``(id, probability)``, of which SeLaR lists k; None of fewer than two."""
+    """The normalised entropy of listed candidates ``(id, probability)``; None of fewer than two, or of zeros alone."""
     total = sum(probability for _, probability in top)
     if len(top) < 2 or total == 0:
         return None

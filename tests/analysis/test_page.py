@@ -254,6 +254,15 @@ def test_the_line_of_the_table():
     assert line(nothing, []) == ["magic", "wand on, on it –", "0", "0", "–", "–", "the file breaks off"]
 
 
+def test_a_trace_of_an_older_version_may_have_a_removed_option():
+    def options(**more: object) -> str:
+        run = made.run(options={"tau": 0.5, "k": 3, **more})
+        return line(trace_of("t", run, [made.step(5, "a")], made.end(1)), [])[1]
+
+    assert options(batch_gate=False) == options()
+    assert options(batch_gate=True) == f"{options()}, batch gate on"
+
+
 def test_the_facts_tell_no_folders():
     for path in ("/home/somebody/secret/model.gguf", "C:\\Users\\somebody\\secret\\model.gguf"):
         one = made.trace(made.step(5, "a"), model={"path": path, "sha256": "ab", "n_vocab": 7, "threads": 2})

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from methods.fakes import Words, generate, linear
+from methods.fakes import Words, generate, linear, logits_of, scripted
 from support import traces as made
 
 from selar_local.engine.events import fed_by
@@ -78,6 +78,7 @@ class Hidden(Method):
     name: ClassVar[str] = "hidden"
     summary: ClassVar[str] = "for tests"
     source: ClassVar[str] = "tests"
+    feeds_vectors: ClassVar[bool] = True
 
     def start(self, setting: Setting) -> Stepper:
         return _Hidden()
@@ -119,15 +120,22 @@ def test_every_open_gate_explores_or_has_its_reason(strict, invert):
 
 
 def test_the_reasons_of_selar():
-    assert {"symbol guard", "end"} <= set(kept(Selar(tau=0.0)))
+    assert set(kept(Selar(tau=0.0))) == {"symbol guard", None}
     assert "budget" in kept(Selar(tau=0.0, max_share=0.1)) and "budget" not in kept(Selar(tau=0.0))
     assert set(kept(Selar(tau=0.0, scope="thinking", symbol_guard=False))) == {"scope"}
     assert set(kept(Selar(tau=2.0))) == set(kept(CoT())) == {None}
 
 
+@pytest.mark.parametrize("method", [Selar(tau=0.5), SoftThinking(), SwiReasoning()], ids=str)
+def test_the_token_that_ends_the_text_is_never_fed(method):
+    torn = logits_of({VOCABULARY["<end>"]: 0.6, VOCABULARY[" no"]: 0.4}, VOCABULARY.n_vocab)
+    done = generate(method, scripted([torn]), VOCABULARY, prompt_tail="<think>", seed=3)
+    last = done.events[-1]
+    assert done.result.finish_reason == "stop" and (last.fed, last.explored, last.kept) == ((), False, "end")
+
+
 def test_the_reasons_of_other_methods():
-    assert set(kept(SwiReasoning())) <= {None, "symbol guard", "end"} and "symbol guard" in kept(SwiReasoning())
-    assert kept(SoftThinking())[-1] in (None, "end")
+    assert set(kept(SwiReasoning())) == {None, "symbol guard"}
 
 
 def test_the_entropy_of_candidates_is_selars():

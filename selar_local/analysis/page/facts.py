@@ -75,7 +75,9 @@ def _facts(trace: Trace) -> Iterator[tuple[str, str]]:
 def _options(trace: Trace) -> str:
     """The options that the method always shows, and those that are not at their defaults."""
     method = method_of(trace)
-    defaults = {} if method is None else {field.name: field.default for field in fields(method)}
+    defaults: dict[str, Any] = {}
+    if method is not None:
+        defaults = {**method.removed_options, **{field.name: field.default for field in fields(method)}}
     always = () if method is None else method.always_shown
     shown = [
         f"{name.replace('_', ' ')} {_shown(value, absent=_NONE)}"
