@@ -95,10 +95,10 @@ def test_rows_beyond_the_candidates_and_the_drawn_token(show_traces, tmp_path):
     expect(panel(page)).to_contain_text("token 10 · drawn: ␣is (12)")
     rows = panel(page).locator("tbody tr").all_inner_texts()
     assert [re.split(r"\s*[\n\t]+\s*", row.strip()) for row in rows[:4]] == [
-        ["▸ The", "10", "0.6000", "+0.250"],
+        ["▸ The", "10", "0.6000", "0.250"],
         ["␣is", "12", "0.4000", "–"],
-        ["␣sky", "11", "not listed", "+0.500"],
-        ["token 40", "40", "not listed", "+0.010"],
+        ["␣sky", "11", "not listed", "0.500"],
+        ["token 40", "40", "not listed", "0.010"],
     ]
     assert len(rows) == 32
     expect(panel(page)).to_contain_text("The mix has 11 more rows, with weights of 0.1100 together.")
