@@ -174,10 +174,10 @@ def _same_value(gold: str, given: str, timeout: float) -> bool:
     expected, found = rational(gold), rational(given)
     if expected is not None and found is not None:
         return expected == found or is_rounded(expected, found, given)
-    readable = explicit(gold), explicit(given)
-    if None in readable:
+    expression, other = explicit(gold), explicit(given)
+    if expression is None or other is None:
         return False
-    verdict = equal(*readable, timeout=timeout)
+    verdict = equal(expression, other, timeout=timeout)
     if isinstance(verdict, str):
         raise _Undecided(
             f"the comparison took more than {timeout:g} s" if verdict == "timeout" else "cannot be compared"

@@ -161,10 +161,11 @@ def test_logs_of_inspect_itself(model, data, tmp_path):
     ("task", "given", "rule"),
     [("generated", None, True), ("generated", False, False), ("math500", None, False), ("math500", True, True)],
 )
-def test_inspects_own_logs_record_the_rule_of_the_grading(data, tmp_path, task, given, rule):
+def test_inspects_own_logs_record_the_rule_of_the_grading(model, data, tmp_path, task, given, rule):
     (log,) = inspect_eval(
-        _registry.problems(task, str(data), last_number=given), model="mockllm/model", log_dir=str(tmp_path),
-        display="none", log_level="critical", ctl_server=False,
+        _registry.problems(task, str(data), last_number=given), model=f"selar/{model}", max_tokens=3,
+        model_args={"method": "cot", "threads": 1, "ctx_size": 256}, log_dir=str(tmp_path), display="none",
+        log_level="critical", ctl_server=False,
     )  # fmt: skip
     assert log.results.scores[0].params == {"last_number": rule}
     (study,) = read_studies([tmp_path])
