@@ -27,7 +27,7 @@ from selar_local.config import EngineConfig
 from selar_local.errors import MissingExtra, OptionError, PromptTooLong, SelarError
 from selar_local.evaluation import facts
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec
-from selar_local.evaluation.log_files import LogFile, best_of, delete, log_files
+from selar_local.evaluation.log_files import LogFile, best_of, log_files
 from selar_local.evaluation.problems import Problem, prompt_of
 from selar_local.install_hint import install_hint
 
@@ -257,7 +257,8 @@ def _generate(
         raise SelarError(f"{spec.label}: {_reason(log)}; the same command again goes on from here")
     for file in log_files(folder):
         if file.label == spec.label and not file.finished:
-            delete(file)
+            with contextlib.suppress(OSError):  # Windows deletes no file that another program reads
+                file.path.unlink()
 
 
 def _reason(log: EvalLog) -> str:
