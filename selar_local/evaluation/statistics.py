@@ -79,7 +79,7 @@ def share(means: npt.ArrayLike, *, samples: int = 1, seed: int = 0, resamples: i
     """The mean of values in [0, 1], such as an accuracy, with its interval.
 
     means: (..., problems), each the average of at most `samples` samples. The interval is the BCa bootstrap over
-    problems (scipy.stats.bootstrap). Where fewer than `FEW` problems have anything right, or anything wrong, the
+    problems. Where fewer than `FEW` problems have anything right, or anything wrong, the
     bootstrap collapses (at 0 % and 100 % to a point): there it is Wilson's, with the effective number of problems that
     the variance between them gives (at most problems x samples) and the quantile of t instead of the normal one.
     """
@@ -308,7 +308,7 @@ def _bca(above: Floats, below: Floats, seed: int, resamples: int) -> tuple[Float
 
 
 def _quantiles(values: Floats, at: Floats) -> Floats:
-    """Quantiles of each row, each row's own; like scipy.stats.quantile to the last bit, which numpy's are not."""
+    """Quantiles of each row at its own places; equal to scipy.stats.quantile to the last bit, unlike NumPy's."""
     ordered, n = np.sort(values, axis=-1), values.shape[-1]
     place = at * n + (1 - at)
     below = np.clip(place // 1 - 1, 0, n - 1).astype(int)

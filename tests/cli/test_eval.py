@@ -254,7 +254,7 @@ def test_ctrl_c_keeps_what_is_finished(tiny, folder, cli):
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
     assert f"what is finished is kept in {folder}: the same command goes on from there" in err
     assert err.splitlines()[-1] == "interrupted" and "Traceback" not in err
