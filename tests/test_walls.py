@@ -20,7 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     ("errors", "_version"),
     ("config",),
-    ("methods", "cache", "install_hint", "thinking", "template_sandbox"),
+    ("methods", "formats", "cache", "install_hint", "thinking", "template_sandbox"),
     ("llama", "chat", "catalog", "calibration"),
     ("engine", "trace", "advice", "plotting"),
     ("", "server", "evaluation", "analysis"),
@@ -30,6 +30,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Rooms with a narrower door.
 ONLY = {
     "methods": {"methods", "config", "errors", "thinking"},
+    "formats": {"formats"},
     "llama": {"llama", "methods", "config", "errors", "cache"},
     "calibration": {"calibration", "cache", "config", "errors"},
 }
@@ -92,8 +93,9 @@ def test_only_the_llama_room_knows_llama_cpp(path):
     if own_room(path) != "llama":
         assert "llama_cpp" not in outside
         assert "ctypes" not in outside
-    if own_room(path) == "methods":
-        assert outside - {"selar_local", "numpy"} <= sys.stdlib_module_names
+    if own_room(path) in ("methods", "formats"):
+        pure = {"selar_local", "numpy"} if own_room(path) == "methods" else {"selar_local"}
+        assert outside - pure <= sys.stdlib_module_names
 
 
 def test_errors_import_nothing():

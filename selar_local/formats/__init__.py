@@ -1,0 +1,51 @@
+"""What models write: thinking, content and calls, told apart while the text streams in; one file a family.
+
+`format_of` finds a family's format by its chat template. This room knows no llama.cpp and no model.
+"""
+
+from __future__ import annotations
+
+from selar_local.formats.deepseek import DEEPSEEK
+from selar_local.formats.deltas import Call, Delta, Parsed
+from selar_local.formats.dsml import DSML, DSML_SPACED
+from selar_local.formats.format import Format, Thinking
+from selar_local.formats.gemma4 import GEMMA_4
+from selar_local.formats.general import GENERAL
+from selar_local.formats.glm import GLM, HUNYUAN_3
+from selar_local.formats.harmony import HARMONY
+from selar_local.formats.hermes import HERMES
+from selar_local.formats.kimi_k2 import KIMI_K2
+from selar_local.formats.kimi_k3 import KIMI_K3
+from selar_local.formats.lfm2 import LFM2
+from selar_local.formats.llama import LLAMA, LLAMA_4
+from selar_local.formats.mistral import MISTRAL
+from selar_local.formats.qwen_coder import QWEN_CODER, SEED_OSS
+from selar_local.formats.reader import TAGS, Reader
+
+__all__ = ["FORMATS", "TAGS", "Call", "Delta", "Format", "Parsed", "Reader", "Thinking", "format_of"]
+
+#: The families, in the order in which they are looked for. The last fits every template.
+FORMATS: tuple[Format, ...] = (
+    HARMONY,
+    GEMMA_4,
+    KIMI_K3,
+    KIMI_K2,
+    DSML_SPACED,
+    DSML,
+    DEEPSEEK,
+    LFM2,
+    HUNYUAN_3,
+    SEED_OSS,
+    GLM,
+    QWEN_CODER,
+    MISTRAL,
+    HERMES,
+    LLAMA_4,
+    LLAMA,
+    GENERAL,
+)
+
+
+def format_of(template: str) -> Format:
+    """The format of the models that have this chat template (its source)."""
+    return next(form for form in FORMATS if form.fits(template)).with_tags_of(template)

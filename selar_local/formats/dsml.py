@@ -1,0 +1,79 @@
+"""DeepSeek V3.2 and V4: DSML, ``<｜DSML｜invoke name="f"><｜DSML｜parameter name="key" string="true">value</..></..>``.
+
+The tag around the calls is `function_calls` in V3.2, `tool_calls` in V4 and `calls` in V4.1, which also writes a
+space after the second bar.
+"""
+
+from __future__ import annotations
+
+from selar_local.formats.format import Format, Thinking
+from selar_local.formats.scanner import Steps
+from selar_local.formats.tag_calls import TagCalls
+from selar_local.formats.values import best_reading, dumps
+
+__all__ = ["DSML", "DSML_SPACED", "AttributeCalls"]
+
+
+class AttributeCalls(TagCalls):
+    """Calls in tags with attributes: ``<invoke name="f"><parameter name="key">value</parameter></invoke>``."""
+
+    def header(self) -> Steps[tuple[str, bool]]:
+        name, _ = yield from self.until('"', limit=128, lines=False)
+        end = (yield from self.take(">", "/>")) if name else ""
+        return (name, end == ">") if end else ("", False)
+
+    def key(self) -> Steps[tuple[str, str]]:
+        key, _ = yield from self.until('"', limit=256, lines=False)
+        if not key:
+            return "", ""
+        rest, stop = yield from self.until(">", limit=64, lines=False)
+        return (key, rest.strip()) if stop else ("", "")
+
+    def ends_value(self, tag: str, at: int, unused: list[str]) -> bool | None:
+        if tag == self.call_close:
+            return self.follows(at, (self.call_open, *self.block_ends()))
+        return super().ends_value(tag, at, unused)
+
+    def ends(self) -> tuple[str, ...]:
+        return (self.key_close, self.call_close)
+
+
+class _Typed(AttributeCalls):
+    """Parameters that say whether they are strings."""
+
+    tags = (("<think>", "</think>"),)
+
+    def is_text(self, name: str, key: str, hint: str) -> bool:
+        return hint == 'string="true"'
+
+    def type_value(self, name: str, key: str, text: str, hint: str) -> str:
+        if hint == 'string="true"':
+            return dumps(text)
+        return best_reading(text) if hint else super().type_value(name, key, text, hint)
+
+
+class _Reader(_Typed):
+    blocks = (
+        ("<｜DSML｜function_calls>", "</｜DSML｜function_calls>"),
+        ("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>"),
+    )
+    call_open = '<｜DSML｜invoke name="'
+    call_close = "</｜DSML｜invoke>"
+    key_open = '<｜DSML｜parameter name="'
+    key_close = "</｜DSML｜parameter>"
+    starts = (blocks[0][0], blocks[1][0], call_open)
+
+
+class _SpacedReader(_Typed):
+    blocks = (("<｜DSML｜ calls>", "</｜DSML｜ calls>"),)
+    call_open = '<｜DSML｜ invoke name="'
+    call_close = "</｜DSML｜ invoke>"
+    key_open = '<｜DSML｜ parameter name="'
+    key_close = "</｜DSML｜ parameter>"
+    starts = (blocks[0][0], call_open)
+
+
+_THINKING = Thinking("<think>", "</think>", "</think>")
+_MARKERS = ("<think>", "</think>", "｜DSML｜")
+DSML = Format("dsml", (("｜DSML｜",),), _Reader, _THINKING, _MARKERS)
+DSML_SPACED = Format("dsml-spaced", (("｜DSML｜ ", "calls"),), _SpacedReader, _THINKING, _MARKERS)
