@@ -22,7 +22,7 @@ class AttributeCalls(TagCalls):
         end = (yield from self.take(">", "/>")) if name else ""
         return (name, end == ">") if end else ("", False)
 
-    def key(self) -> Steps[tuple[str, str]]:
+    def parameter(self) -> Steps[tuple[str, str]]:
         key, _ = yield from self.until('"', limit=256, lines=False)
         if not key:
             return "", ""

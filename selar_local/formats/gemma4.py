@@ -17,7 +17,7 @@ _QUOTE = '<|"|>'
 
 class _Reader(Reader):
     starts = (_CALL[0], "<|channel>", "<channel|>", _RESPONSE)
-    tags = (_THOUGHT, ("<|channel>thought", _THOUGHT[1]), ("<|channel>", _THOUGHT[1]))
+    tags = (("<|channel>thought", _THOUGHT[1]), ("<|channel>", _THOUGHT[1]))
 
     def read_thinking(self) -> Steps[None]:
         """Read thinking that the prompt has opened; the model's own is a block."""

@@ -27,7 +27,7 @@ class _Reader(TagCalls):
         self.pos -= stop == "<"
         return name, bool(stop)
 
-    def key(self) -> Steps[tuple[str, str]]:
+    def parameter(self) -> Steps[tuple[str, str]]:
         key, _ = yield from self.until(self.middle[0], limit=256)
         return (key, "") if key and (yield from self.take(self.middle[1])) else ("", "")
 

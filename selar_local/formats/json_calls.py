@@ -56,7 +56,7 @@ class JsonCalls(Reader):
         while sign == ",":
             if not found and (yield from self.take("}")):
                 return False
-            key = yield from self._key()
+            key = yield from self.key()
             if key is None:
                 return False
             if key in _ARGUMENTS and self._name(found) and (yield from self.take("{")):
@@ -87,7 +87,8 @@ class JsonCalls(Reader):
         """Whether a key and its value may stand in a call."""
         return key not in _NAMES or (isinstance(value, str) and self.tools.known(value))
 
-    def _key(self) -> Steps[str | None]:
+    def key(self) -> Steps[str | None]:
+        """Take a key and its colon; None if there is none."""
         key = _value((yield from self.json()))
         if not isinstance(key, str) or not (yield from self.take(":")):
             return None

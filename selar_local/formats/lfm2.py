@@ -28,4 +28,4 @@ class _Reader(JsonCalls, PythonCalls):
         return found
 
 
-LFM2 = Format("lfm2", ((_START,), ("<|tool_list_start|>",)), _Reader, markers=(_START, _END))
+LFM2 = Format("lfm2", ((_START,), ("<|tool_list_start|>",), ("List of tools: [",)), _Reader, markers=(_START, _END))

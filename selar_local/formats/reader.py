@@ -52,6 +52,7 @@ class Reader(Scanner):
         self._all: list[Delta] = []
         self._trial: int | None = None
         self._breaks = ""
+        self._answered = False
         self._open: Call | None = None
         self._n_calls = 0
         self._calls: list[Call] = []
@@ -98,9 +99,11 @@ class Reader(Scanner):
             self._out.append(Delta(kind, text))
 
     def content(self, text: str) -> None:
-        """Give out content, and keep back the line breaks at its end while a call may follow."""
+        """Give out content, and keep back line breaks at its end, and space at its start, while a call may follow."""
         text = self._breaks + text
-        end = len(text.rstrip(_NEWLINES)) if self.starts else len(text)
+        kept = _NEWLINES if self._answered or text.strip() else None
+        end = len(text.rstrip(kept)) if self.starts else len(text)
+        self._answered |= end > 0
         self._breaks = text[end:]
         self.give("content", text[:end])
 

@@ -39,13 +39,10 @@ class Scanner:
 
     def matches(self, at: int, options: Sequence[str]) -> str | bool | None:
         """Which option stands at `at`: itself, False if none, None while more text must decide."""
-        found = next((option for option in options if option and self.text.startswith(option, at)), None)
-        if found is not None:
-            return found
         rest = self.text[at : at + max(map(len, options), default=0)]
-        if not self.ended and any(option.startswith(rest) for option in options):
+        if not self.ended and any(len(option) > len(rest) and option.startswith(rest) for option in options):
             return None
-        return False
+        return max((option for option in options if option and rest.startswith(option)), key=len, default=False)
 
     def follows(self, at: int, *levels: Sequence[str]) -> bool | None:
         """Whether the levels' options stand one after the other from `at` on, white space aside.

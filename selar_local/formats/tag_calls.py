@@ -68,7 +68,7 @@ class TagCalls(JsonCalls):
                 if tag != self.call_close:
                     self.pos -= len(tag)
                 break
-            key, hint = yield from self.key()
+            key, hint = yield from self.parameter()
             if not key or not (yield from self._argument(name, key, hint, keys)):
                 return True
         self.argue("}")
@@ -80,7 +80,7 @@ class TagCalls(JsonCalls):
         name, stop = yield from self.until(">", limit=128, lines=False)
         return name.strip(" \"'"), bool(stop)
 
-    def key(self) -> Steps[tuple[str, str]]:
+    def parameter(self) -> Steps[tuple[str, str]]:
         """Read the rest of a parameter's opening: ``(key, what it says of its type)``; the key is "" for none."""
         key, _ = yield from self.until(">", limit=256, lines=False)
         return key.strip(" \"'"), ""
