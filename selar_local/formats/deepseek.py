@@ -26,11 +26,11 @@ class _Reader(NamedJson):
         return (yield from self.section(_CALL[0], _SECTION[1]))
 
     def item(self) -> Steps[bool]:
-        name, _ = yield from self.until(_CALL[1], limit=128)
-        if name.strip() != "function":
-            return (yield from self.arguments(name.strip(), None, _CALL[2]))
-        name, _ = yield from self.until("```json", limit=128)
-        found = yield from self.arguments(name.strip(), None, "```")
+        if not (yield from self.take(f"function{_CALL[1]}")):
+            name, _ = yield from self.name(_CALL[1])
+            return (yield from self.arguments(name, None, _CALL[2])) if name else False
+        name, _ = yield from self.name("```json")
+        found = (yield from self.arguments(name, None, "```")) if name else False
         if found and self._open is None:
             yield from self.take(_CALL[2])
         return found

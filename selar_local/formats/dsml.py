@@ -18,15 +18,15 @@ class AttributeCalls(TagCalls):
     """Calls in tags with attributes: ``<invoke name="f"><parameter name="key">value</parameter></invoke>``."""
 
     def header(self) -> Steps[tuple[str, bool]]:
-        name, _ = yield from self.until('"', limit=128, lines=False)
+        name, _ = yield from self.name('"')
         end = (yield from self.take(">", "/>")) if name else ""
         return (name, end == ">") if end else ("", False)
 
     def parameter(self) -> Steps[tuple[str, str]]:
-        key, _ = yield from self.until('"', limit=256, lines=False)
+        key, _ = yield from self.until('"', limit=256)
         if not key:
             return "", ""
-        rest, stop = yield from self.until(">", limit=64, lines=False)
+        rest, stop = yield from self.until(">", limit=64)
         return (key, rest.strip()) if stop else ("", "")
 
     def ends_value(self, tag: str, at: int, unused: list[str]) -> bool | None:

@@ -15,8 +15,8 @@ class _Reader(NamedJson):
     starts = ("<function=",)
 
     def block(self, start: str) -> Steps[bool]:
-        name, stop = yield from self.until(">", limit=128, lines=False)
-        return (yield from self.arguments(name.strip(), None, "</function>")) if stop else False
+        name, _ = yield from self.name(">")
+        return (yield from self.arguments(name, None, "</function>")) if name else False
 
 
 class _ArrowReader(NamedJson):
@@ -31,12 +31,10 @@ class _ArrowReader(NamedJson):
         yield from super().read_answer()
 
     def block(self, start: str) -> Steps[bool]:
-        name, stop = yield from self.until("\n", limit=128)
-        if name == "all":
+        if (yield from self.take("all\n", space=False)):
             return True
-        if not stop or name == "python":
-            return False
-        return (yield from self.arguments(name, None))
+        name, _ = yield from self.name("\n")
+        return (yield from self.arguments(name, None)) if name else False
 
 
 FUNCTIONARY = Format("functionary", (("<function=", "</function>", "<|start_header_id|>"),), _Reader)

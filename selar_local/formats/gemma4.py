@@ -55,11 +55,11 @@ class _Reader(Reader):
     def _call(self) -> Steps[bool]:
         if not (yield from self.take("call:")):
             return False
-        name, stop = yield from self.until("{", limit=128, lines=False)
-        if not stop or not self.tools.known(name.strip()):
+        name, stop = yield from self.name("{")
+        if not stop:
             return False
-        self.begin(name.strip())
-        if not (yield from self._object(name.strip())) or not (yield from self.take(_CALL[1])):
+        self.begin(name)
+        if not (yield from self._object(name)) or not (yield from self.take(_CALL[1])):
             return (yield from self.skip(_CALL[1]))
         self.end()
         return True

@@ -23,7 +23,7 @@ class _Reader(TagCalls):
     middle = ("</arg_key>", "<arg_value>")
 
     def header(self) -> Steps[tuple[str, bool]]:
-        name, stop = yield from self.until("\n", "<", limit=128)
+        name, stop = yield from self.name("\n", "<")
         self.pos -= stop == "<"
         return name, bool(stop)
 
@@ -51,8 +51,8 @@ class _HunyuanReader(_Reader):
     middle = ("</arg_key:opensource>", "<arg_value:opensource>")
 
     def header(self) -> Steps[tuple[str, bool]]:
-        name, stop = yield from self.until("<tool_sep:opensource>", limit=128)
-        return name.strip(), bool(stop)
+        name, stop = yield from self.name("<tool_sep:opensource>")
+        return name, bool(stop)
 
 
 _TAGS = ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")

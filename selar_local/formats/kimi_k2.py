@@ -27,7 +27,11 @@ class _Reader(NamedJson):
         return (yield from self.section(_CALL[0], _SECTION[1]))
 
     def item(self) -> Steps[bool]:
-        written, _ = yield from self.until(_CALL[1], limit=256)
+        def fits(text: str) -> bool:
+            name = text.strip().removeprefix("functions.")
+            return "functions.".startswith(name) or self.tools.begins(name.rpartition(":")[0] or name)
+
+        written, _ = yield from self.until(_CALL[1], limit=256, fits=fits)
         name = _ID.fullmatch(written.strip())
         return (yield from self.arguments(name[1], written.strip(), _CALL[2])) if name else False
 

@@ -21,12 +21,12 @@ class _Reader(JsonCalls, NamedJson):
         if (sign := (yield from self.take("[", "{"))) != "":
             self.pos -= len(sign)
             return (yield from self.json_block(""))
-        name, stop = yield from self.until("[ARGS]", "[CALL_ID]", "{", limit=256)
+        name, stop = yield from self.name("[ARGS]", "[CALL_ID]", "{")
         id = None
         if stop == "[CALL_ID]":
             id, stop = yield from self.until("[ARGS]", limit=64)
         self.pos -= stop == "{"
-        return (yield from self.arguments(name.strip(), id)) if stop else False
+        return (yield from self.arguments(name, id)) if stop else False
 
 
 MISTRAL = Format(

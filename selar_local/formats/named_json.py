@@ -40,6 +40,8 @@ class NamedJson(Reader):
                 return (yield from self.skip(closing))
             if stop == closing and not (text.strip() and self._n_calls == n_before):
                 return True
+            left = self.text[self.pos :].strip()
+            self.cut = self.cut and (stop == opening or opening.startswith(left) or closing.startswith(left))
             return self._n_calls > n_before
 
     def item(self) -> Steps[bool]:

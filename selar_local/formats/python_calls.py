@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from selar_local.formats.reader import Reader
 from selar_local.formats.scanner import Steps
 from selar_local.formats.values import dumps, python_value
 
 __all__ = ["PythonCalls"]
 
-_NAME = re.compile(r"[\w.\-]+")
 _OPEN, _CLOSE = "([{", ")]}"
 
 
@@ -21,9 +18,8 @@ class PythonCalls(Reader):
         """Read the calls after the opening bracket, and the closing one; False where there is none."""
         n_before = self._n_calls
         while True:
-            name, stop = yield from self.until("(", limit=128)
-            name = name.strip()
-            if not stop or not _NAME.fullmatch(name) or not self.tools.known(name):
+            name, _ = yield from self.name("(")
+            if not name:
                 return self._n_calls > n_before
             self.begin(name)
             self.argue("{")

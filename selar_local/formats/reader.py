@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from selar_local.formats.deltas import Call, Delta, Kind, Parsed
-from selar_local.formats.scanner import END, Scanner, Steps, is_object
+from selar_local.formats.scanner import END, Scanner, Steps, begun, is_object
 from selar_local.formats.values import ToolSchemas
 
 __all__ = ["TAGS", "Reader"]
@@ -127,6 +127,17 @@ class Reader(Scanner):
             self._out.append(Delta("end", "", self._n_calls - 1, done.id))
             self._open = None
 
+    def name(self, *stops: str, prefix: str = "") -> Steps[tuple[str, str]]:
+        """Take the name of a call up to the first stop; ``("", "")`` where no tool has it. A prefix is left out."""
+
+        def fits(text: str) -> bool:
+            text = text.strip()
+            return prefix.startswith(text) or self.tools.begins(text.removeprefix(prefix))
+
+        text, stop = yield from self.until(*stops, limit=256, fits=fits)
+        name = text.strip().removeprefix(prefix)
+        return (name, stop) if self.tools.known(name) else ("", "")
+
     def skip(self, *stops: str) -> Steps[bool]:
         """The call is broken: its text goes on up to the first stop, which is taken."""
         stop = yield from self.flow(self.argue, *stops, breaks=True)
@@ -150,7 +161,7 @@ class Reader(Scanner):
             found = [(at, -len(stop), stop) for stop in stops if (at := self.text.find(stop, self.pos)) >= 0]
             at, _, stop = min(found, default=(len(self.text), 0, ""))
             if not stop and not self.ended:
-                at -= max((_begun(self.text, self.pos, stop) for stop in stops), default=0)
+                at -= max((begun(self.text, self.pos, stop) for stop in stops), default=0)
             text = self.text[self.pos : at]
             kept = text if breaks or (self.ended and not stop) else text.rstrip(_NEWLINES)
             give(kept)
@@ -277,9 +288,3 @@ class Reader(Scanner):
         while (found := self.follows(at, (END, *self.starts))) is None:
             yield
         return found
-
-
-def _begun(text: str, start: int, stop: str) -> int:
-    """How many characters at the end of the text may begin the stop."""
-    room = min(len(stop) - 1, len(text) - start)
-    return next((n for n in range(room, 0, -1) if text.endswith(stop[:n])), 0)

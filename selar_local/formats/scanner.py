@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
-__all__ = ["END", "Scanner", "Steps", "is_object", "loads"]
+__all__ = ["END", "Scanner", "Steps", "begun", "is_object", "loads"]
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
@@ -78,11 +78,11 @@ class Scanner:
                 return ""
             yield
 
-    def until(self, *stops: str, limit: int = 0, lines: bool = True) -> Steps[tuple[str, str]]:
+    def until(self, *stops: str, limit: int = 0, fits: Callable[[str], bool] | None = None) -> Steps[tuple[str, str]]:
         """Take the text up to the first stop, and the stop: ``(text, stop)``.
 
         The stop is "" and nothing is taken where the text ends first, is longer than `limit` (0: any length), or
-        has a line break though `lines` is false.
+        does not fit, which its beginning must do, too.
         """
         start = self.pos
         longest = max(map(len, stops))
@@ -91,8 +91,8 @@ class Scanner:
             found = [(at, -len(stop), stop) for stop in stops if (at := self.text.find(stop, searched)) >= 0]
             at, _, stop = min(found, default=(len(self.text), 0, ""))
             text = self.text[start:at]
-            sure = text if stop else text[: max(0, len(text) - longest + 1)]
-            if (limit and len(sure) > limit) or (not lines and "\n" in sure.lstrip()):
+            sure = text if stop else text[: len(text) - max(begun(self.text, start, stop) for stop in stops)]
+            if (limit and len(sure) > limit) or (fits is not None and not fits(sure)):
                 return "", ""
             if stop:
                 self.pos = at + len(stop)
@@ -176,3 +176,9 @@ def is_object(text: str) -> bool:
 
 def _refuse(name: str) -> object:
     raise ValueError(f"{name} is no JSON")
+
+
+def begun(text: str, start: int, stop: str) -> int:
+    """How many characters at the end of the text may begin the stop."""
+    room = min(len(stop) - 1, len(text) - start)
+    return next((n for n in range(room, 0, -1) if text.endswith(stop[:n])), 0)

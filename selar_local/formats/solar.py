@@ -44,9 +44,9 @@ class _Reader(NamedJson):
         return (yield from self.section(_CALL[0], _CALLS[1]))
 
     def item(self) -> Steps[bool]:
-        id, _ = yield from self.until(_CALL[1], limit=128)
-        name, stop = yield from self.until(_CALL[2], limit=128)
-        return (yield from self.arguments(name.strip(), id.strip() or None, _CALL[3])) if stop else False
+        id, stop = yield from self.until(_CALL[1], fits=lambda text: not text or text.isalnum())
+        name, _ = (yield from self.name(_CALL[2])) if stop else ("", "")
+        return (yield from self.arguments(name, id or None, _CALL[3])) if name else False
 
 
 SOLAR = Format(

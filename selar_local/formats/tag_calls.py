@@ -6,12 +6,10 @@ import re
 from typing import ClassVar
 
 from selar_local.formats.json_calls import JsonCalls
-from selar_local.formats.scanner import END, Steps
+from selar_local.formats.scanner import END, Steps, begun
 from selar_local.formats.values import dumps, only_string, typed
 
 __all__ = ["TagCalls"]
-
-_NAME = re.compile(r"[\w.\-:/]+")
 
 
 class TagCalls(JsonCalls):
@@ -54,7 +52,7 @@ class TagCalls(JsonCalls):
     def tagged(self) -> Steps[bool]:
         """Read a call after its opening; False where it is none, and it is not begun then."""
         name, more = yield from self.header()
-        if not _NAME.fullmatch(name) or not self.tools.known(name):
+        if not name:
             return False
         self.begin(name)
         self.argue("{")
@@ -77,12 +75,12 @@ class TagCalls(JsonCalls):
 
     def header(self) -> Steps[tuple[str, bool]]:
         """Read the rest of a call's opening: ``(name, whether parameters may come)``; the name is "" for none."""
-        name, stop = yield from self.until(">", limit=128, lines=False)
-        return name.strip(" \"'"), bool(stop)
+        name, stop = yield from self.name(">")
+        return name, bool(stop)
 
     def parameter(self) -> Steps[tuple[str, str]]:
         """Read the rest of a parameter's opening: ``(key, what it says of its type)``; the key is "" for none."""
-        key, _ = yield from self.until(">", limit=256, lines=False)
+        key, _ = yield from self.until(">", limit=256)
         return key.strip(" \"'"), ""
 
     def block_ends(self) -> tuple[str, ...]:
@@ -152,7 +150,8 @@ class TagCalls(JsonCalls):
                     break
                 searched = found.end()
             if not ends and not self.ended:
-                sure = min(sure, max(searched, len(self.text) - max(map(len, self.ends())) + 1))
+                half = max(begun(self.text, searched, tag) for tag in self.ends())
+                sure = min(sure, len(self.text) - half)
                 searched = sure
             self.pos = sure
             if self.trims and sure > start and self.text[sure - 1] == "\n":

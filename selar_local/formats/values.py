@@ -14,6 +14,7 @@ __all__ = ["ToolSchemas", "best_reading", "dumps", "only_string", "python_value"
 
 _TYPES = ("null", "boolean", "integer", "number", "object", "array")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+_TOOL_NAME = re.compile(r"[\w.\-:/]+")
 _NAMES = {"true": True, "false": False, "null": None, "none": None}
 
 
@@ -33,7 +34,13 @@ class ToolSchemas:
 
     def known(self, name: str) -> bool:
         """Whether a call of this name may be one: a tool has it, or no tools are known."""
-        return bool(name) and (not self._schemas or name in self._schemas)
+        return name in self._schemas if self._schemas else bool(_TOOL_NAME.fullmatch(name))
+
+    def begins(self, text: str) -> bool:
+        """Whether a call's name may begin so."""
+        if not self._schemas:
+            return not text or bool(_TOOL_NAME.fullmatch(text))
+        return any(name.startswith(text) for name in self._schemas)
 
     def properties(self, name: str) -> Mapping[str, Any]:
         """The schema of each parameter of a tool."""
