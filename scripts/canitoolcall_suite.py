@@ -21,8 +21,7 @@ from selar_local.formats import format_of
 #: The lines of the chat templates that tell the family, by the beginning of the model's name in the suite.
 TEMPLATES = {
     "deepseek-ai/DeepSeek-V3.2": "<think></think>{%- set dsml_token = '｜DSML｜' -%}",
-    "deepseek-ai/DeepSeek-V4.1": "<think></think><｜DSML｜ calls>",
-    "deepseek-ai/DeepSeek-V4-": "<think></think>{%- set dsml_token = '｜DSML｜' -%}",
+    "deepseek-ai/DeepSeek-V4": "<think></think>{%- set dsml_token = '｜DSML｜' -%}",
     "deepseek-ai/DeepSeek-V3": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>",
     "google/gemma-4": "<|turn>model <|channel>thought <channel|> <|tool_call>call: <tool_call|>",
     "zai-org/GLM": "<tool_call>{function-name}<arg_key>{arg-key-1}</arg_key><think></think>",

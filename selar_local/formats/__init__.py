@@ -9,7 +9,7 @@ from selar_local.formats.apertus import APERTUS
 from selar_local.formats.cohere import COHERE
 from selar_local.formats.deepseek import DEEPSEEK
 from selar_local.formats.deltas import Call, Delta, Parsed
-from selar_local.formats.dsml import DSML, DSML_SPACED
+from selar_local.formats.dsml import DSML
 from selar_local.formats.format import Format, Thinking
 from selar_local.formats.functionary import FUNCTIONARY, FUNCTIONARY_3_2
 from selar_local.formats.gemma4 import GEMMA_4
@@ -49,7 +49,6 @@ FORMATS: tuple[Format, ...] = (
     KIMI_K2,
     MINIMAX_M3,
     MINIMAX_M2,
-    DSML_SPACED,
     DSML,
     DEEPSEEK,
     LFM2,

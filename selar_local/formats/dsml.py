@@ -11,7 +11,7 @@ from selar_local.formats.scanner import Steps
 from selar_local.formats.tag_calls import TagCalls
 from selar_local.formats.values import best_reading, dumps
 
-__all__ = ["DSML", "DSML_SPACED", "AttributeCalls"]
+__all__ = ["DSML", "AttributeCalls"]
 
 
 class AttributeCalls(TagCalls):
@@ -38,10 +38,20 @@ class AttributeCalls(TagCalls):
         return (self.key_close, self.call_close)
 
 
-class _Typed(AttributeCalls):
-    """Parameters that say whether they are strings."""
-
+class _Reader(AttributeCalls):
     tags = (("<think>", "</think>"),)
+    blocks = (
+        ("<｜DSML｜function_calls>", "</｜DSML｜function_calls>"),
+        ("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>"),
+        ("<｜DSML｜ calls>", "</｜DSML｜ calls>"),
+    )
+    starts = tuple(opening for opening, _ in blocks)
+
+    def block(self, start: str) -> Steps[bool]:
+        bars = "｜DSML｜ " if start == "<｜DSML｜ calls>" else "｜DSML｜"
+        self.call_open, self.call_close = f'<{bars}invoke name="', f"</{bars}invoke>"
+        self.key_open, self.key_close = f'<{bars}parameter name="', f"</{bars}parameter>"
+        return (yield from super().block(start))
 
     def is_text(self, name: str, key: str, hint: str) -> bool:
         return hint == 'string="true"'
@@ -52,28 +62,6 @@ class _Typed(AttributeCalls):
         return best_reading(text) if hint else super().type_value(name, key, text, hint)
 
 
-class _Reader(_Typed):
-    blocks = (
-        ("<｜DSML｜function_calls>", "</｜DSML｜function_calls>"),
-        ("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>"),
-    )
-    call_open = '<｜DSML｜invoke name="'
-    call_close = "</｜DSML｜invoke>"
-    key_open = '<｜DSML｜parameter name="'
-    key_close = "</｜DSML｜parameter>"
-    starts = (blocks[0][0], blocks[1][0], call_open)
-
-
-class _SpacedReader(_Typed):
-    blocks = (("<｜DSML｜ calls>", "</｜DSML｜ calls>"),)
-    call_open = '<｜DSML｜ invoke name="'
-    call_close = "</｜DSML｜ invoke>"
-    key_open = '<｜DSML｜ parameter name="'
-    key_close = "</｜DSML｜ parameter>"
-    starts = (blocks[0][0], call_open)
-
-
-_THINKING = Thinking("<think>", "</think>", "</think>")
-_MARKERS = ("<think>", "</think>", "｜DSML｜")
-DSML = Format("dsml", (("｜DSML｜",),), _Reader, _THINKING, _MARKERS)
-DSML_SPACED = Format("dsml-spaced", (("｜DSML｜ ", "calls"),), _SpacedReader, _THINKING, _MARKERS)
+DSML = Format(
+    "dsml", (("｜DSML｜",),), _Reader, Thinking("<think>", "</think>", "</think>"), ("<think>", "</think>", "｜DSML｜")
+)

@@ -35,6 +35,8 @@ class _Reader(Reader):
 
     def _thought(self) -> Steps[None]:
         self.in_thinking = True
+        while (yield from self.take("<|channel>", space=False)):
+            pass  # some outputs repeat it
         yield from self.take("thought", space=False)
         yield from self.skip_breaks()
 

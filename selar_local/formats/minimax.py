@@ -13,7 +13,7 @@ from selar_local.formats.dsml import AttributeCalls
 from selar_local.formats.format import Format, Thinking
 from selar_local.formats.reader import Reader
 from selar_local.formats.scanner import Steps
-from selar_local.formats.values import dumps, properties_of, typed
+from selar_local.formats.values import dumps, properties_of, typed, types_of
 
 __all__ = ["MINICPM_5", "MINIMAX_M2", "MINIMAX_M3"]
 
@@ -80,11 +80,14 @@ class _M3Reader(Reader):
 
     def _element(self, key: str, schema: object) -> Steps[str | None]:
         """Read an element after its opening: the JSON text of its value; None where it was cut off."""
+        start = self.pos
         text, stop = yield from self.until(_TOKEN)
         inner: list[tuple[str, str]] = []
         while stop:
             tag, stop = yield from self.until(">", limit=256)
             if tag == f"</{key}":
+                if inner and types_of(schema) and not types_of(schema) & {"object", "array"}:
+                    return dumps(self.text[start : self.text.rindex(_TOKEN, start, self.pos)])  # tags in a string
                 return _json(text, inner, schema)
             value = (yield from self._element(tag[1:], _inner_schema(schema, tag[1:]))) if stop else None
             if value is None:

@@ -29,7 +29,7 @@ class Reader(Scanner):
     - ``prompt_tail`` is the end of the rendered prompt: where it ends with an opening tag, the text starts as
       thinking. A model that then repeats the tag is forgiven. The model's own opening tag counts at the start.
     - Thinking ends at its closing tag. A closing tag that nothing opened is dropped at the very start.
-    - A call within the thinking counts only where the text ends with it: the model forgot to close.
+    - A call within the thinking counts where the text ends with it, and at the very start: the model forgot to close.
     - What is no complete opening of a call stays text. Line breaks right before and between calls are dropped,
       unless more content comes.
     """
@@ -225,7 +225,11 @@ class Reader(Scanner):
             yield
 
     def _last_call(self, start: str) -> Steps[bool]:
-        """Read a call that stands in the thinking: it counts if nothing but calls follows it to the end."""
+        """Read a call that stands in the thinking.
+
+        It counts if nothing but calls follows it to the end, or if the model began with it and thought nothing.
+        """
+        thought = any(delta.kind == "thinking" for delta in (*self._all, *self._out))
         back, breaks, n_calls, calls = self.pos, self._breaks, self._n_calls, list(self._calls)
         self._trial = len(self._out)
         stop = start
@@ -235,9 +239,9 @@ class Reader(Scanner):
                 break
             self.pos -= len(stop)
         counts = len(self._calls) > len(calls) and self._open is None and not stop
-        while counts and not self.ended and self.after_space(self.pos) >= len(self.text):
+        while counts and thought and not self.ended and self.after_space(self.pos) >= len(self.text):
             yield
-        counts = counts and self.after_space(self.pos) >= len(self.text)
+        counts = counts and (not thought or self.after_space(self.pos) >= len(self.text))
         if not counts:
             del self._out[self._trial :]
             self.pos, self._breaks, self._n_calls, self._calls, self._open = back, breaks, n_calls, calls, None

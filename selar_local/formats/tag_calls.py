@@ -21,10 +21,10 @@ class TagCalls(JsonCalls):
 
     #: What opens a block of calls, and what closes it.
     blocks: ClassVar[tuple[tuple[str, str], ...]] = ()
-    call_open: ClassVar[str] = "<function="
-    call_close: ClassVar[str] = "</function>"
-    key_open: ClassVar[str] = "<parameter="
-    key_close: ClassVar[str] = "</parameter>"
+    call_open: str = "<function="
+    call_close: str = "</function>"
+    key_open: str = "<parameter="
+    key_close: str = "</parameter>"
     #: Whether a line break at both ends of a value is no part of it.
     trims: ClassVar[bool] = False
     #: Whether a block may also hold a JSON object.
@@ -134,10 +134,10 @@ class TagCalls(JsonCalls):
 
     def _value(self, unused: list[str], streams: bool) -> Steps[str | None]:
         """Read a raw value up to its close, which is not taken. None where it was cut off."""
-        if self.trims:
-            while self.pos >= len(self.text) and not self.ended:
-                yield
-            self.pos += self.text.startswith("\n", self.pos)
+        while self.trims and self.pos >= len(self.text) and not self.ended:
+            yield
+        trims = self.trims and self.text.startswith("\n", self.pos)
+        self.pos += trims
         start = told = searched = self.pos
         tags = re.compile("|".join(map(re.escape, self.ends())))
         while True:
@@ -154,7 +154,7 @@ class TagCalls(JsonCalls):
                 sure = min(sure, len(self.text) - half)
                 searched = sure
             self.pos = sure
-            if self.trims and sure > start and self.text[sure - 1] == "\n":
+            if trims and sure > start and self.text[sure - 1] == "\n":
                 sure -= 1
             if streams and sure > told:
                 self.argue(dumps(self.text[told:sure])[1:-1])

@@ -186,7 +186,8 @@ EXAMPLES = [
         "</｜DSML｜invoke>",
     ),
     Example(
-        "dsml-spaced", "<｜DSML｜ calls>", "<｜Assistant｜><think>", _dsml(" ", "calls"), '<｜DSML｜ invoke name="now">'
+        "dsml", "{%- set dsml_token = '｜DSML｜' -%}", "<｜Assistant｜><think>", _dsml(" ", "calls"),
+        '<｜DSML｜ invoke name="now">',
     ),
     Example(
         "kimi-k2", "<|tool_calls_section_begin|></think>", "<|im_assistant|>assistant<|im_middle|><think>",

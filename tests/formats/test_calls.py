@@ -92,6 +92,8 @@ def test_a_call_in_the_thinking_counts_only_at_the_end():
     call = "<tool_call>\n<function=now>\n</function>\n</tool_call>"
     parsed, _ = read([f"why\n{call}\n"], CODER, "<think>\n")
     assert (parsed.thinking, [call.name for call in parsed.calls]) == ("why", ["now"])
+    parsed, _ = read([f"{call}\nDone."], CODER, "<think>\n")
+    assert (parsed.thinking, parsed.content, len(parsed.calls)) == ("", "\nDone.", 1)
     parsed, _ = read([f"why\n{call} or not\n</think>\n\nHi"], CODER, "<think>\n")
     assert (parsed.thinking, parsed.content, parsed.calls) == (f"why\n{call} or not", "Hi", [])
 
