@@ -53,10 +53,9 @@ class Format:
         return any(all(text in template for text in texts) for texts in self.signs)
 
     def with_tags_of(self, template: str) -> Format:
-        """This format with the thinking whose tags the template has, where the family itself sets none."""
-        if self.thinking is not None:
-            return self
+        """This format with the thinking whose tags the template has, where the family sets none, and their markers."""
+        tags = [tag for pair in (*self.read.tags, *self.read.answer) for tag in pair if tag]
+        markers = tuple(dict.fromkeys((*self.markers, *tags)))
         pair = next((pair for pair in self.read.tags if pair[0] in template or pair[1] in template), None)
-        markers = tuple(dict.fromkeys((*self.markers, *(tag for pair in self.read.tags for tag in pair))))
-        thinking = Thinking(*pair, f"\n{pair[1]}\n\n") if pair else None
+        thinking = self.thinking or (Thinking(*pair, f"\n{pair[1]}\n\n") if pair else None)
         return replace(self, thinking=thinking, markers=markers)

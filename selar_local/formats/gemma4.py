@@ -13,11 +13,14 @@ _THOUGHT = ("<|channel>thought\n", "<channel|>")
 _CALL = ("<|tool_call>", "<tool_call|>")
 _RESPONSE = "<|tool_response>"
 _QUOTE = '<|"|>'
+_DEEPEST = 64
 
 
 class _Reader(Reader):
     starts = (_CALL[0], "<|channel>", "<channel|>", _RESPONSE)
     tags = (("<|channel>thought", _THOUGHT[1]), ("<|channel>", _THOUGHT[1]))
+
+    _depth = 0
 
     def read_thinking(self) -> Steps[None]:
         """Read thinking that the prompt has opened; the model's own is a block."""
@@ -91,6 +94,12 @@ class _Reader(Reader):
         return key.strip().strip("\"'") if stop and not set(key) & set("{}[]") else None
 
     def _value(self, schema: object) -> Steps[bool]:
+        self._depth += 1
+        found = (yield from self._any(schema)) if self._depth < _DEEPEST else False
+        self._depth -= 1
+        return found
+
+    def _any(self, schema: object) -> Steps[bool]:
         sign = yield from self.take(_QUOTE, "{", "[")
         if sign == _QUOTE:
             return (yield from self._string())

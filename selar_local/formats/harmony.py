@@ -7,6 +7,7 @@ call, whose recipient stands in the role's or in the channel's part of the heade
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from selar_local.formats.format import Format, Thinking
 from selar_local.formats.reader import Reader
@@ -80,7 +81,7 @@ class _Reader(Reader):
         yield from self._text(think if self.in_thinking else self.content)
         self.in_thinking = False
 
-    def _text(self, give) -> Steps[None]:  # type: ignore[no-untyped-def]
+    def _text(self, give: Callable[[str], None]) -> Steps[None]:
         """Read a message up to its end, which counts only where another message or nothing follows."""
         while stop := (yield from self.flow(give, *_ENDS, _START, breaks=True)):
             at = self.pos + len(stop)

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from selar_local.formats.reader import Reader
 from selar_local.formats.scanner import Steps, is_object, loads
-from selar_local.formats.values import dumps
 
 __all__ = ["JsonCalls"]
 
@@ -71,7 +70,7 @@ class JsonCalls(Reader):
                 value = _value(text)
                 if value is ... or not self.fits(key, value):
                     return False
-                found[key] = value
+                found[key] = text if isinstance(value, dict) else value
             sign = yield from self.take(",", "}")
         if not sign or not self._name(found):
             return False
@@ -111,8 +110,7 @@ def _value(text: str | None) -> object:
 
 def _arguments(found: dict[str, Any], needed: bool) -> str:
     """The JSON text of the arguments; "" where they are no object."""
-    value = next((found[key] for key in _ARGUMENTS if key in found), "" if needed else None)
-    if value is None:
+    text = next((found[key] for key in _ARGUMENTS if key in found), "" if needed else None)
+    if text is None:
         return "{}"
-    text = value if isinstance(value, str) else dumps(value)
-    return text if is_object(text) else ""
+    return text if isinstance(text, str) and is_object(text) else ""

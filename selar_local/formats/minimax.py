@@ -20,6 +20,7 @@ __all__ = ["MINICPM_5", "MINIMAX_M2", "MINIMAX_M3"]
 _M2 = ("<minimax:tool_call>", "</minimax:tool_call>")
 _TOKEN = "]<]minimax[>["
 _M3 = (f"{_TOKEN}<tool_call>", f"{_TOKEN}</tool_call>")
+_DEEPEST = 64
 _CDATA = re.compile(r"\s*<!\[CDATA\[(.*)\]\]>\s*", re.DOTALL)
 
 
@@ -78,18 +79,18 @@ class _M3Reader(Reader):
             mark = ", "
         return False
 
-    def _element(self, key: str, schema: object) -> Steps[str | None]:
+    def _element(self, key: str, schema: object, depth: int = 0) -> Steps[str | None]:
         """Read an element after its opening: the JSON text of its value; None where it was cut off."""
         start = self.pos
         text, stop = yield from self.until(_TOKEN)
         inner: list[tuple[str, str]] = []
-        while stop:
+        while stop and depth < _DEEPEST:
             tag, stop = yield from self.until(">", limit=256)
             if tag == f"</{key}":
                 if inner and types_of(schema) and not types_of(schema) & {"object", "array"}:
                     return dumps(self.text[start : self.text.rindex(_TOKEN, start, self.pos)])  # tags in a string
                 return _json(text, inner, schema)
-            value = (yield from self._element(tag[1:], _inner_schema(schema, tag[1:]))) if stop else None
+            value = (yield from self._element(tag[1:], _inner_schema(schema, tag[1:]), depth + 1)) if stop else None
             if value is None:
                 return None
             inner.append((tag[1:], value))

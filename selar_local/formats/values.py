@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -146,8 +147,9 @@ def _as(kind: str, text: str) -> str | None:
     if kind == "boolean":
         return text.lower() if text.lower() in ("true", "false") else None
     if kind in ("integer", "number"):
-        fits = _NUMBER.fullmatch(text) and (kind == "number" or float(text).is_integer())
-        return text if fits else None
+        number = _NUMBER.fullmatch(text)
+        whole = number and (not (number[2] or number[3]) or float(text).is_integer())
+        return text if whole or (number and kind == "number") else None
     wanted = dict if kind == "object" else list
     try:
         return text if isinstance(loads(text), wanted) else None
@@ -160,7 +162,9 @@ def _as(kind: str, text: str) -> str | None:
 def python_value(text: str) -> object:
     """The value of a Python literal, JSON's names included; an Ellipsis where it is none."""
     try:
-        value = _value(ast.parse(text.strip(), mode="eval").body)
+        with warnings.catch_warnings():  # of backslashes in strings
+            warnings.simplefilter("ignore")
+            value = _value(ast.parse(text.strip(), mode="eval").body)
         dumps(value)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return ...

@@ -8,7 +8,7 @@ import pytest
 
 from selar_local.formats import format_of
 
-from .examples import read
+from .examples import EXAMPLES, IDS, read, text_of
 
 HERMES = "<tool_call>\n{name, arguments}\n</tool_call><think>"
 CODER = "<tool_call>\n<function=f>\n<parameter=k>\n</think>"
@@ -98,6 +98,14 @@ def test_a_call_in_the_thinking_counts_only_at_the_end():
     assert (parsed.thinking, parsed.content, parsed.calls) == (f"why\n{call} or not", "Hi", [])
 
 
+@pytest.mark.parametrize("example", EXAMPLES, ids=IDS)
+@pytest.mark.parametrize("many", ["[" * 3000, '{"a":' * 3000, "{a:" * 3000, "]<]minimax[>[<a>" * 3000])
+@pytest.mark.filterwarnings("error")
+def test_deep_nesting_ends_no_reader(example, many):
+    for text in (text_of(example), example.text.replace("3", many), example.text.replace("{M}", r"\d" + many)):
+        read([text], example.template, example.tail)
+
+
 SCHEMA = {
     "text": {"type": "string"},
     "whole": {"type": "integer"},
@@ -119,6 +127,7 @@ SCHEMA = {
         ("text", "12", "12"), ("text", "true", "true"), ("text", '{"a": 1}', '{"a": 1}'), ("text", "", ""),
         ("text", "null", "null"), ("text", '"q"', '"q"'), ("text", "  x ", "  x "),
         ("whole", "12", 12), ("whole", " -3 ", -3), ("whole", "x", "x"), ("whole", "1.5", 1.5),
+        ("whole", "9" * 400, int("9" * 400)),
         ("real", "1e20", 1e20), ("real", "2", 2), ("real", "1_000", "1_000"),
         ("yes", "True", True), ("yes", "false", False), ("yes", "perhaps", "perhaps"),
         ("list", "[1, 2]", [1, 2]), ("list", "['a', True]", ["a", True]), ("list", "a", "a"),
