@@ -21,7 +21,7 @@ from selar_local.cli.histogram import bar_characters, histogram
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find as find_model
 from selar_local.cli.opening import open_engine
-from selar_local.cli.options import build, build_sampling, config_options, some_of
+from selar_local.cli.options import build, build_sampling, config_options
 from selar_local.cli.prompt import read_prompts
 from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig, SamplingConfig
@@ -51,8 +51,8 @@ Examples:
 )
 @config_options(
     ("Prompts and length", CalibrationConfig),
-    ("What it holds for", some_of(Selar, "k", "gate_on")),
-    ("What it holds for", some_of(SamplingConfig, "temperature", "top_k", "top_p", "min_p")),
+    ("What it holds for", Selar, "k", "gate_on"),
+    ("What it holds for", SamplingConfig, "temperature", "top_k", "top_p", "min_p"),
     ("Model and engine", EngineConfig),
 )
 @option(
