@@ -2,7 +2,7 @@
 
 llama.cpp's threads meet at a barrier several hundred times a step. GCC's OpenMP spins there for some milliseconds, as
 shipped: where another program has a core, the threads that spin hold up the one that has no core. A shorter spin
-costs nothing on an idle machine and much less on a busy one (docs/BENCHMARKS.md).
+costs nothing on an idle machine; on a busy one `thread_waiting` shortens it further (docs/BENCHMARKS.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 __all__ = ["SPIN", "WAITING_SET_BY_USER", "C", "binding_version"]
 
 #: Rounds that a thread spins at a barrier before it sleeps.
-SPIN = 3000
+SPIN = 30_000
 _VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 #: Whether the user has chosen how threads wait: then nothing here changes it.
 WAITING_SET_BY_USER = any(name in os.environ for name in _VARIABLES)
