@@ -33,39 +33,16 @@ def require(condition: bool, message: str) -> None:
         raise OptionError(message)
 
 
-def opt(
-    default: Any,
-    help_text: str,
-    *flags: str,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    choices: Iterable[str] = (),
-    words: Iterable[str] = (),
-    minus_one: Any = _SAME,
-    source: str | None = None,
-    cli: bool = True,
-    repr: bool = True,
-) -> Any:
+def opt(default: Any, help_text: str, *flags: str, cli: bool = True, repr: bool = True, **declared: Any) -> Any:
     """A field of an `Options` class. Its annotation says which kind of value it takes, and whether None is one.
 
-    low, high: the bounds of a number. above, below: the same, without the bound itself.
-    choices: the only values. words: the only texts, where a number or a text is taken.
-    minus_one: what the value -1 is replaced by, as llama.cpp has it.
-    source: where the option comes from, if not from the source of its class.
     cli: False for an option of Python alone. repr: False hides the value.
+    declared: low, high: the bounds of a number. above, below: the same, without the bound itself.
+    choices: the only values. words: the only texts, where a number or a text is taken.
+    minus_one: what replaces the value -1, as in llama.cpp. source: of the option, if not the source of its class.
     """
-    declared = {
-        "low": low, "high": high, "above": above, "below": below, "source": source,
-        "choices": tuple(choices) or None, "words": tuple(words) or None,
-    }  # fmt: skip
-    given = {name: value for name, value in declared.items() if value is not None}
-    return field(
-        default=default,
-        repr=repr,
-        metadata={"help": help_text, "flags": flags, "cli": cli, "minus_one": minus_one, **given},
-    )
+    metadata = {"help": help_text, "flags": flags, "cli": cli, **declared}
+    return field(default=default, repr=repr, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -94,12 +71,6 @@ class Option:
     choices: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     minus_one: Any = _SAME
-
-    @property
-    def long_flag(self) -> str:
-        """The flag that messages name: the first long one."""
-        flags = [flag for declared in self.flags for flag in declared.split("/") if flag.startswith("--")]
-        return flags[0] if flags else "--" + self.name.replace("_", "-")
 
     @property
     def usage(self) -> str:
@@ -132,11 +103,9 @@ class Option:
         return " and ".join(f"{words} {bound}" for words, bound in named.items() if bound is not None)
 
     def as_dict(self) -> dict[str, Any]:
-        """The option as JSON tells it: a bound stands there where there is one, by its name in JSON Schema."""
-        bounds = {
-            "minimum": self.low, "exclusiveMinimum": self.above,
-            "maximum": self.high, "exclusiveMaximum": self.below,
-        }  # fmt: skip
+        """The option as JSON has it. Bounds have their names in JSON Schema, and stand there if they are declared."""
+        bounds = {"minimum": self.low, "maximum": self.high}
+        bounds |= {"exclusiveMinimum": self.above, "exclusiveMaximum": self.below}
         return {
             "name": self.name,
             "flags": [flag for declared in self.flags for flag in declared.split("/")],
@@ -153,49 +122,40 @@ class Option:
         """The value to keep. Raises OptionError, with the option's name as the first word."""
         if value is None and self.optional:
             return None
-        if self.kind == "texts":
-            return self._texts(value)
-        if isinstance(value, int) and not isinstance(value, bool):
-            if value == -1 and self.minus_one is not _SAME:
-                return self.minus_one
-            require(abs(value) < 2**64, f"{self.name} is too large")
-        finite = not isinstance(value, float) or math.isfinite(value)
-        expected = self._expected if finite or self.number is None else "a finite number"
-        require(finite and self._is_of_kind(value), f"{self.name} must be {expected}, not {_brief(value)}")
-        if isinstance(value, str):
-            require(value.strip() != "" or self.kind != "text", f"{self.name} is empty")
-        elif self.number is not None:
+        if type(value) is int and value == -1 and self.minus_one is not _SAME:
+            return self.minus_one
+        if self.kind == "texts" and isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+            value = tuple(value)
+        require(self._is_of_kind(value), f"{self.name} must be {self._expected(value)}, not {_brief(value)}")
+        if self.number is not None and not isinstance(value, str):
             self._check_bounds(value)
         return value
 
-    def _texts(self, value: Any) -> tuple[str, ...]:
-        several = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
-        texts = tuple(value) if several else ()
-        sound = several and all(isinstance(one, str) and one for one in texts)
-        require(sound, f"{self.name} must be a sequence of texts that are not empty")
-        return texts
-
     def _is_of_kind(self, value: Any) -> bool:
+        if self.kind == "texts":
+            return isinstance(value, tuple) and all(isinstance(one, str) and one for one in value)
         if isinstance(value, str):
             texts = self.choices or self.words
-            return value in texts if texts else self.kind == "text" or (self.kind == "number|text" and value != "")
-        if isinstance(value, bool) or self.kind == "boolean":
-            return isinstance(value, bool) and self.kind == "boolean"
+            some = value if self.kind == "number|text" else value.strip()
+            return value in texts if texts else self.kind in ("text", "number|text") and some != ""
+        if isinstance(value, bool):
+            return self.kind == "boolean"
         if isinstance(value, float):
-            return self.number is float
+            return self.number is float and math.isfinite(value)
         return (isinstance(value, int) and self.number is not None) or (self.mapping and isinstance(value, Mapping))
 
-    @property
-    def _expected(self) -> str:
-        if self.choices:
-            return f"one of {', '.join(self.choices)}"
-        number = "a whole number" if self.number is int else "a number"
+    def _expected(self, value: Any) -> str:
+        number = "a finite number" if isinstance(value, float) else "a number"
+        if self.number is int:
+            number = "a whole number"
         return {
             "boolean": "True or False",
             "integer": number,
             "float": number,
             "number|text": f"{number} or {' or '.join(self.words) or 'a text'}",
-        }.get(self.kind, "a text or an object" if self.mapping else "a text")
+            "choice": f"one of {', '.join(self.choices)}",
+            "texts": "a sequence of texts that are not empty",
+        }.get(self.kind, "a text or an object" if self.mapping else "a text that is not empty")
 
     def _check_bounds(self, value: float) -> None:
         inside = (
@@ -204,9 +164,10 @@ class Option:
             and (self.high is None or value <= self.high)
             and (self.below is None or value < self.below)
         )
-        require(inside, f"{self.name} must be {self.bounds}, not {value!r}")
-        fits = self.kind != "integer" or self.high is not None or value <= _LARGEST
-        require(fits, f"{self.name} must be at most {_LARGEST}, not {value!r}")
+        require(inside, f"{self.name} must be {self.bounds}, not {_brief(value)}")
+        most = _LARGEST if self.kind == "integer" else 2**64
+        fits = self.high is not None or self.below is not None or abs(value) <= most
+        require(fits, f"{self.name} must be at most {most}, not {_brief(value)}")
 
 
 class Options:
@@ -247,13 +208,13 @@ def _option(name: str, hint: Any, default: Any, declared: Mapping[str, Any], sou
         kind = "boolean"
     else:
         kind = "texts" if any(typing.get_origin(one) is tuple for one in kinds) else "text"
-    more = {key: value for key, value in declared.items() if key not in ("help", "flags", "cli", "source")}
+    more = {key: value for key, value in declared.items() if key not in ("flags", "cli", "source", "choices")}
     return Option(
         name=name,
         kind=kind,
         default=default,
-        help=declared["help"],
-        flags=tuple(declared["flags"]) if declared["cli"] else (),
+        flags=declared["flags"] if declared["cli"] else (),
+        choices=tuple(declared.get("choices", ())),
         source=declared.get("source", source),
         number=number,
         optional=type(None) in kinds,
@@ -282,5 +243,7 @@ def shown(value: Any) -> str:
 
 
 def _brief(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= 2**64:
+        return "a number of so many digits"
     text = repr(value)
     return text if len(text) <= _LONG else f"{text[:_LONG]} ..."

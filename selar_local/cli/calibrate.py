@@ -16,7 +16,7 @@ from selar_local.analysis.questions import QUESTIONS
 from selar_local.analysis.valley import certain_entropy
 from selar_local.calibration import Calibration, find, keep
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.grouped_help import GroupedCommand, json_option, option
 from selar_local.cli.histogram import bar_characters, histogram
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find as find_model
@@ -55,9 +55,7 @@ Examples:
     ("What it holds for", SamplingConfig, "temperature", "top_k", "top_p", "min_p"),
     ("Model and engine", EngineConfig),
 )
-@option(
-    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the text"
-)
+@json_option
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
 def calibrate(model: str | None, prompts_file: str | None, as_json: bool, quiet: bool, **values: Any) -> int:
     """Let MODEL answer questions with ordinary sampling, and find the valley in the histogram of its entropies.

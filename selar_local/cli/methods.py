@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option, write_sections
+from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, json_option, write_sections
 from selar_local.cli.options import flag_of
 from selar_local.cli.streams import print_json
 from selar_local.config import SamplingConfig
@@ -23,7 +23,7 @@ _SHORT = 30  # longer remarks may be wrapped
 
 @click.command(cls=GroupedCommand, short_help="The decoding methods and their options.")
 @click.argument("name", required=False)
-@option("--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object")
+@json_option
 def methods(name: str | None, as_json: bool) -> int:
     """The decoding methods with their sources and options; with NAME that method alone."""
     chosen = list(METHODS.values()) if name is None else [method_class(name)]

@@ -59,12 +59,7 @@ class EvaluationConfig(Options):
         low=1,
     )
     seed: int = opt(
-        0,
-        "what the seeds of all answers, and generated problems, are made of",
-        "-s",
-        "--seed",
-        low=0,
-        high=2**53 - 1,
+        0, "what the seeds of all answers, and generated problems, are made of", "-s", "--seed", low=0, high=2**53 - 1
     )
     parallel: int = opt(8, "answers decoded together", "-np", "--parallel", low=1, high=256)
     last_number: bool | None = opt(

@@ -37,7 +37,7 @@ class Setting(Options):
     problems: int = opt(100, "problems of a study", low=1)
     samples: int = opt(1, "samples of each problem", low=1)
     accuracy: float = opt(0.5, "true accuracy of the baseline", above=0, below=1)
-    effect: float = opt(0.0, "what the method adds to it")
+    effect: float = opt(0.0, "what the method adds to it", low=-1, high=1)
     spread: float = opt(2.0, "deviation of the problems' difficulties, in logits", low=0, high=10)
     correlation: float = opt(0.8, "how alike the methods find the problems hard", low=-1, high=1)
 
