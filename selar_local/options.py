@@ -165,7 +165,7 @@ class Option:
             and (self.below is None or value < self.below)
         )
         require(inside, f"{self.name} must be {self.bounds}, not {_brief(value)}")
-        most = _LARGEST if self.kind == "integer" else 2**64
+        most = _LARGEST if self.kind == "integer" else 2**64 - 1
         fits = self.high is not None or self.below is not None or abs(value) <= most
         require(fits, f"{self.name} must be at most {most}, not {_brief(value)}")
 
