@@ -21,7 +21,7 @@ FLOORS = (
     ("errors", "_version"),
     ("options",),
     ("config",),
-    ("methods", "cache", "install_hint", "thinking", "template_sandbox"),
+    ("methods", "formats", "cache", "install_hint", "thinking", "template_sandbox"),
     ("llama", "chat", "catalog", "calibration"),
     ("engine", "trace", "advice", "plotting"),
     ("", "server", "evaluation", "analysis"),
@@ -31,6 +31,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Rooms with a narrower door.
 ONLY = {
     "methods": {"methods", "config", "options", "errors", "thinking"},
+    "formats": {"formats"},
     "llama": {"llama", "methods", "config", "errors", "cache"},
     "calibration": {"calibration", "cache", "config", "errors"},
 }
@@ -93,8 +94,9 @@ def test_only_the_llama_room_knows_llama_cpp(path):
     if own_room(path) != "llama":
         assert "llama_cpp" not in outside
         assert "ctypes" not in outside
-    if own_room(path) == "methods":
-        assert outside - {"selar_local", "numpy"} <= sys.stdlib_module_names
+    if own_room(path) in ("methods", "formats"):
+        pure = {"selar_local", "numpy"} if own_room(path) == "methods" else {"selar_local"}
+        assert outside - pure <= sys.stdlib_module_names
 
 
 def test_errors_import_nothing():
