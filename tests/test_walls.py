@@ -99,6 +99,17 @@ def test_only_the_llama_room_knows_llama_cpp(path):
         assert outside - pure <= sys.stdlib_module_names
 
 
+#: Where llama_cpp is imported. The grammar's schema converter is Python of llama-cpp-python's own, with no C in it.
+LLAMA_CPP = {"llama/native.py": {"llama_cpp"}, "llama/grammar.py": {"llama_cpp.llama_grammar"}}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_one_file_imports_the_bindings(path):
+    """The others take them from there, so that the environment is set before the library is loaded."""
+    found = {module for module, _ in imports(path) if module.split(".")[0] == "llama_cpp"}
+    assert found <= LLAMA_CPP.get(path.relative_to(PACKAGE).as_posix(), set())
+
+
 def test_errors_import_nothing():
     assert {module for module, _ in imports(PACKAGE / "errors.py")} == {"__future__"}
 
