@@ -44,8 +44,9 @@ class TokenEvent:
     included. drawn: the token that was drawn; a method may show another one (`token`). fed: what the next input is made
     of, ``(id, weight)`` of each embedding row; ``()`` where the text ended and nothing is fed, None where the input is
     a vector that is no sum of rows, such as a hidden state. kept: why a step that would have explored stayed a certain
-    one: "symbol guard", "scope", "budget", "grammar" or "end"; methods may have reasons of their own. mode: the
-    method's state, such as "soft" or "normal", for those that have several. logprobs: where they were asked for.
+    one: "symbol guard", "scope", "budget" or "end"; under a grammar "grammar" at every step; methods may have reasons
+    of their own. mode: the method's state, such as "soft" or "normal", for those that have several. logprobs: where
+    they were asked for.
     """
 
     index: int
