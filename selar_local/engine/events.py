@@ -1,13 +1,29 @@
-"""What a generation reports: one `TokenEvent` a step, a `Result` at the end."""
+"""What a generation reports: `Started`, progress, one `TokenEvent` a step, an error if there is one, the `Result`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from selar_local.engine.reprs import call, short
+from selar_local.errors import SelarError
 
-__all__ = ["FINISH_REASONS", "Logprobs", "Result", "Timings", "TokenEvent", "Usage"]
+if TYPE_CHECKING:
+    from selar_local.methods.base import Method
+
+__all__ = [
+    "FINISH_REASONS",
+    "Emit",
+    "Logprobs",
+    "Message",
+    "Prefilled",
+    "Result",
+    "Started",
+    "Timings",
+    "TokenEvent",
+    "Usage",
+]
 
 FINISH_REASONS = ("stop", "length", "cancelled", "error")
 
@@ -122,3 +138,32 @@ class Result:
             self, text=short(self.text), thinking=thinking, finish_reason=self.finish_reason,
             tokens=usage.completion_tokens, explored=usage.explored_steps or None, seed=self.seed, notes=notes,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Started:
+    """The engine has taken the request. The only object by which a caller acts on the generation.
+
+    seed: of its draws. prompt: token ids. method: with what depends on the model filled in. notes: see `Result`.
+    cancel: asks for the end; returns at once, any thread may call it. fail: ends it from the caller's side.
+    """
+
+    seed: int
+    prompt: tuple[int, ...]
+    method: Method
+    notes: tuple[str, ...]
+    cancel: Callable[[], None]
+    fail: Callable[[SelarError], None]
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """Progress of the prompt: `done` of `total` tokens are in the KV cache."""
+
+    done: int
+    total: int
+
+
+Message = Started | Prefilled | TokenEvent | SelarError | Result
+#: Takes the messages of one generation. The engine's thread calls it, so it must not wait.
+Emit = Callable[[Message], None]

@@ -90,7 +90,7 @@ class Slots:
         return bool(self._spoilt)
 
     def take(self, prompt: Sequence[int]) -> tuple[int, int]:
-        """A free place for this prompt, and how many of its tokens the place holds already."""
+        """A free slot for this prompt, and how many of its tokens the slot's KV cache has already."""
         free = [slot for slot in self._slots if not slot.busy and slot.index not in self._spoilt]
         source, length = self._best(prompt)
         target = min(free, key=lambda slot: (slot.length > 0, slot.used))  # an empty one, else the one unused longest
