@@ -13,7 +13,7 @@ from queue import SimpleQueue
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.engine.events import Emit, Logprobs, Message, Prefilled, Result, Timings, TokenEvent, Usage
+from selar_local.engine.events import Emit, Logprobs, Message, Prefilled, Result, Timings, TokenEvent, Usage, fed_by
 from selar_local.engine.request import ModelVocabulary, Request
 from selar_local.engine.transcript import Transcript
 from selar_local.errors import SelarError
@@ -139,7 +139,7 @@ class Sequence:
             decision = self._stepper(view)
         else:
             constraint.accept(drawn)
-            decision = Decision(Token(drawn))
+            decision = Decision(Token(drawn), kept="grammar" if self.request.method.feeds_vectors else None)
         self.next_input, self.wants_hidden = decision.next_input, decision.needs_hidden
         if not decision.silent:
             self._report(logits, distribution, drawn, decision, capacity)
@@ -185,8 +185,11 @@ class Sequence:
                     decision.entropy,
                     explored,
                     top,
-                    decision.mode,
-                    logprobs,
+                    drawn=drawn,
+                    fed=() if reason else fed_by(decision.next_input),
+                    kept="end" if ending and decision.explored else decision.kept,
+                    mode=decision.mode,
+                    logprobs=logprobs,
                 )
             )
         if reason:

@@ -83,7 +83,7 @@ class Decision(NamedTuple):
     entropy: in the method's `entropy_unit`, None where it uses none. token: shown and recorded in place of the drawn
     one. mode: the name of the method's state, for those that have several. silent: a latent position, no token is
     shown or counted. last: the text ends after this step's token. needs_hidden: the next step's view must carry the
-    hidden state.
+    hidden state. kept: why a step that would have explored feeds a token all the same, such as "symbol guard".
     """
 
     next_input: NextInput
@@ -93,6 +93,7 @@ class Decision(NamedTuple):
     silent: bool = False
     last: bool = False
     needs_hidden: bool = False
+    kept: str | None = None
 
     @property
     def explored(self) -> bool:
@@ -158,7 +159,8 @@ class Method(ABC):
 
     greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. entropy_unit: of the
     entropies it reports, "normalised" (0 to 1) or "nats". sampling_defaults: fields of `SamplingConfig` whose default
-    is another with this method. removed_options: options of earlier versions with their defaults; old files have them.
+    is another with this method. always_shown: options that a summary of a run names even at their defaults.
+    removed_options: options of earlier versions with their defaults; old files have them.
     """
 
     name: ClassVar[str]
@@ -168,6 +170,7 @@ class Method(ABC):
     feeds_vectors: ClassVar[bool] = False
     entropy_unit: ClassVar[str] = "normalised"
     sampling_defaults: ClassVar[Mapping[str, Any]] = {}
+    always_shown: ClassVar[tuple[str, ...]] = ()
     removed_options: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -192,6 +195,11 @@ class Method(ABC):
     def n_candidates(self) -> int:
         """How many candidates the method looks at (and a trace lists)."""
         return 3
+
+    @property
+    def threshold(self) -> tuple[float, str] | None:
+        """The entropy at which the method changes what it does, with a label for curves; None where it has none."""
+        return None
 
     @property
     def needs_hidden(self) -> bool:

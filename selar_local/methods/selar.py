@@ -39,6 +39,7 @@ class Selar(Method):
     summary: ClassVar[str] = "soft embeddings where the model is torn, tokens elsewhere"
     source: ClassVar[str] = "arXiv 2604.08299"
     feeds_vectors: ClassVar[bool] = True
+    always_shown: ClassVar[tuple[str, ...]] = ("tau", "k")
     removed_options: ClassVar[Mapping[str, Any]] = {"batch_gate": False}
 
     k: int = opt(3, "candidates of the truncated entropy and the mixture", "--k")
@@ -105,6 +106,10 @@ class Selar(Method):
     def n_candidates(self) -> int:
         return self.k
 
+    @property
+    def threshold(self) -> tuple[float, str] | None:
+        return None if isinstance(self.tau, str) else (self.tau, f"tau {self.tau:g}")
+
     def fitted(self, calibrated: Callable[[int, str], float]) -> Selar:
         return replace(self, tau=calibrated(self.k, self.gate_on)) if self.tau == AUTO else self
 
@@ -133,12 +138,11 @@ class _Gate(Stepper):
         method = self._method
         q = renormalise(view.distribution.probs, method.k)
         h = truncated_entropy(q if method.gate_on == "filtered" else _unfiltered(view, method.k), method.k)
-        soft = self._opens(h) and view.token not in self._guarded
-        if soft and method.scope == "thinking":
-            soft = view.keeps_thinking()
-        soft = self._budget.allows(-h if method.invert_gate else h, soft)
+        opens = self._opens(h)
+        kept = self._kept(view) if opens else None
+        soft = self._budget.allows(-h if method.invert_gate else h, opens and kept is None)
         if not soft:
-            return Decision(Token(view.token), h)
+            return Decision(Token(view.token), h, kept=kept or ("budget" if opens else None))
         mixture = anchored(
             contrastive_weights(view.distribution.ids, q, method.contrast * h, method.repel), view.token, method.anchor
         )
@@ -150,6 +154,14 @@ class _Gate(Stepper):
     def _opens(self, h: float) -> bool:
         opens = h > self._tau if self._method.strict_gate else h >= self._tau
         return opens != self._method.invert_gate
+
+    def _kept(self, view: StepView) -> str | None:
+        """Why this step must stay a certain one although the gate opens, if it must."""
+        if view.token in self._guarded:
+            return "symbol guard"
+        if self._method.scope == "thinking" and not view.keeps_thinking():
+            return "scope"
+        return None
 
 
 def _unfiltered(view: StepView, k: int) -> list[float]:

@@ -28,7 +28,7 @@ def messages_of(answer: Answer, seed: int) -> SimpleQueue[Any]:
     if isinstance(answer, str):
         answer = result(answer, seed=seed)
     for i, word in enumerate(answer.text.split(" ") if answer.text else []):
-        messages.put(TokenEvent(i, i, (" " if i else "") + word, "", None, False, ()))
+        messages.put(TokenEvent(i, i, (" " if i else "") + word, "", None, False, (), i, ((i, 1.0),)))
     messages.put(answer)
     return messages
 
