@@ -3,10 +3,9 @@
 Started by `IsolatedEngine` as ``python -m selar_local.engine.child``. It ends when its input does, so it never
 outlives the app.
 
-Both sides send frames ``(kind, number, content)``; an answer has the number of its command. To the child: first the
-arguments of `Engine`, which is command 0; then "begin", "cancel", the names of `_QUERIES`, and "close". To the app, in
-lists: "answer" or "error"; for "begin" "started" or "error", then a "message" for each message of the generation;
-"progress" of the load; "log".
+Both sides send frames ``(kind, number, content)``; an answer has the number of its command. To the child: "open" first,
+then "begin", "cancel", the names of `_QUERIES`, and "close". To the app, in lists: "answer" or "error"; for "begin"
+"started" or "error", then a "message" for each message of the generation; "progress" of the load; "log".
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from selar_local.config import EngineConfig
 from selar_local.engine.engine import Engine
 from selar_local.engine.events import Message, Result, Started
 from selar_local.engine.wire import Wire
@@ -56,7 +54,7 @@ def main() -> None:
     writer = Thread(target=_write, args=(wire, outbox), name="selar-local writer", daemon=True)
     writer.start()
     try:
-        _serve(wire, outbox.put, *wire.receive())
+        _serve(wire, outbox.put)
     except EOFError:
         pass
     finally:
@@ -91,9 +89,10 @@ def _write(wire: Wire, outbox: SimpleQueue[Any]) -> None:
             os._exit(0)  # nobody listens any more
 
 
-def _serve(wire: Wire, put: Put, path: str, config: EngineConfig, check_again: bool) -> None:
+def _serve(wire: Wire, put: Put) -> None:
+    _, _, content = wire.receive()
     try:
-        engine = Engine(path, config, on_progress=lambda share: put(("progress", 0, share)), check_again=check_again)
+        engine = Engine(**_unpacked(content), on_progress=lambda share: put(("progress", 0, share)))
     except Exception as error:
         put(("error", 0, _portable(error)))
         return

@@ -13,13 +13,12 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
 from selar_local.config import EngineConfig
 from selar_local.engine.events import Emit, Message, Prefilled, Result, Started, Timings, TokenEvent, Usage
@@ -30,8 +29,6 @@ from selar_local.errors import EngineClosed, EngineCrashed, OptionError, SelarEr
 from selar_local.methods.base import Method
 
 __all__ = ["CHILD_ARGUMENT", "ChildProcess"]
-
-T = TypeVar("T")
 
 _PATIENCE = 10.0  # seconds in which a process ends that is asked to: the decode of one chunk takes less
 #: A frozen app is started with this argument to be the child: see `selar_local.run_child_if_asked`.
@@ -44,18 +41,18 @@ class _Generation:
     """The messages of one generation on their way to `emit`, and a result for it where the process dies."""
 
     def __init__(self, emit: Emit, cancel: Callable[[], None]) -> None:
-        self.started: Future[Started] = Future()
         self._emit = emit
         self._cancel = cancel
+        self._started: Started | None = None
         self._events: list[TokenEvent] = []
         self._prompt_read = 0
         self._finished = False
 
-    def start(self, seed: int, prompt: tuple[int, ...], method: Method, notes: tuple[str, ...]) -> None:
+    def start(self, seed: int, prompt: tuple[int, ...], method: Method, notes: tuple[str, ...]) -> Started:
         """The engine there has taken it."""
-        started = Started(seed, prompt, method, notes, self._cancel, self.fail)
-        self._emit(started)
-        self.started.set_result(started)
+        self._started = Started(seed, prompt, method, notes, self._cancel, self.fail)
+        self._emit(self._started)
+        return self._started
 
     def take(self, message: Message) -> None:
         """Pass one message on."""
@@ -67,13 +64,10 @@ class _Generation:
         self._emit(message)
 
     def fail(self, error: SelarError) -> None:
-        """End it from this side, with the text so far."""
-        if self._finished:
+        """End it from this side, with the text so far. Before `start` nothing was emitted, and nothing is."""
+        started, events = self._started, self._events
+        if started is None or self._finished:
             return
-        if not self.started.done():
-            self.started.set_exception(error)
-            return
-        started, events = self.started.result(), self._events
         self.take(error)
         self.take(
             Result(
@@ -128,22 +122,22 @@ class ChildProcess:
 
     def open(self, on_progress: Callable[[float], None] | None) -> ModelInfo:
         """Have it load the model. Raises the error of the load; the process has ended then."""
-        opened: Future[ModelInfo] = Future()
-        opened.add_done_callback(lambda _: self._progress.put(None))
+        opened: Future[Any] | None = None
+        path, config, check_again = self._arguments
         try:
-            with self._awaited(0, opened):
-                self._send(self._arguments)
-                while (share := self._progress.get()) is not None:
-                    if on_progress is not None:
-                        on_progress(share)
-                info = opened.result()
+            opened = self._command("open", 0, {"path": path, "config": config, "check_again": check_again})
+            opened.add_done_callback(lambda _: self._progress.put(None))
+            while (share := self._progress.get()) is not None:
+                if on_progress is not None:
+                    on_progress(share)
+            info: ModelInfo = opened.result()
             self._ready = True
             return info
         except BaseException:
             self.close()
             raise
         finally:
-            del opened  # see `_do`
+            opened = None  # else this frame and its error would keep each other, and the caller's engine with them
 
     def alive(self) -> bool:
         """Whether it runs and its frames are read: not in a fork of the app."""
@@ -155,41 +149,30 @@ class ChildProcess:
 
     def ask(self, query: str, **arguments: Any) -> Any:
         """The answer of the engine's method `query` there. Raises its errors, and EngineCrashed."""
-        return self._do(query, next(self._numbers), arguments, Future())
+        return self._command(query, next(self._numbers), arguments).result()
 
     def begin(self, emit: Emit, **arguments: Any) -> Started:
         """A generation that the engine there has taken. Raises its errors, and EngineCrashed."""
         number = next(self._numbers)
         cancel = partial(self._send, ("cancel", number, None), may_fail=True)
-        generation = self._running[number] = _Generation(emit, cancel)
+        self._running[number] = _Generation(emit, cancel)
         try:
-            return self._do("begin", number, arguments, generation.started)
+            started: Started = self._command("begin", number, arguments).result()
+            return started
         except BaseException:  # Ctrl-C too: the engine may have taken it all the same
             self._running.pop(number, None)
             cancel()
             raise
-        finally:
-            del generation  # see `_do`
 
-    def _do(self, kind: str, number: int, arguments: dict[str, Any], answer: Future[T]) -> T:
-        try:
-            with self._awaited(number, answer):
-                self._send((kind, number, _packed(arguments)))
-                return answer.result()
-        finally:
-            del answer  # else this frame and its error would keep each other, and the caller's engine with them
-
-    @contextmanager
-    def _awaited(self, number: int, answer: Future[Any]) -> Iterator[None]:
+    def _command(self, kind: str, number: int, arguments: dict[str, Any]) -> Future[Any]:
+        """Send a command. A caller that keeps the future in a variable deletes it: see `open`."""
+        content, answer = _packed(arguments), Future[Any]()
         with self._lock:
             if self._gone.is_set():
                 raise self._crash()
             self._answers[number] = answer
-        try:
-            del answer
-            yield
-        finally:
-            self._answers.pop(number, None)
+        self._send((kind, number, content))
+        return answer
 
     def _send(self, frame: Any, may_fail: bool = False) -> None:
         if os.getpid() != self._owner:  # a fork of the app has the pipe too, but it is not the fork's
@@ -225,20 +208,20 @@ class ChildProcess:
             self._take(kind, number, content)
 
     def _take(self, kind: str, number: int, content: Any) -> None:
-        if kind in ("started", "message"):
-            generation = self._running.get(number)
-            if generation is None:  # nobody waits for it any more
-                return
-            if kind == "started":
-                generation.start(*content)
-                return
+        # Nobody waits for an answer or a generation that is not found: Ctrl-C came first.
+        answer, generation = self._answers.get(number), self._running.get(number)
+        if kind in ("answer", "error", "started"):
+            self._answers.pop(number, None)
+        if kind == "answer" and answer is not None:
+            answer.set_result(content)
+        elif kind == "error" and answer is not None:
+            answer.set_exception(content)
+        elif kind == "started" and answer is not None and generation is not None:
+            answer.set_result(generation.start(*content))
+        elif kind == "message" and generation is not None:
             if isinstance(content, Result):
                 self._running.pop(number, None)
             generation.take(content)
-        elif kind in ("answer", "error"):
-            answer = self._answers.get(number)
-            if answer is not None:
-                (answer.set_result if kind == "answer" else answer.set_exception)(content)
         elif kind == "progress":
             self._progress.put(content)
         elif kind == "log":
@@ -251,13 +234,13 @@ class ChildProcess:
         error = self._crash()
         with self._lock:
             self._gone.set()
-            running, self._running = list(self._running.values()), {}
-            answers = list(self._answers.values())
+            running, answers = list(self._running.values()), list(self._answers.values())
+            self._running.clear()
+            self._answers.clear()
         for generation in running:
             generation.fail(error)
         for answer in answers:
-            if not answer.done():
-                answer.set_exception(error)
+            answer.set_exception(error)
 
     def stop(self) -> None:
         """Begin to end, and return at once, see `Closable`."""

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selar_local import calibration, methods
+from selar_local import calibration
 from selar_local.chat import ChatTemplate
-from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig, from_mapping, require
+from selar_local.config import GenerationConfig, SamplingConfig, require
 from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.request import Request
 from selar_local.engine.request_options import Messages, RenderOptions, Tools
+from selar_local.engine.settings import as_method, configs_of
 from selar_local.engine.transcript import Transcript
-from selar_local.errors import NotCalibrated, OptionError, PromptTooLong
+from selar_local.errors import NotCalibrated, PromptTooLong
 from selar_local.llama.grammar import Grammar, schema_grammar
 from selar_local.llama.model import LlamaModel
-from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
-from selar_local.methods.base import NamedTokens
+from selar_local.methods.base import Method, NamedTokens
 from selar_local.methods.think_tokens import own_think_tokens
 from selar_local.thinking import TAGS, TOOL_CALL_TAGS
 
@@ -85,8 +85,8 @@ class Prompts:
         **options: Any,
     ) -> RenderedRequest:
         """The request for the arguments of `BaseEngine.stream`, as text. Raises its errors."""
-        chosen = method if isinstance(method, Method) else method_class(method or DEFAULT_METHOD)()
-        sampling, generation = _configs(chosen, options)
+        chosen = as_method(method)
+        sampling, generation = configs_of(chosen, options)
         chosen = chosen.fitted(lambda k, gate_on: self._calibrated_tau(k, gate_on, sampling))
         require((prompt is None) != (messages is None), "give either a prompt or messages")
         listed = isinstance(tools, Sequence) and all(isinstance(tool, Mapping) for tool in tools)
@@ -175,27 +175,3 @@ def request_notes(
     else:
         has_thinking = has_tags or transcript.in_thinking
         yield from method.notes(vocabulary, has_thinking=has_thinking, thinking_over=transcript.closed_by_prompt)
-
-
-def _configs(method: Method, options: Mapping[str, Any]) -> tuple[SamplingConfig, GenerationConfig]:
-    names = {f.name for f in fields(GenerationConfig)}
-    known = names | {f.name for f in fields(SamplingConfig)}
-    for name, value in options.items():
-        if name not in known:
-            raise OptionError(_unknown(name, value, type(method), known))
-    generation = from_mapping(GenerationConfig, {k: v for k, v in options.items() if k in names})
-    return method.sampling({k: v for k, v in options.items() if k not in names}), generation
-
-
-def _unknown(name: str, value: object, chosen: type[Method], known: set[str]) -> str:
-    """The message for an option that a request does not have: where it belongs, else which options there are."""
-    owners = [cls for cls in (chosen, *METHODS.values()) if name in {f.name for f in fields(cls)}]
-    if chosen in owners:
-        owners = [chosen]
-    if owners:
-        public = [f"sl.{cls.__name__}" if cls.__name__ in methods.__all__ else cls.__name__ for cls in owners]
-        calls = " or ".join(f"method={cls}({name}={value!r})" for cls in public)
-        return f"unknown option {name!r}: it is an option of a method, give {calls}"
-    if name in {f.name for f in fields(EngineConfig)}:
-        return f"unknown option {name!r}: it is an option of sl.load"
-    return f"unknown option {name!r} (known: {', '.join(sorted(known))})"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +13,9 @@ from selar_local.engine.sequence import Sequence
 from selar_local.engine.slots import Slots
 from selar_local.errors import DecodeError, SelarError
 from selar_local.llama.context import Aborted, ContextFull
-from selar_local.llama.runtime import Chunk, Feed
+from selar_local.llama.runtime import Chunk, Feed, LlamaRuntime
 
-__all__ = ["Runtime", "Scheduler"]
+__all__ = ["Scheduler"]
 
 logger = logging.getLogger("selar_local.engine")
 
@@ -25,46 +24,12 @@ logger = logging.getLogger("selar_local.engine")
 _ALONE = 3
 
 
-class Runtime(Protocol):
-    """What the scheduler needs of a model: `LlamaRuntime`, or a scripted fake in the tests."""
-
-    capacity: int  # positions of one sequence in the KV cache
-    batch_size: int  # tokens of a chunk of a prompt
-    largest_batch: int  # tokens that a batch can take
-
-    def prefill(
-        self, chunks: list[Chunk], cancelled: Callable[[], bool], hidden: bool = False
-    ) -> list[npt.NDArray[np.float32] | None]:
-        """Decode chunks of prompts; logits after those that end one. hidden, for one chunk: keep its hidden state."""
-
-    def step(self, feeds: list[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
-        """Decode one input per sequence; their logits. hidden: keep their hidden states too."""
-
-    def core_wait_meter(self) -> Callable[[], float | None]:
-        """A function that gives the part of the decoding time from now on that a thread waited for a core."""
-
-    def hidden_state(self, row: int) -> npt.NDArray[np.float32]:
-        """The hidden state of a row of the last call, which was asked to keep it."""
-
-    def forget(self, slot: int) -> None:
-        """Free the slot's KV cache."""
-
-    def truncate(self, slot: int, length: int) -> bool:
-        """Free the slot's KV cache from position `length` on; False where the model's memory cannot."""
-
-    def copy(self, source: int, target: int) -> None:
-        """Make an empty slot hold what another one holds."""
-
-    def clear(self) -> None:
-        """Free the KV cache of all sequences and wipe what was in it."""
-
-
 class Scheduler:
     """Admits waiting sequences to free slots and advances the running ones. Owned by one thread."""
 
     def __init__(
         self,
-        runtime: Runtime,
+        runtime: LlamaRuntime,
         slots: int,
         closing: Callable[[], bool] = bool,
         *,

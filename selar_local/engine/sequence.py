@@ -1,4 +1,4 @@
-"""One generation: its state, and one step from logits to the next input. Knows nothing of llama.cpp."""
+"""One generation: its state, and one step from logits to the next input. The scheduler decodes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from selar_local.engine.events import Emit, Logprobs, Message, Prefilled, Result, Timings, TokenEvent, Usage, fed_by
-from selar_local.engine.request import ModelVocabulary, Request
+from selar_local.engine.request import Request
 from selar_local.engine.transcript import Transcript
 from selar_local.errors import SelarError
 from selar_local.methods.base import Decision, NextInput, Setting, StepView, Token
 from selar_local.methods.distribution import Distribution, draw, filtered_distribution, top_k
 from selar_local.methods.entropy import softmax
+
+if TYPE_CHECKING:
+    from selar_local.llama.model import LlamaModel
 
 __all__ = ["Sequence"]
 
@@ -30,7 +34,7 @@ class Sequence:
     def __init__(
         self,
         request: Request,
-        vocabulary: ModelVocabulary,
+        vocabulary: LlamaModel,
         on_finish: Callable[[], None] = lambda: None,
         emit: Emit | None = None,
     ) -> None:

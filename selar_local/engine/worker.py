@@ -70,7 +70,7 @@ class Worker:
             except Empty:
                 if self.alive() or not self._opening.empty():
                     continue
-                raise EngineClosed("the thread that opens the model ended unforeseen") from None
+                raise EngineClosed("the thread that opens the model ended unexpectedly") from None
             if isinstance(news, BaseException):
                 raise news
             return news

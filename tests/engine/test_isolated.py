@@ -205,12 +205,12 @@ def test_ctrl_c_while_a_request_is_being_accepted(model, monkeypatch):
     with sl.load(model, threads=1, parallel=1, isolated=True) as engine:
         child = engine._child
 
-        def interrupted(kind, number, arguments, answer):
+        def interrupted(kind, number, arguments):
             child._send((kind, number, pickle.dumps(arguments)))
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(child, "_do", interrupted)
+            patch.setattr(child, "_command", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 engine.stream("Hello", raw=True, max_tokens=4000)
         started = time.monotonic()
