@@ -19,6 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 #: Rooms by floor: a room may import its own floor and what lies below. The package itself is the public API.
 FLOORS = (
     ("errors", "_version"),
+    ("options",),
     ("config",),
     ("methods", "cache", "install_hint", "thinking", "template_sandbox"),
     ("llama", "chat", "catalog", "calibration"),
@@ -29,7 +30,7 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Rooms with a narrower door.
 ONLY = {
-    "methods": {"methods", "config", "errors", "thinking"},
+    "methods": {"methods", "config", "options", "errors", "thinking"},
     "llama": {"llama", "methods", "config", "errors", "cache"},
     "calibration": {"calibration", "cache", "config", "errors"},
 }

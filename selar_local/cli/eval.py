@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
+from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, json_option, option
 from selar_local.cli.interrupt import importing
 from selar_local.cli.method_specs import shared_options, specs_of
 from selar_local.cli.model_argument import model_argument
@@ -58,10 +58,11 @@ Examples:
 @option("--sweep", once=True, help="each method that has the option runs once for each value, such as tau=0.3,0.4")
 @option("--baseline", once=True, help=f"the method that the others are compared with [default:{NO_BREAK}{_BASELINE}]")
 @option("--regrade", is_flag=True, once=True, help="grade what is there once more")
-@config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig))
-@option(
-    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the table"
+@config_options(
+    (_SAMPLING, SamplingConfig, "temperature", "top_k", "top_p", "min_p", "greedy"),
+    (_SAMPLING, GenerationConfig, "stop"),
 )
+@json_option
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
 @config_options(("Model and engine", EngineConfig))
 @method_options
@@ -250,12 +251,3 @@ def _count(number: int, word: str) -> str:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-# Where two classes have an option, or the evaluation names it otherwise, its own is kept.
-evaluation_command.params = [
-    parameter
-    for parameter in evaluation_command.params
-    if parameter.name not in ("grammar", "json_schema")
-    and not (getattr(parameter, "heading", "") == _SAMPLING and parameter.name in ("seed", "max_tokens"))
-]

@@ -27,7 +27,6 @@ from selar_local.cli.options import (
     flag_of,
     method_option,
     method_options,
-    shown,
 )
 from selar_local.cli.prompt import joined, prompt_options, read_prompt, text_beside
 from selar_local.cli.streams import print_json
@@ -36,6 +35,7 @@ from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, Sampl
 from selar_local.engine.events import Result
 from selar_local.errors import OptionError
 from selar_local.methods import Method
+from selar_local.options import shown
 
 if TYPE_CHECKING:
     from selar_local.engine.stream import Stream

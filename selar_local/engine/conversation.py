@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from selar_local.config import OVERFLOW, ChatConfig, choice
+from selar_local.config import ChatConfig
 from selar_local.engine.conversation_file import SavedConversation, read, write
 from selar_local.engine.events import Result
 from selar_local.engine.history import (
@@ -165,7 +165,7 @@ class Conversation(TurnSettings):
 
     @overflow.setter
     def overflow(self, overflow: str) -> None:
-        choice("overflow", overflow, OVERFLOW)
+        ChatConfig(overflow=overflow)  # checks it
         self._overflow = overflow
 
     @property

@@ -13,8 +13,9 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.config import number, opt, require, whole
+from selar_local.config import opt, require
 from selar_local.evaluation import statistics
+from selar_local.options import Options
 
 __all__ = ["ACCURACIES", "PROBLEMS", "SAMPLES", "Outcome", "Setting", "grid", "simulate", "try_out"]
 
@@ -26,27 +27,23 @@ _NODES = 101  # of the quadrature over difficulties
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(Options):
     """One kind of study.
 
     accuracy: of the baseline; effect: what the method adds to it. spread: deviation of the difficulties in logits.
     correlation: of the two methods' difficulties; below 1 they differ on single problems even without an effect.
     """
 
-    problems: int = opt(100, "problems of a study")
-    samples: int = opt(1, "samples of each problem")
-    accuracy: float = opt(0.5, "true accuracy of the baseline")
-    effect: float = opt(0.0, "what the method adds to it")
-    spread: float = opt(2.0, "deviation of the problems' difficulties, in logits")
-    correlation: float = opt(0.8, "how alike the methods find the problems hard")
+    problems: int = opt(100, "problems of a study", low=1)
+    samples: int = opt(1, "samples of each problem", low=1)
+    accuracy: float = opt(0.5, "true accuracy of the baseline", above=0, below=1)
+    effect: float = opt(0.0, "what the method adds to it", low=-1, high=1)
+    spread: float = opt(2.0, "deviation of the problems' difficulties, in logits", low=0, high=10)
+    correlation: float = opt(0.8, "how alike the methods find the problems hard", low=-1, high=1)
 
-    def __post_init__(self) -> None:
-        whole("problems", self.problems, 1)
-        whole("samples", self.samples, 1)
-        number("spread", self.spread, 0, 10)
-        number("correlation", self.correlation, -1, 1)
-        for value in (self.accuracy, self.accuracy + self.effect):
-            require(0 < value < 1, f"an accuracy must be between 0 and 1, not {value!r}")
+    def check_together(self) -> None:
+        sum_ = self.accuracy + self.effect
+        require(0 < sum_ < 1, f"accuracy plus effect must be between 0 and 1, not {sum_!r}")
 
 
 @dataclass(frozen=True)

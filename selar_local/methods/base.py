@@ -13,6 +13,7 @@ import numpy.typing as npt
 from selar_local.config import SamplingConfig, from_mapping, require
 from selar_local.errors import OptionError
 from selar_local.methods.distribution import Distribution
+from selar_local.options import Options
 
 __all__ = [
     "Decision",
@@ -154,7 +155,7 @@ class Stepper(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(ABC):
+class Method(Options, ABC):
     """A decoding method with its options, given by name. Frozen: one instance serves any number of sequences.
 
     greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. entropy_unit: of the
@@ -185,9 +186,11 @@ class Method(ABC):
         return f"{type(self).__name__}({own})"
 
     def __new__(cls: type[M], *values: Any, **options: Any) -> M:
-        """Raises OptionError for options without their names."""
+        """Raises OptionError for options without their names, and for unknown ones."""
+        names = ", ".join(field.name for field in fields(cls)) or "none"
+        for name in options.keys() - {field.name for field in fields(cls)}:
+            raise OptionError(f"{cls.__name__} has no option {name!r} (options: {names})")
         if values:
-            names = ", ".join(field.name for field in fields(cls)) or "none"
             raise OptionError(f"{cls.__name__} takes named options only, but got {values[0]!r} (options: {names})")
         return super().__new__(cls)
 
