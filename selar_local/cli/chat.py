@@ -16,8 +16,8 @@ from selar_local.cli.session import Session
 from selar_local.config import ChatConfig
 from selar_local.engine.conversation import Conversation
 from selar_local.engine.conversation_file import is_conversation
+from selar_local.engine.settings import as_method
 from selar_local.engine.stream import Stream
-from selar_local.engine.turn_settings import as_method
 from selar_local.errors import OptionError, PromptTooLong, SelarError
 from selar_local.methods import Method
 
