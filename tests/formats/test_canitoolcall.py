@@ -28,7 +28,7 @@ def test_all_outputs_are_read_right():
     failed = {}
     for fixture in load_fixtures():
         family = families[fixture.family]
-        rows = run_checks(fixture, family, observe(fixture, family, chars=len(fixture.raw_output) < 500))
+        rows = run_checks(fixture, family, observe(fixture, family, chars=len(fixture.raw_output) < 500, seeds=1))
         status = case_status(rows).value
         counts[status] += 1
         if status not in ("pass", "soft_pass"):
