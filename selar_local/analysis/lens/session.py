@@ -81,8 +81,7 @@ class LensSession:
         self._requests = RequestMaker(self.info, model, model.chat_template(), specials)
 
     def request(self, prompt: str, method: Selar, **options: Any) -> Request:
-        """What `Engine.stream` would decode for these arguments. Its errors, and OptionError for contrast 0.
-        """
+        """What `Engine.stream` would decode for these arguments. Its errors, and OptionError for contrast 0."""
         if method.contrast == 0:
             raise OptionError("contrast must be above 0: without the push there is nothing to compare")
         return self._requests.make(prompt, method=method, **options)
