@@ -186,9 +186,11 @@ class Method(Options, ABC):
         return f"{type(self).__name__}({own})"
 
     def __new__(cls: type[M], *values: Any, **options: Any) -> M:
-        """Raises OptionError for options without their names."""
+        """Raises OptionError for options without their names, and for unknown ones."""
+        names = ", ".join(field.name for field in fields(cls)) or "none"
+        for name in options.keys() - {field.name for field in fields(cls)}:
+            raise OptionError(f"{cls.__name__} has no option {name!r} (options: {names})")
         if values:
-            names = ", ".join(field.name for field in fields(cls)) or "none"
             raise OptionError(f"{cls.__name__} takes named options only, but got {values[0]!r} (options: {names})")
         return super().__new__(cls)
 
