@@ -11,7 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from functools import cache
 from typing import Any, TypeVar
 
@@ -36,7 +36,7 @@ def require(condition: bool, message: str) -> None:
 def opt(default: Any, help_text: str, *flags: str, cli: bool = True, repr: bool = True, **declared: Any) -> Any:
     """A field of an `Options` class. Its annotation says which kind of value it takes, and whether None is one.
 
-    cli: False for an option of Python alone. repr: False hides the value.
+    cli: False for an option of Python alone. repr: False hides the value, also in messages.
     declared: low, high: the bounds of a number. above, below: the same, without the bound itself.
     choices: the only values. words: the only texts, where a number or a text is taken.
     minus_one: what replaces the value -1, as in llama.cpp. source: of the option, if not the source of its class.
@@ -52,7 +52,7 @@ class Option:
     kind: "boolean", "integer", "float", "text", "texts", "number|text" or "choice".
     flags: as declared, such as "--mmap/--no-mmap"; none where only Python has the option.
     number: int or float where the value may be a number. optional: None is a value.
-    mapping: a mapping is a value as well. The other fields are those of `opt`.
+    mapping: a mapping is a value as well. secret: messages do not show the value. The other fields are those of `opt`.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Option:
     number: type | None = None
     optional: bool = False
     mapping: bool = False
+    secret: bool = False
     low: float | None = None
     high: float | None = None
     above: float | None = None
@@ -126,7 +127,8 @@ class Option:
             return self.minus_one
         if self.kind == "texts" and isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
             value = tuple(value)
-        require(self._is_of_kind(value), f"{self.name} must be {self._expected(value)}, not {_brief(value)}")
+        given = "" if self.secret else f", not {_brief(value)}"
+        require(self._is_of_kind(value), f"{self.name} must be {self._expected(value)}{given}")
         if self.number is not None and not isinstance(value, str):
             self._check_bounds(value)
         return value
@@ -190,14 +192,12 @@ class Options:
 def described(cls: type) -> tuple[Option, ...]:
     """The options of a class, in the order of declaration."""
     hints = typing.get_type_hints(cls)
-    return tuple(
-        _option(one.name, hints[one.name], one.default, one.metadata, getattr(cls, "source", None))
-        for one in fields(cls)
-        if "help" in one.metadata
-    )
+    source = getattr(cls, "source", None)
+    return tuple(_option(one, hints[one.name], source) for one in fields(cls) if "help" in one.metadata)
 
 
-def _option(name: str, hint: Any, default: Any, declared: Mapping[str, Any], source: str | None) -> Option:
+def _option(one: Field[Any], hint: Any, source: str | None) -> Option:
+    declared = one.metadata
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     number = next((kind for kind in kinds if kind in (int, float)), None)
     if "choices" in declared:
@@ -207,18 +207,19 @@ def _option(name: str, hint: Any, default: Any, declared: Mapping[str, Any], sou
     elif bool in kinds:
         kind = "boolean"
     else:
-        kind = "texts" if any(typing.get_origin(one) is tuple for one in kinds) else "text"
+        kind = "texts" if any(typing.get_origin(hint) is tuple for hint in kinds) else "text"
     more = {key: value for key, value in declared.items() if key not in ("flags", "cli", "source", "choices")}
     return Option(
-        name=name,
+        name=one.name,
         kind=kind,
-        default=default,
+        default=one.default,
         flags=declared["flags"] if declared["cli"] else (),
         choices=tuple(declared.get("choices", ())),
         source=declared.get("source", source),
         number=number,
         optional=type(None) in kinds,
-        mapping=any(typing.get_origin(one) is Mapping for one in kinds),
+        mapping=any(typing.get_origin(hint) is Mapping for hint in kinds),
+        secret=not one.repr,
         **more,
     )
 

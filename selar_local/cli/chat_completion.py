@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from selar_local.cli.chat_commands import COMMANDS
 from selar_local.cli.chat_options import find_option, options_of
+from selar_local.cli.completion import paths
 from selar_local.engine.conversation import Conversation
 from selar_local.errors import OptionError
 from selar_local.methods import METHODS
@@ -66,11 +66,6 @@ def _options(conversation: Conversation, text: str) -> Iterator[Completion]:
 
 def _files(text: str) -> Iterator[Completion]:
     """Files and folders whose path begins like this."""
-    folder, begun = os.path.split(text)
-    try:
-        found = sorted(Path(folder or ".").expanduser().iterdir())
-        for path in [path for path in found if path.name.startswith(begun)][:_MOST]:
-            if begun or not path.name.startswith("."):
-                yield Completion(path.name + (os.sep if path.is_dir() else ""), -len(begun))
-    except (OSError, RuntimeError, ValueError):  # RuntimeError: ~nobody
-        return
+    begun = len(os.path.split(text)[1])
+    for path in paths(text)[:_MOST]:
+        yield Completion(path[len(text) - begun :], -begun)

@@ -15,7 +15,7 @@ import click
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, json_option, option
 from selar_local.cli.interrupt import importing
-from selar_local.cli.method_specs import shared_options, specs_of
+from selar_local.cli.method_specs import methods_option, shared_options, specs_of
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.option_sources import defaults_in_use
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluation_command"]
 
-_METHODS = "cot,selar"
 _BASELINE = CoT.name
 _SAMPLING = "Sampling"
 _EXAMPLES = """\b
@@ -49,12 +48,7 @@ Examples:
 @model_argument()
 @config_options(("Problems and budget", EvaluationConfig))
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
-@option(
-    "--methods",
-    default=_METHODS,
-    heading="Methods",
-    help=f"what to compare; options of one follow a colon: selar:tau=0;contrast=0 [default:{NO_BREAK}{_METHODS}]",
-)
+@methods_option
 @option("--sweep", once=True, help="each method that has the option runs once for each value, such as tau=0.3,0.4")
 @option("--baseline", once=True, help=f"the method that the others are compared with [default:{NO_BREAK}{_BASELINE}]")
 @option("--regrade", is_flag=True, once=True, help="grade the kept answers again")

@@ -161,7 +161,10 @@ def build_sampling(method: Method, values: Mapping[str, Any]) -> tuple[SamplingC
 def as_usage(error: OptionError, names: Iterable[str]) -> click.UsageError:
     """The error with the flag in place of the option's name that it begins with."""
     name, space, rest = str(error).partition(" ")
-    return click.UsageError((named(name, flag_of(name)) if name in names else name) + space + rest)
+    ctx = click.get_current_context(silent=True)
+    flags = [flag for one in ctx.command.params if one.name == name for flag in one.opts] if ctx else []
+    flag = next((flag for flag in flags if flag.startswith("--")), flag_of(name))
+    return click.UsageError((named(name, flag) if name in names else name) + space + rest)
 
 
 def build_method(name: str, values: Mapping[str, Any]) -> Method:

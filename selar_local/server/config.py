@@ -73,7 +73,7 @@ class ServerConfig(Options):
 
     def check_together(self) -> None:
         sound = all(re.fullmatch(r"[\x21-\x7e]+", key) for key in self.api_keys)
-        require(sound, "api_keys must be printable ASCII without spaces")
+        require(sound, "api_keys must be of printable ASCII without spaces")
         for origin in self.cors_origins:
             known = origin == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin) is not None
             require(known, f"cors_origins must look like https://host[:port], not {origin!r}")

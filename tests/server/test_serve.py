@@ -83,7 +83,7 @@ def test_a_port_in_use(model):
     [
         (["--host", "0.0.0.0"], "--api-key"), (["--port", "99999"], "--port"),
         (["--tau", "2", "--method", "cot"], "--tau"),
-        (["--grammar", "x"], "--grammar"), (["--cors-origin", "example.org"], "cors_origin"),
+        (["--grammar", "x"], "--grammar"), (["--cors-origin", "example.org"], "--cors-origin must look like"),
         (["--parallel", "0"], "parallel"),
         (["--grace", "-1"], "--grace"),
     ],
