@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from selar_local.analysis.calibrate import CalibrationConfig, Samples, calibration_of, collect
 from selar_local.analysis.questions import QUESTIONS
 from selar_local.analysis.valley import certain_entropy
 from selar_local.calibration import Calibration, find, keep
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import GroupedCommand, option
-from selar_local.cli.histogram import bar_characters, histogram
+from selar_local.cli.grouped_help import GroupedCommand, json_option, option
+from selar_local.cli.histogram import bin_counts, entropy_histogram
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find as find_model
 from selar_local.cli.opening import open_engine
-from selar_local.cli.options import build, build_sampling, config_options, some_of
+from selar_local.cli.options import build, build_sampling, config_options
 from selar_local.cli.prompt import read_prompts
 from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig, SamplingConfig
@@ -30,8 +27,6 @@ from selar_local.methods import Selar
 __all__ = ["calibrate"]
 
 _TOGETHER = 4  # answers decoded at a time
-_BINS = 20
-_BAR = 40
 _EXAMPLES = """\b
 Examples:
   selar-local calibrate model.gguf                     some minutes; then: run model.gguf --tau auto
@@ -51,13 +46,11 @@ Examples:
 )
 @config_options(
     ("Prompts and length", CalibrationConfig),
-    ("What it holds for", some_of(Selar, "k", "gate_on")),
-    ("What it holds for", some_of(SamplingConfig, "temperature", "top_k", "top_p", "min_p")),
+    ("What it holds for", Selar, "k", "gate_on"),
+    ("What it holds for", SamplingConfig, "temperature", "top_k", "top_p", "min_p"),
     ("Model and engine", EngineConfig),
 )
-@option(
-    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the text"
-)
+@json_option
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
 def calibrate(model: str | None, prompts_file: str | None, as_json: bool, quiet: bool, **values: Any) -> int:
     """Let MODEL answer questions with ordinary sampling, and find the valley in the histogram of its entropies.
@@ -111,16 +104,11 @@ def _kept(path: Path, found: Calibration, sampling: SamplingConfig, display: Dis
     return False
 
 
-def _counts(entropies: Any) -> list[int]:
-    counts: list[int] = np.histogram(entropies, _BINS, (0.0, 1.0))[0].tolist()
-    return counts
-
-
 def _picture(samples: Samples, found: Calibration) -> list[str]:
     """The histogram of the unfiltered entropies, in which the valley is looked for."""
-    label = "" if found.valley is None else f"valley {found.valley:.2f}"
-    width = max(min(_BAR, shutil.get_terminal_size().columns - 36), 8)
-    return histogram(_counts(samples.full), found.valley, label, bar_characters(sys.stdout.encoding), width)
+    return entropy_histogram(
+        samples.full, [] if found.valley is None else [(found.valley, f"valley {found.valley:.2f}")]
+    )
 
 
 def _sentences(found: Calibration) -> list[str]:
@@ -149,6 +137,6 @@ def _as_dict(path: Path, found: Calibration, kept: bool, samples: Samples, confi
         **found.as_dict(),
         "seed": config.seed,
         "max_tokens": config.max_tokens,
-        "histogram": {"full": _counts(samples.full), "filtered": _counts(samples.filtered)},
+        "histogram": {"full": bin_counts(samples.full), "filtered": bin_counts(samples.filtered)},
         "kept": kept,
     }

@@ -13,13 +13,13 @@ import click
 
 from selar_local.cli.columns import Piece, side_by_side
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
-from selar_local.cli.method_specs import specs_of
+from selar_local.cli.grouped_help import GroupedCommand, json_option, option
+from selar_local.cli.method_specs import methods_option, specs_of
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import build, build_sampling, config_options, method_options
 from selar_local.cli.prompt import joined, prompt_options, read_prompt, text_beside
-from selar_local.cli.run import Session, as_dict
+from selar_local.cli.session import Session, as_dict
 from selar_local.cli.streams import is_terminal, print_json, printable
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-_METHODS = "cot,selar"
 _SAMPLING = "Sampling and length"
 _NARROWEST = 36  # cells of a column
 _EXAMPLES = """\b
@@ -104,16 +103,9 @@ class _Collector(Display):
 @model_argument()
 @click.argument("prompt", required=False)
 @prompt_options
-@option(
-    "--methods",
-    default=_METHODS,
-    heading="Methods",
-    help=f"what to compare; options of one follow a colon: selar:tau=0;contrast=0 [default:{NO_BREAK}{_METHODS}]",
-)
+@methods_option
 @config_options((_SAMPLING, GenerationConfig), (_SAMPLING, SamplingConfig))
-@option(
-    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the texts"
-)
+@json_option
 @option("--no-color", is_flag=True, help="no colours (also: the variable NO_COLOR)")
 @option("-q", "--quiet", is_flag=True, help="the answers alone: no notes, thinking, progress or statistics")
 @config_options(("Model and engine", EngineConfig))

@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from selar_local.catalog import bundled_models
 
-__all__ = ["complete_model", "model_files"]
+__all__ = ["complete_model", "model_files", "paths"]
 
 
 def complete_model(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -22,22 +22,20 @@ def complete_model(_ctx: click.Context, _parameter: click.Parameter, incomplete:
 
 def model_files(incomplete: str) -> list[CompletionItem[Any]]:
     """GGUF files and folders that begin with `incomplete`. What is in a folder that is alone is listed, too."""
-    found = _matching(incomplete)
+    found = paths(incomplete, ".gguf")
     if len(found) == 1 and found[0].endswith(os.sep):
-        found += _matching(found[0])
+        found += paths(found[0], ".gguf")
     return [CompletionItem(path) for path in found]
 
 
-def _matching(incomplete: str) -> list[str]:
-    start = incomplete.rpartition(os.sep)[2]
-    typed = incomplete.removesuffix(start)
+def paths(begun: str, suffix: str = "") -> list[str]:
+    """The folders, and the files with this suffix, that begin with `begun`; a folder ends with a separator."""
+    start = os.path.split(begun)[1]
+    typed = begun.removesuffix(start)
     try:
         entries = sorted(Path(typed or ".").expanduser().iterdir())
-    except (OSError, RuntimeError):
+        shown = [one for one in entries if one.name.startswith(start) and (start or not one.name.startswith("."))]
+        marked = [(one, os.sep if one.is_dir() else "") for one in shown]
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: ~nobody
         return []
-    shown = [entry for entry in entries if entry.name.startswith(start) and (start or not entry.name.startswith("."))]
-    return [
-        typed + entry.name + (os.sep if entry.is_dir() else "")
-        for entry in shown
-        if entry.is_dir() or entry.suffix.lower() == ".gguf"
-    ]
+    return [typed + one.name + mark for one, mark in marked if mark or one.name.lower().endswith(suffix)]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
+from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, json_option, option
 from selar_local.cli.interrupt import importing
-from selar_local.cli.method_specs import shared_options, specs_of
+from selar_local.cli.method_specs import methods_option, shared_options, specs_of
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.option_sources import defaults_in_use
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluation_command"]
 
-_METHODS = "cot,selar"
 _BASELINE = CoT.name
 _SAMPLING = "Sampling"
 _EXAMPLES = """\b
@@ -49,19 +48,15 @@ Examples:
 @model_argument()
 @config_options(("Problems and budget", EvaluationConfig))
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
-@option(
-    "--methods",
-    default=_METHODS,
-    heading="Methods",
-    help=f"what to compare; options of one follow a colon: selar:tau=0;contrast=0 [default:{NO_BREAK}{_METHODS}]",
-)
+@methods_option
 @option("--sweep", once=True, help="each method that has the option runs once for each value, such as tau=0.3,0.4")
 @option("--baseline", once=True, help=f"the method that the others are compared with [default:{NO_BREAK}{_BASELINE}]")
 @option("--regrade", is_flag=True, once=True, help="grade the kept answers again")
-@config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig))
-@option(
-    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the table"
+@config_options(
+    (_SAMPLING, SamplingConfig, "temperature", "top_k", "top_p", "min_p", "greedy"),
+    (_SAMPLING, GenerationConfig, "stop"),
 )
+@json_option
 @option("-q", "--quiet", is_flag=True, help="print only the result: no notes, no progress")
 @config_options(("Model and engine", EngineConfig))
 @method_options
@@ -246,12 +241,3 @@ def _show(study: Study, baseline: str | None, as_json: bool) -> None:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}" + "s" * (number != 1)
-
-
-# Where two classes have an option, or the evaluation names it otherwise, its own is kept.
-evaluation_command.params = [
-    parameter
-    for parameter in evaluation_command.params
-    if parameter.name not in ("grammar", "json_schema")
-    and not (getattr(parameter, "heading", "") == _SAMPLING and parameter.name in ("seed", "max_tokens"))
-]

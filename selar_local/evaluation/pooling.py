@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from selar_local.errors import SelarError
-from selar_local.evaluation.config import defaults_of, shown
+from selar_local.evaluation.config import defaults_of
 from selar_local.evaluation.facts import SETTINGS
 from selar_local.evaluation.records import Answer, MethodRun, Study
+from selar_local.options import shown
 
 __all__ = ["as_key", "facts_of", "pooled", "seeds_of"]
 

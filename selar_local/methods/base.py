@@ -13,6 +13,7 @@ import numpy.typing as npt
 from selar_local.config import SamplingConfig, from_mapping, require
 from selar_local.errors import OptionError
 from selar_local.methods.distribution import Distribution
+from selar_local.options import Options
 
 __all__ = [
     "Decision",
@@ -154,7 +155,7 @@ class Stepper(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(ABC):
+class Method(Options, ABC):
     """A decoding method with its options, given by name. Frozen: one instance serves any number of sequences.
 
     greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. entropy_unit: of the

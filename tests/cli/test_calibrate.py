@@ -20,9 +20,9 @@ from selar_local.analysis.calibrate import CalibrationConfig, Samples
 from selar_local.analysis.questions import QUESTIONS
 from selar_local.cli import calibrate as module
 from selar_local.cli.histogram import DWARFED, bar_characters, histogram
-from selar_local.cli.options import shown
 from selar_local.config import SamplingConfig
 from selar_local.methods import Selar
+from selar_local.options import shown
 
 SHORT = ("--limit", "3", "-n", "8", "-t", "1")
 
@@ -188,8 +188,8 @@ def test_files_without_prompts(name, data, told, model, tmp_path, cli):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("-n", "0"), "--max-tokens must be between 1 and"),
-        (("--limit", "0"), "--limit must be between 1 and"),
+        (("-n", "0"), "--max-tokens must be at least 1, not"),
+        (("--limit", "0"), "--limit must be at least 1, not"),
         (("--seed", "-1"), "--seed must be between 0 and"),
         (("--k", "1"), "--k must be between 2 and"),
         (("--temperature", "0"), "temperature 0 leaves selar nothing to mix"),
@@ -251,7 +251,7 @@ def test_the_help_page_has_the_declared_options(cli):
 def test_bars():
     blocks, plain = bar_characters("utf-8"), bar_characters("latin-1")
     assert bar_characters("no such encoding") == bar_characters(None) == plain and plain.isascii()
-    lines = histogram([8, 4, 1, 0], 0.3, "here", blocks, 8)
+    lines = histogram([8, 4, 1, 0], [(0.3, "here"), (1.5, "beyond")], blocks, 8)
     assert lines == [
         "entropy    steps",
         "0.00-0.25      8  ████████",
@@ -259,16 +259,16 @@ def test_bars():
         "0.50-0.75      1  █",
         "0.75-1.00      0",
     ]
-    assert histogram([8, 3, 1, 0], 1.0, "x", plain, 4)[1:] == [
+    assert histogram([8, 3, 1, 0], [(1.0, "x")], plain, 4)[1:] == [
         "0.00-0.25      8  ####", "0.25-0.50      3  ##", "0.50-0.75      1  #", "0.75-1.00      0   < x",
     ]  # fmt: skip
-    assert histogram([1000, 1], None, "", blocks, 8)[2] == "0.50-1.00      1  ▎"
-    assert len(histogram([0, 0], None, "", blocks, 8)) == 3
+    assert histogram([1000, 1], [], blocks, 8)[2] == "0.50-1.00      1  ▎"
+    assert len(histogram([0, 0], [], blocks, 8)) == 3
 
 
 @pytest.mark.parametrize(("largest", "told"), [(DWARFED * 100, True), (DWARFED * 100 - 1, False)])
 def test_one_bin_that_dwarfs_the_others(largest, told):
-    head, first, second = histogram([int(largest), 100], None, "", "_#", 100)
+    head, first, second = histogram([int(largest), 100], [], "_#", 100)
     assert ("square roots" in head) is told
     assert first.count("#") == 100 and second.count("#") == (35 if told else round(100 * 100 / largest))
 

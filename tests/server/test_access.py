@@ -44,6 +44,10 @@ def test_health_is_open(locked):
 
 def test_keys_are_not_shown():
     assert "secret" not in repr(ServerConfig(api_keys=("secret",)))
+    for keys in (("secret", ""), "secret", ("secret", "a b"), b"secret"):
+        with pytest.raises(OptionError, match=r"^api_keys must be ") as caught:
+            ServerConfig(api_keys=keys)
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org"])

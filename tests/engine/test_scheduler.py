@@ -1,4 +1,4 @@
-"""The decode loop on a scripted runtime: who is served when, and how every generation ends."""
+"""The scheduler on a scripted runtime: who is served when, and how every generation ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scripted_runtime import END, Item, ScriptedRuntime, drive, outcome, request
 
-from selar_local.engine.loop import DecodeLoop
+from selar_local.engine.scheduler import Scheduler
 from selar_local.errors import DecodeError, EngineClosed
 from selar_local.llama.context import Aborted
 from selar_local.methods import CoTGreedy, Selar
@@ -22,7 +22,7 @@ ABC = {10: b"a", 11: b"b", 12: b"c"}
 def test_prefill_comes_in_chunks_with_progress():
     runtime = ScriptedRuntime({5: [10, 11]}, batch_size=4)
     sequence = request([5] * 10, pieces=ABC)
-    drive(DecodeLoop(runtime, 1), sequence)
+    drive(Scheduler(runtime, 1), sequence)
     got = outcome(sequence)
     assert got.progress == [(4, 10), (8, 10), (10, 10)]
     assert runtime.calls[:3] == [("prefill", 5, 0, 4), ("prefill", 5, 4, 4), ("prefill", 5, 8, 2)]
@@ -45,9 +45,9 @@ def test_what_a_cancelled_prompt_was_not_read_of():
             read.cancelled.set()
 
     runtime.on_prefill = cancel
-    drive(DecodeLoop(runtime, 1), waiting)
-    drive(DecodeLoop(runtime, 1), read)
-    drive(DecodeLoop(runtime, 1), whole)
+    drive(Scheduler(runtime, 1), waiting)
+    drive(Scheduler(runtime, 1), read)
+    drive(Scheduler(runtime, 1), whole)
     usages = [outcome(one).result.usage for one in (waiting, read, whole)]
     assert [usage.prompt_tokens for usage in usages] == [10, 10, 10]
     assert [usage.prompt_read for usage in usages] == [0, 8, 10]
@@ -56,13 +56,13 @@ def test_what_a_cancelled_prompt_was_not_read_of():
 def test_a_prompt_of_exactly_one_chunk():
     runtime = ScriptedRuntime({5: [10]}, batch_size=4)
     sequence = request([5] * 4)
-    drive(DecodeLoop(runtime, 1), sequence)
+    drive(Scheduler(runtime, 1), sequence)
     assert outcome(sequence).progress == [(4, 4)]
 
 
 def test_a_running_answer_never_waits_for_more_than_one_chunk():
     runtime = ScriptedRuntime({2: [10] * 40, 3: [11] * 3, 4: [12] * 3}, batch_size=2)
-    loop = DecodeLoop(runtime, 3)
+    loop = Scheduler(runtime, 3)
     first = request([2])
     loop.waiting.append(first)
     loop.step()
@@ -79,7 +79,7 @@ def test_a_running_answer_never_waits_for_more_than_one_chunk():
 
 def test_all_running_sequences_share_one_batch_and_join_and_leave():
     runtime = ScriptedRuntime({2: [10] * 2, 3: [11] * 8, 4: [12] * 8})
-    drive(DecodeLoop(runtime, 3), *(request([key] * 4) for key in (2, 3, 4)))  # a chunk each
+    drive(Scheduler(runtime, 3), *(request([key] * 4) for key in (2, 3, 4)))  # a chunk each
     steps = [call[1:] for call in runtime.calls if call[0] == "step"]
     assert (2, 3) in steps
     assert (3, 4) in steps
@@ -88,7 +88,7 @@ def test_all_running_sequences_share_one_batch_and_join_and_leave():
 
 def test_short_prompts_are_read_together_up_to_a_chunk():
     runtime = ScriptedRuntime({2: [10] * 8, 3: [11] * 8, 4: [12] * 8}, batch_size=4)
-    loop = DecodeLoop(runtime, 3)
+    loop = Scheduler(runtime, 3)
     loop.waiting.extend([request([2]), request([3] * 3), request([4] * 2)])
     loop.step()
     assert [call[0] for call in runtime.calls] == ["prefill", "prefill", "step"]  # the third is beyond a chunk
@@ -98,7 +98,7 @@ def test_short_prompts_are_read_together_up_to_a_chunk():
 
 def test_prompts_of_one_length_share_a_batch_where_more_than_three_are_under_way():
     runtime = ScriptedRuntime({key: [10] * 8 for key in range(2, 7)}, batch_size=4)
-    loop = DecodeLoop(runtime, 5)
+    loop = Scheduler(runtime, 5)
     loop.waiting.extend(request([key] * (3 if key == 4 else 2)) for key in (2, 3, 4, 5, 6))
     loop.step()
     assert [call for call in runtime.calls if call[0] == "prefill"] == [("prefill", key, 0, 2) for key in (2, 3, 5, 6)]
@@ -109,19 +109,19 @@ def test_prompts_of_one_length_share_a_batch_where_more_than_three_are_under_way
 
 def test_prompts_that_share_a_batch_never_need_more_than_it_can_take():
     runtime = ScriptedRuntime({key: [10] * 8 for key in range(2, 12)}, batch_size=4)
-    drive(DecodeLoop(runtime, 10), *(request([key] * 3) for key in range(2, 12)))
+    drive(Scheduler(runtime, 10), *(request([key] * 3) for key in range(2, 12)))
     assert runtime.together == [2] * 5  # 6 of 8 tokens
 
 
 def test_with_three_under_way_each_prompt_is_decoded_alone():
     runtime = ScriptedRuntime({key: [10] * 8 for key in (2, 3, 4)}, batch_size=8)
-    drive(DecodeLoop(runtime, 3), *(request([key] * 2) for key in (2, 3, 4)))
+    drive(Scheduler(runtime, 3), *(request([key] * 2) for key in (2, 3, 4)))
     assert runtime.together == [1, 1, 1]
 
 
 def test_whole_chunks_are_decoded_alone():
     runtime = ScriptedRuntime({key: [10] * 8 for key in range(2, 7)}, batch_size=4)
-    drive(DecodeLoop(runtime, 5), *(request([key] * (6 if key % 2 else 2)) for key in range(2, 7)))
+    drive(Scheduler(runtime, 5), *(request([key] * (6 if key % 2 else 2)) for key in range(2, 7)))
     sizes = [call[3] for call in runtime.calls if call[0] == "prefill"]
     batches = [[sizes.pop(0) for _ in range(count)] for count in runtime.together]
     assert [4] in batches and max(map(len, batches)) > 1 and not sizes
@@ -133,7 +133,7 @@ def test_one_of_the_prompts_that_share_a_batch_fails_alone():
     scripts[4] = [DecodeError("broken")]
     runtime = ScriptedRuntime(scripts, batch_size=16)
     sequences = [request([key] * 2) for key in range(2, 7)]
-    drive(DecodeLoop(runtime, 5), *sequences)
+    drive(Scheduler(runtime, 5), *sequences)
     assert runtime.together[:6] == [5, 1, 1, 1, 1, 1]
     got = [outcome(sequence) for sequence in sequences]
     assert [str(one.error) for one in got] == ["None", "None", "broken", "None", "None"]
@@ -156,7 +156,7 @@ def test_a_cancelled_prompt_that_shares_a_batch_leaves_the_others_theirs():
         sequences[1].cancelled.set()
 
     runtime.on_prefill = cancel
-    drive(DecodeLoop(runtime, 5), *sequences)
+    drive(Scheduler(runtime, 5), *sequences)
     assert given_up[:2] == [False, True]  # the decode is given up where it is of no use to anyone
     reasons = [outcome(sequence).result.finish_reason for sequence in sequences]
     assert reasons == ["stop", "cancelled", "stop", "stop", "stop"]
@@ -173,7 +173,7 @@ def test_any_company_gives_what_each_gives_alone(seed):
     methods = {key: Selar() if draw.random() < 0.5 else CoTGreedy() for key in keys}
     prompts = {key: [key] * int(draw.integers(1, 12)) for key in keys}
     runtime = ScriptedRuntime(scripts, capacity=16, batch_size=int(draw.integers(1, 5)))
-    loop = DecodeLoop(runtime, int(draw.integers(1, 7)))
+    loop = Scheduler(runtime, int(draw.integers(1, 7)))
     together = {key: request(prompts[key], methods[key]) for key in keys}
     for sequence in together.values():
         loop.waiting.append(sequence)
@@ -183,7 +183,7 @@ def test_any_company_gives_what_each_gives_alone(seed):
     assert runtime.held == {}
     for key, sequence in together.items():
         alone = request(prompts[key], methods[key])
-        drive(DecodeLoop(ScriptedRuntime(scripts, capacity=16), 1), alone)
+        drive(Scheduler(ScriptedRuntime(scripts, capacity=16), 1), alone)
         one, other = outcome(alone), outcome(sequence)
         assert one.events == other.events
         assert one.result.finish_reason == other.result.finish_reason
@@ -192,7 +192,7 @@ def test_any_company_gives_what_each_gives_alone(seed):
 
 def test_rows_are_preferred_while_one_sequence_needs_them():
     runtime = ScriptedRuntime({2: [10] * 2, 3: [11] * 6})
-    drive(DecodeLoop(runtime, 2), request([2], Selar()), request([3]))
+    drive(Scheduler(runtime, 2), request([2], Selar()), request([3]))
     assert runtime.prefer_rows[0] is True
     assert runtime.prefer_rows[-1] is False
 
@@ -200,7 +200,7 @@ def test_rows_are_preferred_while_one_sequence_needs_them():
 def test_cancelled_while_waiting():
     runtime = ScriptedRuntime({2: [10] * 6, 3: [11]})
     running, waiting = request([2]), request([3])
-    loop = DecodeLoop(runtime, 1)
+    loop = Scheduler(runtime, 1)
     loop.waiting.extend([running, waiting])
     loop.step()
     waiting.cancelled.set()
@@ -214,7 +214,7 @@ def test_cancelled_while_waiting():
 
 def test_cancelled_between_two_chunks():
     runtime = ScriptedRuntime({2: [10]}, batch_size=2)
-    sequence, loop = request([2] * 20), DecodeLoop(runtime, 1)
+    sequence, loop = request([2] * 20), Scheduler(runtime, 1)
     loop.waiting.append(sequence)
     loop.step()
     sequence.cancelled.set()
@@ -228,7 +228,7 @@ def test_cancelled_between_two_chunks():
 
 def test_cancelled_within_a_chunk():
     runtime = ScriptedRuntime({2: [10]})
-    sequence, loop = request([2] * 3), DecodeLoop(runtime, 1)
+    sequence, loop = request([2] * 3), Scheduler(runtime, 1)
 
     def abort(cancelled: Callable[[], bool]) -> None:
         assert not cancelled()
@@ -244,7 +244,7 @@ def test_cancelled_within_a_chunk():
 
 def test_cancelled_while_decoding_keeps_what_there_is_and_frees_the_slot():
     runtime = ScriptedRuntime({2: [10] * 50, 3: [11]})
-    sequence, loop = request([2], pieces=ABC), DecodeLoop(runtime, 1)
+    sequence, loop = request([2], pieces=ABC), Scheduler(runtime, 1)
     loop.waiting.append(sequence)
     for _ in range(3):
         loop.step()
@@ -262,7 +262,7 @@ def test_cancelled_while_decoding_keeps_what_there_is_and_frees_the_slot():
 def test_closing_gives_up_the_prompt_and_tells_everyone():
     runtime = ScriptedRuntime({2: [10], 3: [11]})
     closing = [False]
-    loop = DecodeLoop(runtime, 1, lambda: closing[0])
+    loop = Scheduler(runtime, 1, lambda: closing[0])
 
     def abort(cancelled: Callable[[], bool]) -> None:
         closing[0] = True
@@ -282,7 +282,7 @@ def test_closing_gives_up_the_prompt_and_tells_everyone():
 def test_a_full_cache_ends_the_prompt():
     runtime = ScriptedRuntime({2: [10], 3: [11]}, cells=6)
     first, second = request([2] * 10), request([3] * 2)
-    drive(DecodeLoop(runtime, 1), first, second)
+    drive(Scheduler(runtime, 1), first, second)
     got = outcome(first).result
     assert (got.finish_reason, got.context_full, got.tokens) == ("length", True, ())
     assert outcome(second).result.finish_reason == "stop"
@@ -291,7 +291,7 @@ def test_a_full_cache_ends_the_prompt():
 def test_a_full_cache_ends_the_longest_answer_and_the_others_go_on():
     runtime = ScriptedRuntime({2: [10] * 9, 3: [11] * 9}, cells=14)
     long, short = request([2] * 4), request([3])
-    drive(DecodeLoop(runtime, 2), long, short)
+    drive(Scheduler(runtime, 2), long, short)
     ended = outcome(long).result
     assert (ended.finish_reason, ended.context_full) == ("length", True)
     assert 0 < ended.usage.completion_tokens < 10
@@ -301,7 +301,7 @@ def test_a_full_cache_ends_the_longest_answer_and_the_others_go_on():
 def test_an_error_in_a_prompt_ends_that_sequence_alone():
     runtime = ScriptedRuntime({2: [10] * 9, 3: [DecodeError("broken")]})
     good, bad = request([2]), request([3])
-    drive(DecodeLoop(runtime, 2), good, bad)
+    drive(Scheduler(runtime, 2), good, bad)
     assert str(outcome(bad).error) == "broken"
     assert outcome(good).result.tokens == (*[10] * 9, END)
 
@@ -310,7 +310,7 @@ def test_an_error_in_a_prompt_ends_that_sequence_alone():
 def test_an_input_that_fails_ends_its_own_sequence_only(error):
     runtime = ScriptedRuntime({2: [10] * 9, 3: [11, 11, error], 4: [12] * 9})
     first, bad, last = (request([key]) for key in (2, 3, 4))
-    drive(DecodeLoop(runtime, 3), first, bad, last)
+    drive(Scheduler(runtime, 3), first, bad, last)
     got = outcome(bad)
     assert isinstance(got.error, DecodeError)
     assert str(error) in str(got.error)
@@ -323,7 +323,7 @@ def test_an_input_that_fails_ends_its_own_sequence_only(error):
 def test_a_decode_that_fails_for_all_ends_all():
     runtime = ScriptedRuntime({key: [10, DecodeError("no device")] for key in (2, 3)})
     sequences = [request([2]), request([3])]
-    drive(DecodeLoop(runtime, 2), *sequences)
+    drive(Scheduler(runtime, 2), *sequences)
     assert [str(outcome(s).error) for s in sequences] == ["no device"] * 2
     assert runtime.held == {}
 
@@ -332,7 +332,7 @@ def test_a_decode_that_fails_for_all_ends_all():
 def test_logits_that_are_not_numbers_end_one_sequence(at):
     runtime = ScriptedRuntime({2: [10] * 9, 3: [*[11] * at, None]})
     good, bad = request([2]), request([3])
-    drive(DecodeLoop(runtime, 2), good, bad)
+    drive(Scheduler(runtime, 2), good, bad)
     got = outcome(bad)
     assert isinstance(got.error, DecodeError)
     assert "not numbers" in str(got.error)
@@ -343,7 +343,7 @@ def test_logits_that_are_not_numbers_end_one_sequence(at):
 def test_a_slot_that_may_hold_nan_is_wiped_before_it_serves_again():
     runtime = ScriptedRuntime({2: [10] * 9, 3: [None], 4: [12]})
     good, bad, later = (request([key]) for key in (2, 3, 4))
-    loop = DecodeLoop(runtime, 2)
+    loop = Scheduler(runtime, 2)
     loop.waiting.extend([good, bad, later])
     while not bad.finished:
         loop.step()
@@ -372,7 +372,7 @@ class Mistaken(Stepper):
 def test_a_method_that_fails_ends_its_own_sequence_only(caplog):
     runtime = ScriptedRuntime({2: [10] * 5, 3: [11] * 5})
     good, bad = request([2]), request([3], Faulty())
-    drive(DecodeLoop(runtime, 2), good, bad)
+    drive(Scheduler(runtime, 2), good, bad)
     error = outcome(bad).error
     assert isinstance(error, DecodeError)
     assert "a mistake" in str(error)
@@ -384,7 +384,7 @@ def test_the_place_of_a_method_that_failed_serves_again_at_once():
     """Its mistake leaves nothing bad in the KV cache."""
     runtime = ScriptedRuntime({2: [10] * 30, 3: [11], 4: [12]})
     running, later = request([2]), request([4])
-    loop = DecodeLoop(runtime, 2)
+    loop = Scheduler(runtime, 2)
     drive(loop, running, request([3], Faulty()), later)
     assert runtime.cleared == 0
     assert any(call[:2] == ("step", 2) and 4 in call for call in runtime.calls)
@@ -394,7 +394,7 @@ def test_the_place_of_a_method_that_failed_serves_again_at_once():
 def test_spoilt_places_come_back_although_requests_keep_coming():
     """With a quarter of the places out of service nothing begins until what runs has ended, and all is wiped."""
     runtime = ScriptedRuntime({2: [10] * 6, 3: [None], **{key: [12] * 4 for key in range(4, 40)}})
-    loop = DecodeLoop(runtime, 4)
+    loop = Scheduler(runtime, 4)
     loop.waiting.extend([request([2]), request([3])])
     busiest = []
     for key in range(4, 40):
@@ -409,7 +409,7 @@ def test_a_request_that_gets_no_place_is_not_lost(monkeypatch):
     def broken(prompt):
         raise MemoryError
 
-    loop = DecodeLoop(ScriptedRuntime({2: [10]}), 1)
+    loop = Scheduler(ScriptedRuntime({2: [10]}), 1)
     monkeypatch.setattr(loop._slots, "take", broken)
     sequence = request([2])
     loop.waiting.append(sequence)
@@ -423,7 +423,7 @@ def test_slots_serve_again_in_turn():
     keys = range(2, 12)
     runtime = ScriptedRuntime({key: [10] * (key % 3) for key in keys})
     sequences = [request([key]) for key in keys]
-    drive(DecodeLoop(runtime, 2), *sequences)
+    drive(Scheduler(runtime, 2), *sequences)
     assert {s.slot for s in sequences} == {0, 1}
     assert runtime.held == {}
     assert sum(call[0] == "forget" for call in runtime.calls) == len(sequences)
@@ -432,5 +432,5 @@ def test_slots_serve_again_in_turn():
 def test_inputs_go_in_the_order_of_their_places():
     """Who comes later takes the place that fell free: neighbouring places in order are computed together."""
     runtime = ScriptedRuntime({2: [10], 3: [11] * 9, 4: [12] * 9, 5: [13] * 4})
-    drive(DecodeLoop(runtime, 3), request([2]), request([3]), request([4]), request([5]))
+    drive(Scheduler(runtime, 3), request([2]), request([3]), request([4]), request([5]))
     assert ("step", 5, 3, 4) in runtime.calls

@@ -1,12 +1,10 @@
-"""The one decode loop: advances all running sequences by a step. Everything else is a consumer of it."""
+"""The scheduler: it gives sequences their slots and advances all running ones by a step."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
 from collections.abc import Callable
-from collections.abc import Sequence as Many
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,63 +13,30 @@ from selar_local.engine.sequence import Sequence
 from selar_local.engine.slots import Slots
 from selar_local.errors import DecodeError, SelarError
 from selar_local.llama.context import Aborted, ContextFull
-from selar_local.llama.runtime import Chunk, Feed
+from selar_local.llama.runtime import Chunk, Feed, LlamaRuntime
 
-__all__ = ["DecodeLoop", "Runtime"]
+__all__ = ["Scheduler"]
 
 logger = logging.getLogger("selar_local.engine")
 
-# Up to so many rows llama.cpp's arithmetic is that of one row: with no more under way, each gets what it gets alone.
+# llama.cpp computes up to three rows with the arithmetic of one row. So up to three sequences never share a prompt
+# batch: each gets the numbers that it would get alone.
 _ALONE = 3
 
 
-class Runtime(Protocol):
-    """What the loop needs of a model: `LlamaRuntime`, or a scripted fake in the tests."""
-
-    capacity: int
-    batch_size: int  # tokens of a chunk of a prompt
-    largest_batch: int  # tokens that a batch can take
-
-    def prefill(
-        self, chunks: Many[Chunk], cancelled: Callable[[], bool], hidden: bool = False
-    ) -> list[npt.NDArray[np.float32] | None]:
-        """Decode chunks of prompts; logits after those that end one. hidden, for one chunk: keep its hidden state."""
-
-    def step(self, feeds: Many[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
-        """Decode one input per sequence; their logits. hidden: keep their hidden states too."""
-
-    def core_wait_meter(self) -> Callable[[], float | None]:
-        """A function that gives the part of the decoding time from now on that a thread waited for a core."""
-
-    def hidden_state(self, row: int) -> npt.NDArray[np.float32]:
-        """The hidden state of a row of the last call, which was asked to keep it."""
-
-    def forget(self, slot: int) -> None:
-        """Free the slot's KV cache."""
-
-    def truncate(self, slot: int, length: int) -> bool:
-        """Free the slot's KV cache from position `length` on; False where the model's memory cannot."""
-
-    def copy(self, source: int, target: int) -> None:
-        """Make an empty slot hold what another one holds."""
-
-    def clear(self) -> None:
-        """Free the KV cache of all sequences and wipe what was in it."""
-
-
-class DecodeLoop:
+class Scheduler:
     """Admits waiting sequences to free slots and advances the running ones. Owned by one thread."""
 
     def __init__(
         self,
-        runtime: Runtime,
+        runtime: LlamaRuntime,
         slots: int,
         closing: Callable[[], bool] = bool,
         *,
         prompt_cache: bool = False,
         reuse_answers: bool = False,
     ) -> None:
-        """closing: asked while a prompt is decoded; once true, the decode is given up."""
+        """closing: called while a prompt is decoded. Once it returns True, the decode is given up."""
         self._runtime = runtime
         self._closing = closing
         self._slots = Slots(runtime, slots, runtime.batch_size if prompt_cache else 0, reuse_answers=reuse_answers)
@@ -84,13 +49,13 @@ class DecodeLoop:
         return not self.waiting and not self.running
 
     def step(self) -> None:
-        """One turn: end the cancelled, admit, a chunk's worth of waiting prompts, one token for the others."""
+        """One turn: cancelled sequences end, waiting ones get slots, prompts advance by a chunk, answers by a token."""
         self._drop_cancelled()
         self._admit()
         self._prefill_some()
         ready = [s for s in self.running if s.next_input is not None and not s.finished]
         if ready:
-            # llama.cpp computes only neighbouring places together: out of order, each would be a batch of its own.
+            # llama.cpp computes only neighbouring slots together: out of order, each would be a batch of its own.
             self._advance(sorted(ready, key=lambda s: s.slot))
         self._retire()
 
@@ -105,13 +70,13 @@ class DecodeLoop:
 
     def _admit(self) -> None:
         while self.waiting and self._slots.available:
-            sequence = self.waiting[0]  # it stays there until it has its place: whatever happens, somebody ends it
-            sequence.slot, held = self._slots.take(sequence.request.prompt)
+            sequence = self.waiting[0]  # it stays in the queue until it has a slot: `abandon` must find it
+            sequence.slot, reused = self._slots.take(sequence.request.prompt)
             self.running.append(self.waiting.popleft())
-            sequence.begin(held, self._runtime.core_wait_meter())
+            sequence.begin(reused, self._runtime.core_wait_meter())
 
     def _prefill_some(self) -> None:
-        """One chunk of the prompt that waits longest, and of others as much as fits into a chunk's length with it.
+        """Decode one chunk of the prompt that waits longest, and of other prompts what fits into a chunk's length.
 
         Running answers never wait for more than that, or for one batch of prompts that are computed together.
         """
@@ -121,21 +86,21 @@ class DecodeLoop:
             needed = min(len(waiting[0].pending_prompt), self._runtime.batch_size)
             if needed > room:
                 return
-            together = self._alike(waiting, self._runtime.largest_batch // needed)
+            together = self._of_equal_length(waiting, self._runtime.largest_batch // needed)
             room -= needed * len(together)
             waiting = [s for s in waiting if s not in together]
             self._prefill(together)
 
-    def _alike(self, waiting: list[Sequence], most: int) -> list[Sequence]:
-        """The first, and others with as many tokens to decode: llama.cpp computes chunks of one length at once.
+    def _of_equal_length(self, waiting: list[Sequence], most: int) -> list[Sequence]:
+        """The first, and others with as many tokens to decode: prompts of equal length share a batch.
 
-        (Whole chunks never share a batch: what the prompt cache keeps of them must be what it was alone.)
+        Whole chunks never share one: the prompt cache keeps them, and they must be the same as when decoded alone.
         """
         first, length = waiting[0], len(waiting[0].pending_prompt)
-        if len(self.running) <= _ALONE or length >= self._runtime.batch_size or not first.mixes:
+        if len(self.running) <= _ALONE or length >= self._runtime.batch_size or first.wants_hidden:
             return [first]
-        alike = [s for s in waiting if len(s.pending_prompt) == length and s.mixes]
-        return sorted(alike[:most], key=lambda s: s.slot)
+        equal = [s for s in waiting if len(s.pending_prompt) == length and not s.wants_hidden]
+        return sorted(equal[:most], key=lambda s: s.slot)
 
     def _prefill(self, sequences: list[Sequence]) -> None:
         size = self._runtime.batch_size
@@ -147,34 +112,34 @@ class DecodeLoop:
             )
         except Aborted:
             for sequence in sequences:
-                if sequence.cancelled.is_set():  # else the engine closes, and says so to all
+                if sequence.cancelled.is_set():  # else the engine closes, and `abandon` ends them all
                     sequence.finish("cancelled")
         except Exception as error:
-            if len(sequences) > 1:  # one prompt may have spoilt the batch: each alone, so that the others go on
+            if len(sequences) > 1:  # one prompt may have spoilt the batch: each is tried alone
                 for sequence in sequences:
                     self._prefill([sequence])
             elif isinstance(error, ContextFull):
                 sequences[0].finish("length", context_full=True)
             else:
-                sequences[0].finish("error", _fit(error), spoilt=True)
+                sequences[0].finish("error", _selar_error(error), spoilt=True)
         else:
             for sequence, chunk, logits in zip(sequences, chunks, found, strict=True):
                 self._prefilled(sequence, len(chunk.ids), logits, hidden)
 
     def _prefilled(self, sequence: Sequence, count: int, logits: npt.NDArray[np.float32] | None, hidden: bool) -> None:
         sequence.prefilled(count)
-        if not hidden:  # with it the last token was decoded alone
+        if not hidden:  # for a hidden state the last token was decoded alone
             self._slots.decoded(sequence.slot, sequence.position)
         if logits is not None:
-            self._take(sequence, logits, 0)
+            self._step(sequence, logits, 0)
 
-    def _take(self, sequence: Sequence, logits: npt.NDArray[np.float32], row: int) -> None:
-        """The sequence's step on the logits of the batch's row; what goes wrong in it is its own."""
+    def _step(self, sequence: Sequence, logits: npt.NDArray[np.float32], row: int) -> None:
+        """The sequence's step on the logits of the batch's row. An error ends this sequence alone."""
         try:
             hidden = self._runtime.hidden_state(row) if sequence.wants_hidden else None
-            sequence.take(logits, self._runtime.capacity, hidden)
+            sequence.step(logits, self._runtime.capacity, hidden)
         except Exception as error:
-            sequence.finish("error", _fit(error), spoilt=not np.isfinite(logits).all())
+            sequence.finish("error", _selar_error(error), spoilt=not np.isfinite(logits).all())
 
     def _advance(self, ready: list[Sequence]) -> None:
         feeds = [Feed(s.slot, s.position, s.next_input) for s in ready if s.next_input is not None]
@@ -188,14 +153,14 @@ class DecodeLoop:
             return
         except Exception as error:
             if len(ready) == 1:
-                ready[0].finish("error", _fit(error), spoilt=True)
-            else:  # one input may have spoilt the batch: each alone, so that the others go on
+                ready[0].finish("error", _selar_error(error), spoilt=True)
+            else:  # one input may have spoilt the batch: each is tried alone
                 for sequence in ready:
                     self._advance([sequence])
             return
         for row, (sequence, logits) in enumerate(zip(ready, all_logits, strict=True)):
             sequence.advanced()
-            self._take(sequence, logits, row)
+            self._step(sequence, logits, row)
 
     def _retire(self) -> None:
         for sequence in [s for s in self.running if s.finished]:
@@ -203,22 +168,22 @@ class DecodeLoop:
             if sequence.spoilt:
                 self._slots.spoil(sequence.slot)
             else:
-                self._slots.release(sequence.slot, sequence.position, sequence.fed)
+                self._slots.release(sequence.slot, sequence.position, sequence.fed_tokens)
         if self._slots.spoilt and not self.running:
             self._runtime.clear()
             self._slots.wiped()
 
     def abandon(self, error: BaseException) -> None:
-        """End every sequence with `error`: the engine is closing or something unforeseen happened."""
-        reason = _fit(error)
+        """End every sequence with `error`: the engine is closing, or its worker has failed."""
+        reason = _selar_error(error)
         for sequence in [*self.waiting, *self.running]:
             sequence.finish("error", reason)
         self.waiting.clear()
         self.running.clear()
 
 
-def _fit(error: BaseException) -> SelarError:
-    """The error as one for the caller; one that is not ours, such as that of a method he wrote, is logged too."""
+def _selar_error(error: BaseException) -> SelarError:
+    """The error for the caller. Another error than ours, such as one of a method from outside, is logged too."""
     if isinstance(error, SelarError):
         return error
     logger.error("a generation failed", exc_info=error)

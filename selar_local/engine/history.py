@@ -1,13 +1,18 @@
-"""The turns of a list of messages, and how many of them fit in the context."""
+"""The messages of a conversation: which are allowed, its turns, and how many of them fit in the context."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-__all__ = ["ContextUse", "last_question", "turn_starts", "turns_to_drop"]
+from selar_local.errors import OptionError
+
+__all__ = ["ChatMessage", "ContextUse", "checked_messages", "last_question", "turn_starts", "turns_to_drop"]
+
+ChatMessage = dict[str, str]
+_ROLES = ("system", "user", "assistant", "tool")
 
 
 class ContextUse(NamedTuple):
@@ -20,6 +25,17 @@ class ContextUse(NamedTuple):
     def share(self) -> float:
         """The used share: 0 is empty, 1 is full."""
         return self.used / self.size
+
+
+def checked_messages(messages: Iterable[Mapping[str, Any]]) -> tuple[ChatMessage, ...]:
+    """The roles and contents. Raises OptionError for anything but texts of known roles."""
+    checked = []
+    for message in messages:
+        role, content = (message.get("role"), message.get("content")) if isinstance(message, Mapping) else (None, None)
+        if role not in _ROLES or not isinstance(content, str):
+            raise OptionError(f'a message must have a "role" ({", ".join(_ROLES)}) and a "content", which is a text')
+        checked.append({"role": str(role), "content": content})
+    return tuple(checked)
 
 
 def turn_starts(messages: Sequence[Mapping[str, Any]]) -> list[int]:

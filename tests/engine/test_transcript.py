@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selar_local.engine.text_stream import TextStream
+from selar_local.engine.transcript import TextStream
 from selar_local.errors import OptionError
 
 
