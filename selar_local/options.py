@@ -156,7 +156,7 @@ class Option:
             "float": number,
             "number|text": f"{number} or {' or '.join(self.words) or 'a text'}",
             "choice": f"one of {', '.join(self.choices)}",
-            "texts": "a sequence of texts that are not empty",
+            "texts": "texts that are not empty",
         }.get(self.kind, "a text or an object" if self.mapping else "a text that is not empty")
 
     def _check_bounds(self, value: float) -> None:

@@ -108,7 +108,7 @@ def test_doctor_tells_a_bad_model_the_same_way(tmp_path, tiny, cli):
         (["--ctx-size", "-1"], ["--ctx-size"]),
         (["--cache-type-k", "q9"], ["q9", "q8_0"]),
         (["--top-p", "0"], ["--top-p"]),
-        (["--stop", ""], ["stop string"]),
+        (["--stop", ""], ["--stop", "not empty"]),
         (["--taau", "0.3"], ["--taau", "--tau"]),
         (["-f", "question.txt"], ["-p and -f"]),
         (["--raw", "--system", "You are."], ["--system", "--raw"]),

@@ -144,9 +144,9 @@ class Spy(Stepper):
 
 
 @contextmanager
-def noting_inputs(engine: DirectEngine) -> Iterator[list[Fed]]:
+def noting_inputs(runtime: LlamaRuntime) -> Iterator[list[Fed]]:
     """Within: every input of a step goes into the list."""
-    runtime, noted = engine.runtime, list[Fed]()
+    noted = list[Fed]()
     step = runtime.step
 
     def noting(feeds: Many[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
@@ -166,13 +166,14 @@ def noting_inputs(engine: DirectEngine) -> Iterator[list[Fed]]:
 def known_to(engine: DirectEngine, run: Run) -> tuple[Run, Known]:
     """The run with the ids of this vocabulary, and what the oracle must be told beside it."""
     model, prompt = engine.runtime.model, run.prompt.rstrip()
+    pieces = [model.piece(token) for token in range(model.n_vocab)]  # the model may be closed when they are needed
     known = Known(
         rows=np.zeros((0, 0)),
         ends=frozenset(token for token in range(model.n_vocab) if model.is_end(token)),
         seed=run.seed or 0,
         closed=prompt.endswith("</think>"),
         opened=prompt.endswith("<think>"),
-        piece=model.piece,
+        piece=pieces.__getitem__,
     )
     own, guarded = run.settings, symbol_ids(model) if run.guard else frozenset[int]()
     start, end = model.token_of("<think>"), model.token_of("</think>")
@@ -233,7 +234,7 @@ def play(engine: DirectEngine, runs: Many[Run]) -> list[Played]:
     """Decode the runs, as many at once as the engine was opened for."""
     played: list[Played] = []
     size = engine.config.parallel
-    with noting_inputs(engine) as noted:
+    with noting_inputs(engine.runtime) as noted:
         for first in range(0, len(runs), size):
             noted.clear()
             group = [(run, *engine.sequence(run)) for run in runs[first : first + size]]

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import selar_local as sl
+from selar_local.config import EngineConfig
+from selar_local.engine.engine import Engine
 from selar_local.methods import Method
 
-from .playing import noting_inputs, opened
+from .playing import EXACT, noting_inputs
 from .transformer import Transformer
 from .weights import FLAVOURS, Weights
 
@@ -28,7 +30,7 @@ METHODS: tuple[Method, ...] = (
 
 def recorded(engine: Any, method: Method, rows: Any, steps: int, prompt: str) -> int:
     """The number of mixes in a run in which every input was what its event says."""
-    with noting_inputs(engine) as noted:
+    with noting_inputs(engine._runtime) as noted:
         stream = engine.stream(prompt, raw=True, method=method, max_tokens=steps, seed=5)
         events = list(stream)
     inputs = [one for one in noted if one.position >= len(stream.prompt)]
@@ -49,7 +51,7 @@ def test_recorded_weights_times_rows_are_what_was_fed(flavour: str, method: Meth
     path = tiny(architecture=flavour)
     transformer = Transformer(Weights.load(path))
     rows = transformer.rows * transformer.embedding_scale
-    with opened(path) as engine:
+    with Engine(path, EngineConfig(threads=1, ctx_size=128, **EXACT)) as engine:
         mixes = recorded(engine, method, lambda ids: rows[ids], 24, "the answer is so we")
     assert mixes > 0 or method == sl.CoT()
 
@@ -57,8 +59,6 @@ def test_recorded_weights_times_rows_are_what_was_fed(flavour: str, method: Meth
 @pytest.mark.gguf
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_recorded_weights_times_rows_on_a_real_model(method: Method, smollm2: Path) -> None:
-    from selar_local.engine.engine import Engine
-
     with Engine(smollm2) as engine:
         table = engine._runtime.table  # SmolLM2 scales no rows
         mixes = recorded(engine, method, table.rows, 40, "Why is the sky blue? Because")
