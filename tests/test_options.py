@@ -131,7 +131,7 @@ def test_the_kinds_and_the_words_for_them() -> None:
         ({"share": 1}, "share must be above 0 and below 1, not 1"),
         ({"share": math.nan}, "share must be a finite number, not nan"),
         ({"text": 5}, "text must be a text that is not empty, not 5"),
-        ({"texts": "abc"}, "texts must be a sequence of texts that are not empty, not 'abc'"),
+        ({"texts": "abc"}, "texts must be texts that are not empty, not 'abc'"),
         ({"word": "c"}, "word must be one of a, b, not 'c'"),
         ({"number": "Auto"}, "number must be a number or auto, not 'Auto'"),
         ({"number": 2**64}, "number must be at most 18446744073709551615, not a number of so many digits"),
