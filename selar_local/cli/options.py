@@ -86,12 +86,23 @@ def shown(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _option(cls: type, field: Field[Any], heading: str) -> Callable[[F], F]:
-    """One click option for one field. Its default is None: absent options stay with the class's default."""
+def _with_default(field: Field[Any]) -> str:
+    """The field's help with its default, unless that says nothing or stands in the help already."""
+    text: str = field.metadata["help"]
+    if field.default in (None, (), MISSING) or field.default is False:
+        return text
+    return f"{text} [default:{NO_BREAK}{shown(field.default)}]"
+
+
+def _option(cls: type, field: Field[Any], heading: str, help_text: str | None = None) -> Callable[[F], F]:
+    """One click option for one field. Its default is None: absent options stay with the class's default.
+
+    help_text: in place of the field's own, with its default in it.
+    """
     hint = _hints(cls, field)[0]
     metadata = field.metadata
     flags = list(metadata["flags"])
-    help_text = metadata["help"]
+    help_text = _with_default(field) if help_text is None else help_text
     more: dict[str, Any] = {"heading": heading, "owner": cls}
     if "choices" in metadata:
         choices = list(metadata["choices"])
@@ -101,8 +112,6 @@ def _option(cls: type, field: Field[Any], heading: str) -> Callable[[F], F]:
             help_text += f": {', '.join(choices)}"
     elif hint is not bool:
         more["type"] = _parameter(cls, field)
-    if field.default not in (None, (), MISSING) and field.default is not False:
-        help_text += f" [default:{NO_BREAK}{shown(field.default)}]"
     if cls is SamplingConfig:
         for method in METHODS.values():
             if field.name in method.sampling_defaults:
@@ -204,16 +213,19 @@ def method_option(function: F) -> F:
 
 def method_options(function: F) -> F:
     """A decorator that adds every option of every method, each once."""
-    owners: dict[str, list[type[Method]]] = {}
+    owners: dict[str, dict[type[Method], Field[Any]]] = {}
     for cls in METHODS.values():
         for field in fields(cls):
-            owners.setdefault(field.name, []).append(cls)
-    for name, classes in reversed(owners.items()):
-        field = next(f for f in fields(classes[0]) if f.name == name)
+            owners.setdefault(field.name, {})[cls] = field
+    for declared_by in reversed(owners.values()):
+        cls, field = next(iter(declared_by.items()))
         if not field.metadata.get("cli", True):
             continue
-        heading = f"Options of {' and '.join(c.name for c in classes)}"
-        function = _option(classes[0], field, heading)(function)
+        heading = f"Options of {' and '.join(c.name for c in declared_by)}"
+        texts = {c.name: _with_default(own) for c, own in declared_by.items()}
+        alike = len(set(texts.values())) == 1
+        text = texts[cls.name] if alike else "; ".join(f"{name}: {own}" for name, own in texts.items())
+        function = _option(cls, field, heading, text)(function)
     return function
 
 

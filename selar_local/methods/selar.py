@@ -13,12 +13,13 @@ from selar_local.config import choice, number, opt, require, switch, whole
 from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Setting, Stepper, StepView, Token
 from selar_local.methods.budget import Budget
 from selar_local.methods.distribution import top_k
-from selar_local.methods.entropy import renormalise, truncated_entropy
+from selar_local.methods.entropy import renormalise, softmax, truncated_entropy
 from selar_local.methods.symbols import symbol_ids
 
 __all__ = ["AUTO", "Selar", "anchored", "contrastive_weights"]
 
 GATES = ("filtered", "full")
+MEASURES = ("h", "p-max")
 SCOPES = ("all", "thinking")
 SHOWN = ("drawn", "heaviest")
 AUTO = "auto"
@@ -63,6 +64,13 @@ class Selar(Method):
     invert_gate: bool = opt(
         False, "ablation, the opposite gate: explore where the model is sure", "--invert-gate", source=_OURS
     )
+    gate_by: str = opt(
+        "h",
+        "what the opposite gate looks at: the entropy h (below tau), or the largest probability (tau and above)",
+        "--gate-by",
+        choices=MEASURES,
+        source="arXiv 2602.11683",
+    )
     repel: int = opt(1, "push away from the m most probable candidates instead of the first", "--repel", source=_OURS)
     anchor: float = opt(
         1.0,
@@ -99,6 +107,10 @@ class Selar(Method):
         for name in ("symbol_guard", "strict_gate", "invert_gate", "batch_gate"):
             switch(name, getattr(self, name))
         choice("gate_on", self.gate_on, GATES)
+        choice("gate_by", self.gate_by, MEASURES)
+        if self.gate_by == "p-max":
+            require(self.invert_gate, "gate_by p-max is for the opposite gate: set invert_gate as well")
+            require(self.tau != AUTO, "tau auto is an entropy: gate_by p-max needs a number")
         choice("scope", self.scope, SCOPES)
         whole("repel", self.repel, 1)
         require(self.repel < self.k, f"repel must be below k ({self.k}): pushed away from all, nothing moves")
@@ -146,10 +158,11 @@ class _Gate(Stepper):
         method = self._method
         q = renormalise(view.distribution.probs, method.k)
         h = truncated_entropy(q if method.gate_on == "filtered" else _unfiltered(view, method.k), method.k)
-        soft = self._opens(h) and view.token not in self._guarded
+        sure = self._largest(view) if method.gate_by == "p-max" else -h
+        soft = self._opens(h, sure) and view.token not in self._guarded
         if soft and method.scope == "thinking":
             soft = view.keeps_thinking()
-        soft = self._budget.allows(-h if method.invert_gate else h, soft)
+        soft = self._budget.allows(sure if method.invert_gate else h, soft)
         if not soft and not method.batch_gate:
             return Decision(Token(view.token), h)
         mixture = anchored(
@@ -161,9 +174,17 @@ class _Gate(Stepper):
         exploring = Decision(mixture, h, shown)
         return exploring if soft else Decision(Token(view.token), h, alternative=exploring)
 
-    def _opens(self, h: float) -> bool:
-        opens = h > self._tau if self._method.strict_gate else h >= self._tau
-        return opens != self._method.invert_gate
+    def _opens(self, h: float, sure: float) -> bool:
+        by_probability = self._method.gate_by == "p-max"
+        value = sure if by_probability else h
+        reached = value > self._tau if self._method.strict_gate else value >= self._tau
+        return reached != (self._method.invert_gate and not by_probability)
+
+    def _largest(self, view: StepView) -> float:
+        """The largest probability of the distribution that the gate looks at."""
+        if self._method.gate_on == "full":
+            return 1.0 / softmax(view.logits, view.temperature).total
+        return float(view.distribution.probs[0])
 
 
 def _unfiltered(view: StepView, k: int) -> list[float]:

@@ -17,8 +17,9 @@ import numpy as np
 
 from selar_local.methods.base import Mixture, Token, Vector
 
+from .outcomes import Outcome, Text
 from .playing import STEPS, Played
-from .texts import Outcome, SelarText, Text
+from .texts import SelarText
 from .together import Together
 from .transformer import Cache, ModelInput, Raw
 from .weights import Array
