@@ -48,9 +48,11 @@ class Multiplex(Method):
         choice("show", self.show, SHOWN)
 
     def notes(self, vocabulary: NamedTokens, *, has_thinking: bool, thinking_over: bool) -> tuple[str, ...]:
+        if self.draws == 1:
+            return ()
         if thinking_over:
             return ("no step mixes draws: the prompt has ended the thinking",)
-        return () if has_thinking else ("every step mixes draws: this model has no thinking tags",)
+        return () if has_thinking else ("draws are mixed in the whole text: this model has no thinking tags",)
 
     def start(self, setting: Setting) -> Stepper:
         return _Draws(self, setting)

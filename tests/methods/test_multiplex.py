@@ -160,6 +160,7 @@ def test_notes() -> None:
         for thinks, over in ((True, False), (True, True), (False, False))
     ]
     assert [len(note) for note in notes] == [0, 1, 1]
+    assert sl.Multiplex(draws=1).notes(WORDS, has_thinking=False, thinking_over=False) == ()
     assert "the prompt has ended" in notes[1][0] and "no thinking tags" in notes[2][0]
 
 
