@@ -30,10 +30,8 @@ import click
 import selar_local as sl
 from selar_local.analysis.page import trace_page
 from selar_local.analysis.token_texts import token_texts
-from selar_local.analysis.trace_collector import TraceCollector
-from selar_local.analysis.traces import load_trace, trace_of
 from selar_local.engine.engine import Engine
-from selar_local.trace import TraceWriter
+from selar_local.trace import TraceRecorder, TraceWriter, load_trace
 
 ROOT = Path(__file__).parent.parent
 PROMPT = "Explain step by step how a bicycle stays upright, and then tell a long story about one."
@@ -43,7 +41,7 @@ TRACES = {"with --trace": "file", "with --trace-html": "memory", "first trace of
 Cost = tuple[float, float]
 
 
-def one_run(engine: Engine, steps: int, trace: TraceWriter | TraceCollector | None) -> Cost:
+def one_run(engine: Engine, steps: int, trace: TraceWriter | TraceRecorder | None) -> Cost:
     """Seconds a step as the engine counts them, and seconds after the last token."""
     with engine.stream(PROMPT, raw=True, method=METHOD, max_tokens=steps, seed=7) as stream:
         if trace is not None:
@@ -62,16 +60,15 @@ def one_run(engine: Engine, steps: int, trace: TraceWriter | TraceCollector | No
         trace.end(result, engine.token_bytes)
     if isinstance(trace, TraceWriter):
         trace.close()
-    elif trace is not None and trace.records is not None:
-        traces = [trace_of("bench", *trace.records)]
-        trace_page(traces, token_texts(traces))
+    elif trace is not None and (recorded := trace.trace("bench")) is not None:
+        trace_page([recorded], token_texts([recorded]))
     return result.timings.decode_seconds / steps, time.perf_counter() - start
 
 
 def traced(engine: Engine, steps: int, kind: str, folder: Path) -> Cost:
     """The same with a trace of this kind."""
     if kind == "memory":
-        return one_run(engine, steps, TraceCollector())
+        return one_run(engine, steps, TraceRecorder())
     with TraceWriter(folder / "trace.jsonl", click.echo) as writer:
         if kind == "file":
             return one_run(engine, steps, writer)

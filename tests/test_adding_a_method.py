@@ -79,6 +79,23 @@ def test_run_knows_it(copy, model):
     assert never["text"] == plain["text"] != answer["text"]
 
 
+def test_the_trace_page_shows_its_mixes(copy, model, tmp_path):
+    page, trace = tmp_path / "p.html", tmp_path / "t.jsonl"
+    run = ("run", str(model), "Hello", "-n", "24", "-t", "1", "--seed", "1", "-q", "--method", "periodic")
+    command(copy, *run, "--every", "5", "--top-p", "1", "--trace", str(trace), "--trace-html", str(page))
+    found = re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    (shown,) = json.loads(found[1])["traces"]
+    assert (shown["line"][:2], shown["explored"]) == (["periodic", "every 5"], [4, 9, 14, 19])
+    steps = [json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines()[1:-1]]
+    for place, fed in zip(shown["explored"], shown["fed"], strict=True):
+        weights = dict(steps[place]["fed"])
+        assert len(weights) > 10 and sum(weights.values()) == pytest.approx(1)
+        rows = fed["weights"] + [weight for _, weight in fed["others"]]
+        listed = [token for token, _ in steps[place]["top"]] + [token for token, _ in fed["others"]]
+        assert rows == [pytest.approx(1e4 * weights[token], abs=1) for token in listed] and len(rows) == len(weights)
+
+
 def test_its_test_and_its_page_pass(copy):
     said = python(
         copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/methods/test_periodic.py", "tests/test_docs.py",

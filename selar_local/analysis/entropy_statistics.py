@@ -1,11 +1,9 @@
-"""What traces say of a model's certainty: entropies, and where in the texts the method explored."""
+"""Statistics of traces: entropies, and where in the texts the method explored."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +12,14 @@ import numpy.typing as npt
 from selar_local.analysis.token_classes import CLASSES, token_classes
 from selar_local.analysis.valley import Valley, certain_entropy, find_valley
 from selar_local.errors import SelarError
-from selar_local.trace import read_trace
+from selar_local.trace import Trace
 
-__all__ = ["PARTS", "Count", "EntropyStatistics", "Trace", "pooled", "read"]
+__all__ = ["PARTS", "Count", "EntropyStatistics", "TraceEntropies", "pooled"]
 
 Floats = npt.NDArray[np.float64]
+Choice = npt.NDArray[np.bool_]
 
-#: Equal parts of a text, by which places are told.
+#: Equal parts of a text: the places in the tables.
 PARTS = 10
 _K = 3
 _LARGE = 1e300  # neither infinity nor an integer that no float can hold
@@ -28,7 +27,7 @@ _LARGE = 1e300  # neither infinity nor an integer that no float can hold
 
 @dataclass(frozen=True)
 class Count:
-    """So many steps, and how many of them explored. mean_entropy: of those that have one, else None."""
+    """A number of steps, and how many of them explored. mean_entropy: of those with an entropy, else None."""
 
     steps: int
     explored: int
@@ -40,26 +39,25 @@ class Count:
         return self.explored / self.steps if self.steps else None
 
 
-@dataclass(frozen=True)
-class Trace:
-    """One trace. Arrays are (steps,) long; entropies are NaN where the method has none.
+class TraceEntropies:
+    """One trace in arrays of (steps,); entropies are NaN where the method has none.
 
-    unit: of the entropies, "normalised" or "nats". tau: the threshold, where the method has a number for one. k,
-    gate_on: of the gate, where it has one. finished: False where the file breaks off. parts: which of the `PARTS` equal
-    parts of the text a step is in. classes: by `token_classes`.
+    tau: the threshold of the entropy, where the method has a number for one. k, gate_on: of the gate, where it has
+    one. parts: which of the `PARTS` equal parts of the text a step is in. classes: by `token_classes`.
     """
 
-    path: Path
-    method: str
-    unit: str
-    tau: float | None
-    k: int | None
-    gate_on: str | None
-    finished: bool
-    entropies: Floats
-    explored: npt.NDArray[np.bool_]
-    parts: npt.NDArray[np.int64]
-    classes: npt.NDArray[np.str_]
+    def __init__(self, trace: Trace) -> None:
+        self.name, self.method, self.unit = trace.name, trace.method or "unknown", trace.unit
+        self.finished = trace.end is not None
+        options = trace.options
+        self.tau = None if options.get("gate_by") == "p-max" else _number(options.get("tau"))
+        self.k: int | None = options["k"] if type(options.get("k")) is int and options["k"] > 1 else None
+        self.gate_on: str | None = options["gate_on"] if isinstance(options.get("gate_on"), str) else None
+        steps = trace.steps
+        self.entropies = np.array([np.nan if one.entropy is None else one.entropy for one in steps], np.float64)
+        self.explored = np.array([one.explored for one in steps], np.bool_)
+        self.parts = np.arange(len(steps)) * PARTS // max(len(steps), 1)
+        self.classes = np.array(token_classes([one.text for one in steps]), np.str_)
 
     @property
     def normalised(self) -> bool:
@@ -69,7 +67,12 @@ class Trace:
     @property
     def count(self) -> Count:
         """Of all its steps."""
-        return _count([self], None)
+        return _count(self.entropies, self.explored)
+
+    @property
+    def reached(self) -> int:
+        """How many entropies reach tau."""
+        return 0 if self.tau is None else int(np.count_nonzero(self.entropies >= self.tau))
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class EntropyStatistics:
     by_class: in the order of the text and of `CLASSES`.
     """
 
-    traces: tuple[Trace, ...]
+    traces: tuple[TraceEntropies, ...]
     entropies: Floats
     reached: int | None
     valley: Valley
@@ -91,90 +94,41 @@ class EntropyStatistics:
     by_class: dict[str, Count]
 
     @property
-    def left_out(self) -> tuple[Trace, ...]:
-        """Traces whose entropies are of another unit: their steps are counted, their entropies are not pooled."""
+    def left_out(self) -> tuple[TraceEntropies, ...]:
+        """Traces with entropies in another unit: they count as steps, but not in the histogram."""
         return tuple(trace for trace in self.traces if not trace.normalised)
-
-
-def read(path: Path) -> Trace:
-    """Read one trace, whole or broken off. Raises SelarError for a file that is none."""
-    run, steps, end = read_trace(path)
-    options = run.get("options")
-    options = options if isinstance(options, dict) else {}
-    unit = str(run.get("entropy_unit", "normalised"))
-    texts = [_text(path, step) for step in steps]
-    number = np.arange(len(steps))
-    return Trace(
-        path=path,
-        method=str(run.get("method", "unknown")),
-        unit=unit,
-        tau=_number(options.get("tau")),
-        k=options["k"] if type(options.get("k")) is int and options["k"] > 1 else None,
-        gate_on=options["gate_on"] if isinstance(options.get("gate_on"), str) else None,
-        finished=end is not None,
-        entropies=np.array([_entropy(path, step, unit) for step in steps], np.float64),
-        explored=np.array([step.get("explored") is True for step in steps], np.bool_),
-        parts=number * PARTS // max(len(steps), 1),
-        classes=np.array(token_classes(texts), np.str_),
-    )
 
 
 def pooled(traces: Sequence[Trace]) -> EntropyStatistics:
     """The statistics of all steps of these traces together. Raises SelarError where there is no step."""
-    every = _count(traces, None)
-    if not every.steps:
-        raise SelarError(f"there is no step in {', '.join(str(trace.path) for trace in traces)}")
-    known = [trace for trace in traces if trace.normalised]
-    entropies = np.concatenate([np.zeros(0), *(_there(trace.entropies) for trace in known)])
-    gated = [(trace.tau, _there(trace.entropies)) for trace in known if trace.tau is not None]
-    reached = sum(int(np.count_nonzero(own >= tau)) for tau, own in gated)
-    ks = {trace.k for trace in known if trace.k is not None}
+    read = tuple(map(TraceEntropies, traces))
+    if not any(trace.steps for trace in traces):
+        raise SelarError(f"there is no step in {', '.join(trace.name for trace in traces)}")
+    normalised = [trace for trace in read if trace.normalised]
+    entropies = np.concatenate([np.zeros(0), *(trace.entropies for trace in normalised)])
+    entropies = entropies[~np.isnan(entropies)]
+    taus = {trace.tau for trace in normalised if trace.tau is not None}
+    # Only entropies of one unit have a mean in common.
+    one_unit = len({trace.unit for trace in read}) == 1
+    shared = np.concatenate([one.entropies if one_unit or one.normalised else one.entropies * np.nan for one in read])
+    explored, parts, classes = (
+        np.concatenate([getattr(trace, name) for trace in read]) for name in ("explored", "parts", "classes")
+    )
     return EntropyStatistics(
-        traces=tuple(traces),
+        traces=read,
         entropies=entropies,
-        reached=reached if gated else None,
-        valley=find_valley(entropies, floor=certain_entropy(max(ks, default=_K))),
-        taus=tuple(sorted({tau for tau, _ in gated})),
-        all=every,
-        by_part=tuple(_count(traces, [trace.parts == part for trace in traces]) for part in range(PARTS)),
-        by_class={name: _count(traces, [trace.classes == name for trace in traces]) for name in CLASSES},
+        reached=sum(trace.reached for trace in normalised) if taus else None,
+        valley=find_valley(entropies, floor=certain_entropy(max((one.k or 0 for one in normalised), default=0) or _K)),
+        taus=tuple(sorted(taus)),
+        all=_count(shared, explored),
+        by_part=tuple(_count(shared[parts == part], explored[parts == part]) for part in range(PARTS)),
+        by_class={name: _count(shared[classes == name], explored[classes == name]) for name in CLASSES},
     )
 
 
-def _count(traces: Sequence[Trace], chosen: Iterable[npt.NDArray[np.bool_]] | None) -> Count:
-    """Of the chosen steps of each trace, or all. Only normalised entropies have a mean in common."""
-    masks = [np.ones(len(trace.explored), np.bool_) for trace in traces] if chosen is None else list(chosen)
-    pairs = list(zip(traces, masks, strict=True))
-    units = {trace.unit for trace in traces}
-    told = [_there(trace.entropies[mask]) for trace, mask in pairs if len(units) == 1 or trace.normalised]
-    entropies = np.concatenate([np.zeros(0), *told])
-    return Count(
-        sum(int(mask.sum()) for _, mask in pairs),
-        sum(int(trace.explored[mask].sum()) for trace, mask in pairs),
-        float(entropies.mean()) if len(entropies) else None,
-    )
-
-
-def _there(entropies: Floats) -> Floats:
-    return entropies[~np.isnan(entropies)]
-
-
-def _text(path: Path, step: dict[str, Any]) -> str:
-    text = step.get("text", "")
-    if not isinstance(text, str):
-        raise SelarError(f"{path} is not a trace of selar-local: the text of a step is {text!r}")
-    return text
-
-
-def _entropy(path: Path, step: dict[str, Any], unit: str) -> float:
-    given = step.get("entropy")
-    if given is None:
-        return math.nan
-    value = _number(given)
-    if value is None or value < 0 or (unit == "normalised" and value > 1):
-        bounds = "between 0 and 1" if unit == "normalised" else "a number from 0 on"
-        raise SelarError(f"{path}: the entropy of step {step.get('i')} is {given!r}, not {bounds}")
-    return value
+def _count(entropies: Floats, explored: Choice) -> Count:
+    known = entropies[~np.isnan(entropies)]
+    return Count(len(explored), int(explored.sum()), float(known.mean()) if len(known) else None)
 
 
 def _number(value: Any) -> float | None:

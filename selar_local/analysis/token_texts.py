@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from selar_local.analysis.traces import Trace
 from selar_local.errors import ModelFileError, SelarError
 from selar_local.llama.present import require_llama_cpp
+from selar_local.trace import Trace
 
 if TYPE_CHECKING:
     from selar_local.llama.vocabulary import Vocabulary
@@ -17,41 +17,43 @@ __all__ = ["Piece", "Pieces", "TokenTexts", "token_texts"]
 
 
 class Piece(NamedTuple):
-    """What a token spells. kind: "text"; "bytes": half a character, in hexadecimal digits; "control": a name."""
+    """The text of a token. kind: "text"; "bytes": part of a character, in hexadecimal digits; "control": a name."""
 
     kind: str
     text: str
 
 
-#: By token id; what is not known is not there.
+#: By token id, as far as known.
 Pieces = Mapping[int, Piece]
 
 
 class TokenTexts(NamedTuple):
-    """pieces: of each trace, in order. notes: sentences on what could not be found."""
+    """pieces: of each trace, in order. notes: sentences on what is missing."""
 
     pieces: tuple[Pieces, ...]
     notes: tuple[str, ...]
 
 
 def token_texts(traces: Sequence[Trace], model: Path | None = None) -> TokenTexts:
-    """The texts of all tokens that occur in `traces`: prompts, steps, candidates.
+    """The texts of all tokens that occur in `traces`: prompts, steps, candidates, rows that were fed.
 
     model: the file to read the vocabulary from, for all of them; None: the one that each trace names, if it is there.
-    Raises ModelNotFound, ModelFileError or SelarError for a `model` that was named and cannot serve.
+    Raises ModelNotFound, ModelFileError or SelarError for a given `model` that does not fit.
     """
     wanted = [_tokens(trace) for trace in traces]
     files = [model or _file(trace) for trace in traces]
-    vocabularies = _vocabularies(files, wanted, model)
+    every = set().union(*wanted)
+    vocabularies = {path: _vocabulary(path, every, given=model is not None) for path in set(files) if path is not None}
     pieces: list[Pieces] = []
     notes: list[str] = []
     for trace, tokens, path in zip(traces, wanted, files, strict=True):
-        own, vocabulary = _own(trace), vocabularies.get(path)
-        if vocabulary is not None and _differs(trace, vocabulary.n_vocab):
+        own, vocabulary = _own(trace), None if path is None else vocabularies[path]
+        n_vocab = trace.model.get("n_vocab")
+        if vocabulary is not None and isinstance(n_vocab, int) and n_vocab != vocabulary.n_vocab:
             if model is not None:
                 raise ModelFileError(
-                    f"{model.name} is not the model of {trace.name}: it has {vocabulary.n_vocab} tokens "
-                    f"instead of {trace.model['n_vocab']}"
+                    f"{model.name} is not the model of {trace.name}: "
+                    f"it has {vocabulary.n_vocab} tokens instead of {n_vocab}"
                 )
             vocabulary = None
         if vocabulary is None and not own and tokens:
@@ -61,35 +63,29 @@ def token_texts(traces: Sequence[Trace], model: Path | None = None) -> TokenText
     return TokenTexts(tuple(pieces), tuple(notes))
 
 
-def _vocabularies(
-    files: Sequence[Path | None], wanted: Sequence[set[int]], model: Path | None
-) -> dict[Path | None, Vocabulary]:
-    """What each file says of the tokens that are wanted of it. An error counts only for the `model` that was named."""
-    found: dict[Path | None, Vocabulary] = {}
-    for path in dict.fromkeys(path for path in files if path is not None):
-        tokens: set[int] = set().union(*(wanted[i] for i, file in enumerate(files) if file == path))
-        try:
-            require_llama_cpp()
-            from selar_local.llama.vocabulary import read_vocabulary
+def _vocabulary(path: Path, tokens: set[int], *, given: bool) -> Vocabulary | None:
+    """The tokens in a file; None where it cannot be read, unless it was `given`."""
+    try:
+        require_llama_cpp()
+        from selar_local.llama.vocabulary import read_vocabulary
 
-            found[path] = read_vocabulary(path, tokens)
-        except SelarError:
-            if model is not None:
-                raise
-    return found
+        return read_vocabulary(path, tokens)
+    except SelarError:
+        if given:
+            raise
+        return None
 
 
 def _tokens(trace: Trace) -> set[int]:
     """Every token id that occurs."""
     tokens = set(trace.prompt)
     for step in trace.steps:
-        tokens.add(step.token)
-        tokens.update(token for token, _ in step.top)
+        tokens |= {step.token, step.drawn, *dict(step.top), *dict(step.fed or ())}
     return tokens
 
 
 def _own(trace: Trace) -> dict[int, Piece]:
-    """What the trace itself says, in its end record."""
+    """The texts in the trace's end record."""
     kept = (trace.end or {}).get("pieces")
     found: dict[int, Piece] = {}
     for token, text in kept.items() if isinstance(kept, dict) else ():
@@ -110,17 +106,12 @@ def _piece(data: bytes, control: bool) -> Piece:
 
 
 def _file(trace: Trace) -> Path | None:
-    """The model's file, if there is one where the trace says."""
+    """The model's file, if it is where the trace says."""
     path = trace.model.get("path")
     try:
         return Path(path) if isinstance(path, str) and path and Path(path).is_file() else None
     except (OSError, ValueError):
         return None
-
-
-def _differs(trace: Trace, n_vocab: int) -> bool:
-    told = trace.model.get("n_vocab")
-    return isinstance(told, int) and told != n_vocab
 
 
 def _missing(trace: Trace) -> str:

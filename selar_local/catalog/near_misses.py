@@ -13,6 +13,7 @@ from selar_local.catalog.installed import installed_models
 __all__ = ["near_misses"]
 
 _WEB = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)")
+_OLLAMA = re.compile(r"[\w.-]+:[\w.-]+")
 _FORMS = f"a GGUF file, hf:owner/repo, {', '.join(BUNDLED)}, or one that 'selar-local models' lists"
 
 
@@ -34,6 +35,8 @@ def near_misses(name: str) -> str:
         return f"there is no model '{name}'; did you mean '{meant}'?"
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) and not name.lower().endswith(".gguf"):
         return f"there is no file '{name}'; a repository on Hugging Face is named hf:{name}"
+    if _OLLAMA.fullmatch(name):
+        return f"there is no model '{name}'; a model of Ollama is named ollama:{name}"
     return f"there is no model '{name}'; name {_FORMS}"
 
 

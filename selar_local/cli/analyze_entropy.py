@@ -11,13 +11,14 @@ import click
 import numpy as np
 
 from selar_local.analysis.entropy_plot import draw_entropies
-from selar_local.analysis.entropy_statistics import PARTS, Count, EntropyStatistics, Trace, pooled, read
+from selar_local.analysis.entropy_statistics import PARTS, Count, EntropyStatistics, TraceEntropies, pooled
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.histogram import bar_characters, histogram
 from selar_local.cli.plot_option import plot_option, require_plot
 from selar_local.cli.streams import one_line, print_json
 from selar_local.errors import SelarError
+from selar_local.trace import Trace, load_trace
 
 __all__ = ["entropy"]
 
@@ -60,11 +61,9 @@ def entropy(files: tuple[Path, ...], as_json: bool, output: Path | None, quiet: 
 
 
 def _read(path: Path) -> Trace:
-    if path.is_dir():
-        raise SelarError(f"{path} is a folder: name the traces in it, such as {path / '*.jsonl'}")
     if path.suffix == ".eval":
         raise SelarError(f"{path} is a log of an evaluation: selar-local report shows its entropies")
-    return read(path)
+    return load_trace(path, str(path))
 
 
 def _notes(found: EntropyStatistics) -> list[str]:
@@ -72,7 +71,7 @@ def _notes(found: EntropyStatistics) -> list[str]:
     notes = []
     for trace in found.left_out:
         notes.append(
-            f"{trace.path}: the entropies of {trace.method} are in {trace.unit}, so they are not in the histogram; "
+            f"{trace.name}: the entropies of {trace.method} are in {trace.unit}, so they are not in the histogram; "
             "the other figures include its steps"
         )
     if len({(trace.method, trace.tau) for trace in found.traces}) > 1:
@@ -82,7 +81,7 @@ def _notes(found: EntropyStatistics) -> list[str]:
             "the entropies are those after the filters (--gate-on filtered), which make gaps of their own: "
             "selar-local calibrate looks for the valley before the filters"
         )
-    broken = [str(trace.path) for trace in found.traces if not trace.finished]
+    broken = [trace.name for trace in found.traces if not trace.finished]
     if broken:
         notes.append(f"incomplete, used as far as they go: {', '.join(broken)}")
     return [one_line(note) for note in notes]
@@ -159,10 +158,10 @@ def _table(heading: str, rows: dict[str, Count], steps: int) -> list[str]:
     return lines
 
 
-def _line_of(trace: Trace) -> str:
+def _line_of(trace: TraceEntropies) -> str:
     count = trace.count
     tau = "" if trace.tau is None else f" tau {trace.tau:g}"
-    line = f"{trace.path}: {trace.method}{tau}, {count.steps:,} steps, {_percent(count.share)} exploration steps"
+    line = f"{trace.name}: {trace.method}{tau}, {count.steps:,} steps, {_percent(count.share)} exploration steps"
     if count.mean_entropy is not None:
         line += f", mean entropy {count.mean_entropy:.3f}{'' if trace.normalised else f' {trace.unit}'}"
     return one_line(line)
@@ -193,7 +192,7 @@ def _as_dict(found: EntropyStatistics) -> dict[str, Any]:
         "by_class": {name: _count(count) for name, count in found.by_class.items()},
         "traces": [
             {
-                "file": str(trace.path), "method": trace.method, "tau": trace.tau, "entropy_unit": trace.unit,
+                "file": trace.name, "method": trace.method, "tau": trace.tau, "entropy_unit": trace.unit,
                 "in_histogram": trace.normalised, "finished": trace.finished, **_count(trace.count),
             }
             for trace in found.traces

@@ -58,6 +58,7 @@ class Display:
         self._quiet = quiet
         self._thinking_open = False
         self._at_line_start = True
+        self._said_busy = False  # a chat says it once
         self._explored = False  # a step whose text is still held back was one
         self._answer_wrap, self._thinking_wrap = _wrap(self._out), _wrap(self._err)
 
@@ -151,7 +152,8 @@ class Display:
         calibrated: options that the model's calibration has filled in, with their values.
         """
         self.note(self.statistics_text(result, entropy_unit, calibrated, wrap=is_terminal(self._err)))
-        if (result.timings.core_wait or 0) >= _CORE_WAIT:
+        if (result.timings.core_wait or 0) >= _CORE_WAIT and not self._said_busy:
+            self._said_busy = True
             self.note(
                 f"other programs keep the cores busy: llama.cpp's threads waited for a core "
                 f"{result.timings.core_wait:.0%} of the time; end them, or try fewer threads (-t)"
@@ -184,7 +186,8 @@ class Display:
             parts.append(f"{usage.latent_steps} latent steps")
         stopped = not usage.completion_tokens and usage.prompt_read < usage.prompt_tokens
         prompt = f"{usage.prompt_read} of {usage.prompt_tokens}" if stopped else f"{usage.prompt_tokens}"
-        parts.append(f"prompt {prompt} tokens in {timings.prefill_seconds:.2f} s")
+        cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
+        parts.append(f"prompt {prompt} tokens{cached} in {timings.prefill_seconds:.2f} s")
         parts.append(f"seed {result.seed}")
         return [*parts, cls.ending(result)]
 

@@ -61,7 +61,7 @@ def _run(argv: Sequence[str] | None) -> int:
         code = cli.main(args=None if argv is None else list(argv), prog_name="selar-local", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
-        return _fail(error.format_message(), 2 if isinstance(error, click.UsageError) else 1)
+        return _fail(_message(error), 2 if isinstance(error, click.UsageError) else 1)
     except SelarError as error:
         return _fail(str(error), 2 if isinstance(error, OptionError) else 1)
     except _ReaderLeft:
@@ -77,6 +77,15 @@ def _run(argv: Sequence[str] | None) -> int:
         return _fail(f"{error.strerror or error}{where}")
     except MemoryError:
         return _fail("out of memory")
+
+
+def _message(error: click.ClickException) -> str:
+    text = error.format_message()
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    takes_prompt = context is not None and any(parameter.name == "prompt" for parameter in context.command.params)
+    if takes_prompt and text.startswith("Got unexpected extra argument"):
+        return f"{text}; put a prompt of several words in quotes"
+    return text
 
 
 def _fail(text: str, code: int = 1) -> int:

@@ -64,7 +64,7 @@ def view(files: tuple[Path, ...], output: Path | None, open_page: bool, quiet: b
     """
     from selar_local.analysis.page import trace_page
     from selar_local.analysis.token_texts import token_texts
-    from selar_local.analysis.traces import load_trace
+    from selar_local.trace import load_trace
 
     if open_page and output == _STDOUT:
         raise click.UsageError("--open needs a file, not standard output")

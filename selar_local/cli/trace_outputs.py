@@ -9,10 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from selar_local.analysis.trace_collector import TraceCollector
 from selar_local.cli.display import Display
 from selar_local.errors import SelarError
-from selar_local.trace import TraceWriter
+from selar_local.trace import TraceRecorder, TraceWriter
 
 __all__ = ["PageWriter", "TraceOutputs", "keep_inputs"]
 
@@ -35,8 +34,8 @@ def keep_inputs(target: Path, inputs: Iterable[tuple[str, str | Path | None]], w
         return  # nothing is there, or it cannot be read: opening it for writing tells
 
 
-class PageWriter(TraceCollector):
-    """Collects the trace of one generation, and in the end writes its page: also of one that was cut off."""
+class PageWriter(TraceRecorder):
+    """Records the trace of one generation, and writes its page at the end, also after an interruption."""
 
     def __init__(self, path: Path, display: Display) -> None:
         """Raises SelarError when `path` cannot be written."""
@@ -56,17 +55,15 @@ class PageWriter(TraceCollector):
         if self._written:
             return
         self._written = True
-        records = self.records
-        if records is None:
+        trace = self.trace(self._path.stem)
+        if trace is None:
             self._leave_nothing()
             return
         from selar_local.analysis.page import trace_page
         from selar_local.analysis.token_texts import token_texts
-        from selar_local.analysis.traces import trace_of
 
         try:
-            traces = [trace_of(self._path.stem, *records)]
-            self._path.write_bytes(trace_page(traces, token_texts(traces)))
+            self._path.write_bytes(trace_page([trace], token_texts([trace])))
             self._display.note(f"trace page written to {self._path}")
         except OSError as error:
             self._display.warn(f"the trace page {self._path} could not be written: {error.strerror}")

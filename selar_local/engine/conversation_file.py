@@ -123,4 +123,5 @@ def _method(value: Any) -> Method | None:
     name, options = (value.get("name"), value.get("options", {})) if isinstance(value, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(options, dict):
         raise OptionError("the method is no object with a name and options")
-    return from_mapping(method_class(name), options)
+    cls = method_class(name)
+    return from_mapping(cls, {option: value for option, value in options.items() if option not in cls.removed_options})

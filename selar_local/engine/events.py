@@ -6,10 +6,24 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from selar_local.engine.reprs import call, short
+from selar_local.methods.base import Mixture, NextInput, Token
 
-__all__ = ["FINISH_REASONS", "Logprobs", "Result", "Timings", "TokenEvent", "Usage"]
+__all__ = ["FINISH_REASONS", "Fed", "Logprobs", "Result", "Timings", "TokenEvent", "Usage", "fed_by"]
 
 FINISH_REASONS = ("stop", "length", "cancelled", "error")
+
+
+#: What an input is made of: ids and the weights of their embedding rows.
+Fed = tuple[tuple[int, float], ...]
+
+
+def fed_by(chosen: NextInput) -> Fed | None:
+    """The rows of an input; a token is its own row with weight 1. None for a vector that is no sum of rows."""
+    if isinstance(chosen, Token):
+        return ((chosen.id, 1.0),)
+    if isinstance(chosen, Mixture):
+        return tuple(zip(chosen.ids.tolist(), chosen.weights.tolist(), strict=True))
+    return None
 
 
 class Logprobs(NamedTuple):
@@ -27,8 +41,11 @@ class TokenEvent:
     held back). thinking: the same for the thinking before the answer. entropy: as the method uses it, in its
     `entropy_unit` (SeLaR: normalised to [0, 1]; others: nats), None where it uses none. explored: the next
     input is not a plain token. top: the candidates ``(id, probability)`` in the filtered distribution, zeros
-    included. mode: the method's state, such as "soft" or "normal", for those that have several. logprobs: where
-    they were asked for.
+    included. drawn: the token that was drawn; a method may show another one (`token`). fed: what the next input is made
+    of, ``(id, weight)`` of each embedding row; ``()`` where the text ended and nothing is fed, None where the input is
+    a vector that is no sum of rows, such as a hidden state. kept: why a step that would have explored stayed a certain
+    one: "symbol guard", "scope", "budget", "grammar" or "end"; methods may have reasons of their own. mode: the
+    method's state, such as "soft" or "normal", for those that have several. logprobs: where they were asked for.
     """
 
     index: int
@@ -38,6 +55,9 @@ class TokenEvent:
     entropy: float | None
     explored: bool
     top: tuple[tuple[int, float], ...]
+    drawn: int
+    fed: Fed | None
+    kept: str | None = None
     mode: str | None = None
     logprobs: Logprobs | None = None
 

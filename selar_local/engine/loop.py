@@ -88,7 +88,6 @@ class DecodeLoop:
         self._drop_cancelled()
         self._admit()
         self._prefill_some()
-        self._settle()
         ready = [s for s in self.running if s.next_input is not None and not s.finished]
         if ready:
             # llama.cpp computes only neighbouring places together: out of order, each would be a batch of its own.
@@ -130,8 +129,7 @@ class DecodeLoop:
     def _alike(self, waiting: list[Sequence], most: int) -> list[Sequence]:
         """The first, and others with as many tokens to decode: llama.cpp computes chunks of one length at once.
 
-        (Whole chunks never share a batch: what the prompt cache keeps of them must be what it was alone. Nor do coupled
-        sequences: whose steps wait for whose must not hang on the lengths of prompts.)
+        (Whole chunks never share a batch: what the prompt cache keeps of them must be what it was alone.)
         """
         first, length = waiting[0], len(waiting[0].pending_prompt)
         if len(self.running) <= _ALONE or length >= self._runtime.batch_size or not first.mixes:
@@ -177,16 +175,6 @@ class DecodeLoop:
             sequence.take(logits, self._runtime.capacity, hidden)
         except Exception as error:
             sequence.finish("error", _fit(error), spoilt=not np.isfinite(logits).all())
-
-    def _settle(self) -> None:
-        """Steps of coupled sequences wait for each other: if one explores, all do (the ablation of SeLaR's gate)."""
-        waiting = [s for s in self.running if s.pending is not None and not s.finished]
-        together = any(s.explores for s in waiting)
-        for sequence in waiting:
-            try:
-                sequence.settle(together, self._runtime.capacity)
-            except Exception as error:
-                sequence.finish("error", _fit(error))
 
     def _advance(self, ready: list[Sequence]) -> None:
         feeds = [Feed(s.slot, s.position, s.next_input) for s in ready if s.next_input is not None]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.engine.events import Logprobs, Result, Timings, TokenEvent, Usage
+from selar_local.engine.events import Logprobs, Result, Timings, TokenEvent, Usage, fed_by
 from selar_local.engine.messages import Emit, Message, Prefilled
 from selar_local.engine.request import ModelVocabulary, Request
 from selar_local.engine.text_stream import TextStream
@@ -65,7 +65,6 @@ class Sequence:
         self.spoilt = False
         self.prefer_rows = request.method.feeds_vectors
         self.wants_hidden = request.method.needs_hidden
-        self.pending: _Step | None = None
         self._vocabulary = vocabulary
         greedy = request.sampling.greedy or request.method.greedy
         self._sampling = replace(request.sampling, greedy=greedy or request.sampling.temperature == 0)
@@ -104,7 +103,7 @@ class Sequence:
     @property
     def mixes(self) -> bool:
         """Whether its prompt may share a batch with those of others."""
-        return not self.wants_hidden and not self.request.method.coupled
+        return not self.wants_hidden
 
     @property
     def pending_prompt(self) -> Many[int]:
@@ -137,8 +136,7 @@ class Sequence:
     ) -> None:
         """One step: logits -> distribution -> token -> method -> next input, and its event.
 
-        hidden: the state behind these logits, for methods that want it. With a `coupled` method the step is left
-        pending until `settle`.
+        hidden: the state behind these logits, for methods that want it.
         """
         if self._first_logits is None:
             self._first_logits = time.perf_counter()
@@ -156,27 +154,8 @@ class Sequence:
             decision = self._stepper(view)
         else:
             constraint.accept(token)
-            decision = Decision(Token(token))
-        step = _Step(token, distribution, decision, self._logprobs_of(logits, token, decision))
-        if self.request.method.coupled:
-            self.pending, self.next_input = step, None
-        else:
-            self._apply(step, capacity)
-
-    @property
-    def explores(self) -> bool:
-        """Whether the pending step feeds something else than a token."""
-        step = self.pending
-        return step is not None and step.decision.explored and not self._vocabulary.is_end(step.token)
-
-    def settle(self, together: bool, capacity: int) -> None:
-        """Apply the pending step; `together`: another sequence of the batch explores, so this one does as well."""
-        if self.pending is None:
-            return
-        step, self.pending = self.pending, None
-        if together and step.decision.alternative is not None:
-            step = step._replace(decision=step.decision.alternative)
-        self._apply(step, capacity)
+            decision = Decision(Token(token), kept="grammar" if self.request.method.feeds_vectors else None)
+        self._apply(_Step(token, distribution, decision, self._logprobs_of(logits, token, decision)), capacity)
 
     def _logprobs_of(self, logits: npt.NDArray[np.float32], token: int, decision: Decision) -> Logprobs | None:
         n = self.request.logprobs
@@ -220,8 +199,11 @@ class Sequence:
                     decision.entropy,
                     explored,
                     top,
-                    decision.mode,
-                    step.logprobs,
+                    drawn=step.token,
+                    fed=() if reason else fed_by(decision.next_input),
+                    kept="end" if ending and decision.explored else decision.kept,
+                    mode=decision.mode,
+                    logprobs=step.logprobs,
                 )
             )
         if reason:

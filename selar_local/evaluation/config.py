@@ -127,10 +127,11 @@ def seed_of(base: int, problem: str, sample: int) -> int:
 
 
 def defaults_of(method: str) -> dict[str, Any]:
-    """The options of a method with their defaults; none for a method that is not ours."""
+    """The options of a method with their defaults, removed ones too; none for a method that is not ours."""
     if method not in METHODS:
         return {}
-    return {one.name: one.default for one in fields(METHODS[method]) if one.default is not MISSING}
+    cls = METHODS[method]
+    return {**cls.removed_options, **{one.name: one.default for one in fields(cls) if one.default is not MISSING}}
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,7 @@ class Decision(NamedTuple):
     entropy: in the method's `entropy_unit`, None where it uses none. token: shown and recorded in place of the drawn
     one. mode: the name of the method's state, for those that have several. silent: a latent position, no token is
     shown or counted. last: the text ends after this step's token. needs_hidden: the next step's view must carry the
-    hidden state. alternative: what is decided instead where another sequence of the batch explores, by methods that
-    are `coupled`.
+    hidden state. kept: why a step that would have explored feeds a token all the same, such as "symbol guard".
     """
 
     next_input: NextInput
@@ -94,7 +93,7 @@ class Decision(NamedTuple):
     silent: bool = False
     last: bool = False
     needs_hidden: bool = False
-    alternative: Decision | None = None
+    kept: str | None = None
 
     @property
     def explored(self) -> bool:
@@ -160,7 +159,8 @@ class Method(ABC):
 
     greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. entropy_unit: of the
     entropies it reports, "normalised" (0 to 1) or "nats". sampling_defaults: fields of `SamplingConfig` whose default
-    is another with this method.
+    is another with this method. always_shown: options that a summary of a run names even at their defaults.
+    removed_options: options of earlier versions with their defaults; old files have them.
     """
 
     name: ClassVar[str]
@@ -170,6 +170,8 @@ class Method(ABC):
     feeds_vectors: ClassVar[bool] = False
     entropy_unit: ClassVar[str] = "normalised"
     sampling_defaults: ClassVar[Mapping[str, Any]] = {}
+    always_shown: ClassVar[tuple[str, ...]] = ()
+    removed_options: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
         if "__repr__" not in vars(cls):  # else `dataclass` writes one
@@ -183,9 +185,11 @@ class Method(ABC):
         return f"{type(self).__name__}({own})"
 
     def __new__(cls: type[M], *values: Any, **options: Any) -> M:
-        """Raises OptionError for options without their names."""
+        """Raises OptionError for options without their names, and for unknown ones."""
+        names = ", ".join(field.name for field in fields(cls)) or "none"
+        for name in options.keys() - {field.name for field in fields(cls)}:
+            raise OptionError(f"{cls.__name__} has no option {name!r} (options: {names})")
         if values:
-            names = ", ".join(field.name for field in fields(cls)) or "none"
             raise OptionError(f"{cls.__name__} takes named options only, but got {values[0]!r} (options: {names})")
         return super().__new__(cls)
 
@@ -195,13 +199,13 @@ class Method(ABC):
         return 3
 
     @property
-    def needs_hidden(self) -> bool:
-        """Whether the first step's view must carry the hidden state."""
-        return False
+    def threshold(self) -> tuple[float, str] | None:
+        """The entropy at which the method changes what it does, with a label for curves; None where it has none."""
+        return None
 
     @property
-    def coupled(self) -> bool:
-        """Whether a step waits for those of the other sequences in the batch (an ablation)."""
+    def needs_hidden(self) -> bool:
+        """Whether the first step's view must carry the hidden state."""
         return False
 
     def sampling(self, given: Mapping[str, Any]) -> SamplingConfig:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Softmax", "renormalise", "softmax", "truncated_entropy"]
+__all__ = ["Softmax", "candidate_entropy", "renormalise", "softmax", "truncated_entropy"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,6 +30,14 @@ def truncated_entropy(q: Sequence[float], k: int) -> float:
     """Normalised entropy ``-sum q log q / log k`` in [0, 1], with 0 log 0 = 0 (SeLaR, arXiv 2604.08299)."""
     h = abs(sum(x * math.log(x) for x in q if x > 0.0)) / math.log(k)  # abs: a sure step is 0.0, not -0.0
     return h if h < _EVEN else 1.0
+
+
+def candidate_entropy(top: Sequence[tuple[int, float]]) -> float | None:
+    """The normalised entropy of listed candidates ``(id, probability)``; None of fewer than two, or of zeros alone."""
+    total = sum(probability for _, probability in top)
+    if len(top) < 2 or total == 0:
+        return None
+    return truncated_entropy([probability / total for _, probability in top], len(top))
 
 
 class Softmax(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from selar_local.config import SamplingConfig, choice, number, opt, require, switch, whole
 from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Setting, Stepper, StepView, Token
 from selar_local.methods.entropy import renormalise, softmax, truncated_entropy
-from selar_local.methods.selar import AUTO, SCOPES, anchored
+from selar_local.methods.selar import AUTO, SCOPES, anchored, kept_by
 from selar_local.methods.symbols import symbol_ids
 
 __all__ = ["MoI"]
@@ -88,6 +88,10 @@ class MoI(Method):
     def n_candidates(self) -> int:
         return self.candidates if self.tau is None else max(self.candidates, self.k)
 
+    @property
+    def threshold(self) -> tuple[float, str] | None:
+        return None if self.tau is None or isinstance(self.tau, str) else (self.tau, f"tau {self.tau:g}")
+
     def check_sampling(self, sampling: SamplingConfig) -> None:
         """The raw distribution can be blended at any temperature, also where no token is drawn."""
         if self.tau is not None or self.mix_on == "filtered":
@@ -120,15 +124,17 @@ class _Blend(Stepper):
         method, gate = self._method, None
         if self._tau is not None:
             gate = truncated_entropy(renormalise(view.distribution.probs, method.k), method.k)
-            if gate < self._tau or view.token in self._guarded:
+            if gate < self._tau:
                 return Decision(Token(view.token), gate)
         rivals = self._rivals(view)
         entropy = self._entropy(view, rivals)
         shown_entropy = entropy if gate is None else gate
         share = 1.0 if method.direct_mixture else entropy / (method.beta + 1.0)
-        alone = share == 0.0 or rivals.ids.tolist() == [view.token]
-        if alone or (method.scope == "thinking" and not view.keeps_thinking()):
+        if share == 0.0 or rivals.ids.tolist() == [view.token]:
             return Decision(Token(view.token), shown_entropy)
+        kept = kept_by(view, self._guarded, method.scope)
+        if kept:
+            return Decision(Token(view.token), shown_entropy, kept=kept)
         return Decision(anchored(rivals, view.token, share), shown_entropy)
 
     def _rivals(self, view: StepView) -> Mixture:

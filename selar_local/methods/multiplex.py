@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from selar_local.config import choice, opt, switch, whole
 from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Setting, Stepper, StepView, Token
@@ -80,7 +80,7 @@ class _Draws(Stepper):
             shown = int(mixture.ids[mixture.weights.argmax()])
         if self._closes(view, shown):
             self._over = True
-            return Decision(Token(shown), token=shown)
+            return Decision(Token(shown), token=shown, kept="end of thinking" if len(mixture.ids) > 1 else None)
         if len(mixture.ids) == 1:
             return Decision(Token(shown))
         return Decision(mixture, token=shown)
@@ -95,7 +95,7 @@ class _Draws(Stepper):
         return view.thinking and view.thinking_after is not None and not view.thinking_after(token)
 
 
-def multiplexed(distribution: Distribution, first: int, numbers: Sequence[float], averaged: bool = False) -> Mixture:
+def multiplexed(distribution: Distribution, first: int, numbers: npt.ArrayLike, averaged: bool = False) -> Mixture:
     """The mixture of `first` and of one more draw for each of `numbers` in [0, 1), by falling probability.
 
     Weights are ``n_v p_v``, normalised to 1; averaged: ``n_v / K``. n_v: times drawn.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from selar_local.methods.distribution import top_k
 from selar_local.methods.entropy import renormalise, softmax, truncated_entropy
 from selar_local.methods.symbols import symbol_ids
 
-__all__ = ["AUTO", "Selar", "anchored", "contrastive_weights"]
+__all__ = ["AUTO", "Selar", "anchored", "contrastive_weights", "kept_by"]
 
 GATES = ("filtered", "full")
 MEASURES = ("h", "p-max")
@@ -40,6 +40,8 @@ class Selar(Method):
     summary: ClassVar[str] = "soft embeddings where the model is torn, tokens elsewhere"
     source: ClassVar[str] = "arXiv 2604.08299"
     feeds_vectors: ClassVar[bool] = True
+    always_shown: ClassVar[tuple[str, ...]] = ("tau", "k")
+    removed_options: ClassVar[Mapping[str, Any]] = {"batch_gate": False}
 
     k: int = opt(3, "candidates of the truncated entropy and the mixture", "--k")
     tau: float | str = opt(
@@ -91,12 +93,6 @@ class Selar(Method):
         "--max-share",
         source=_OURS,
     )
-    batch_gate: bool = opt(
-        False,
-        "ablation: where one sequence of a batch explores, all do (a defect of the authors' batched program)",
-        cli=False,
-        source=_PROGRAM,
-    )
 
     def __post_init__(self) -> None:
         whole("k", self.k, 2, 1000)
@@ -104,7 +100,7 @@ class Selar(Method):
             require(not isinstance(self.tau, str), f"tau must be a number or {AUTO}, not {self.tau!r}")
             number("tau", self.tau, 0)
         number("contrast", self.contrast, 0, 1e6)
-        for name in ("symbol_guard", "strict_gate", "invert_gate", "batch_gate"):
+        for name in ("symbol_guard", "strict_gate", "invert_gate"):
             switch(name, getattr(self, name))
         choice("gate_on", self.gate_on, GATES)
         choice("gate_by", self.gate_by, MEASURES)
@@ -117,18 +113,15 @@ class Selar(Method):
         number("anchor", self.anchor, 0, 1)
         choice("show", self.show, SHOWN)
         number("max_share", self.max_share, 0, 1)
-        require(
-            self.max_share == 1 or not self.batch_gate,
-            "max_share and batch_gate exclude each other: a limit on one text's steps, and steps that others decide",
-        )
 
     @property
     def n_candidates(self) -> int:
         return self.k
 
     @property
-    def coupled(self) -> bool:
-        return self.batch_gate
+    def threshold(self) -> tuple[float, str] | None:
+        by_entropy = self.gate_by == "h" and not isinstance(self.tau, str)
+        return (float(self.tau), f"tau {self.tau:g}") if by_entropy else None
 
     def fitted(self, calibrated: Callable[[int, str], float]) -> Selar:
         return replace(self, tau=calibrated(self.k, self.gate_on)) if self.tau == AUTO else self
@@ -159,20 +152,18 @@ class _Gate(Stepper):
         q = renormalise(view.distribution.probs, method.k)
         h = truncated_entropy(q if method.gate_on == "filtered" else _unfiltered(view, method.k), method.k)
         sure = self._largest(view) if method.gate_by == "p-max" else -h
-        soft = self._opens(h, sure) and view.token not in self._guarded
-        if soft and method.scope == "thinking":
-            soft = view.keeps_thinking()
-        soft = self._budget.allows(sure if method.invert_gate else h, soft)
-        if not soft and not method.batch_gate:
-            return Decision(Token(view.token), h)
+        opens = self._opens(h, sure)
+        kept = kept_by(view, self._guarded, method.scope) if opens else None
+        soft = self._budget.allows(sure if method.invert_gate else h, opens and kept is None)
+        if not soft:
+            return Decision(Token(view.token), h, kept=kept or ("budget" if opens else None))
         mixture = anchored(
             contrastive_weights(view.distribution.ids, q, method.contrast * h, method.repel), view.token, method.anchor
         )
         shown = None
         if method.show == "heaviest" and not self._is_end(view.token):
             shown = int(mixture.ids[mixture.weights.argmax()])
-        exploring = Decision(mixture, h, shown)
-        return exploring if soft else Decision(Token(view.token), h, alternative=exploring)
+        return Decision(mixture, h, shown)
 
     def _opens(self, h: float, sure: float) -> bool:
         by_probability = self._method.gate_by == "p-max"
@@ -185,6 +176,15 @@ class _Gate(Stepper):
         if self._method.gate_on == "full":
             return 1.0 / softmax(view.logits, view.temperature).total
         return float(view.distribution.probs[0])
+
+
+def kept_by(view: StepView, guarded: frozenset[int], scope: str) -> str | None:
+    """Why this step must stay a certain one although the gate opens, if it must."""
+    if view.token in guarded:
+        return "symbol guard"
+    if scope == "thinking" and not view.keeps_thinking():
+        return "scope"
+    return None
 
 
 def _unfiltered(view: StepView, k: int) -> list[float]:

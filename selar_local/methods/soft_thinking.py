@@ -73,6 +73,11 @@ class SoftThinking(Method):
     def n_candidates(self) -> int:
         return self.max_topk
 
+    @property
+    def threshold(self) -> tuple[float, str] | None:
+        entropy = self.cold_stop_entropy
+        return (entropy, f"cold stop {entropy:g}") if entropy > 0 else None
+
     def after_sampling(self, sampling: SamplingConfig) -> SamplingConfig:
         """The sampling after the thinking, `sampling` that before. Raises OptionError."""
         own = {name: getattr(self, f"after_{name}") for name in ("temperature", "top_k", "top_p", "min_p")}
@@ -113,7 +118,7 @@ class _Thinking(Stepper):
         mixture = self._mixture(view.distribution)
         shown = int(mixture.ids[0])
         if self._is_end(shown):
-            return Decision(Token(shown), entropy, shown, "soft")
+            return Decision(Token(shown), entropy, shown, "soft", kept="end")
         if shown == self._closing or self._is_cold(entropy):
             self._go_on_plainly()
             last = view.token if self._closing is None else self._closing

@@ -130,12 +130,13 @@ class _Switch(Stepper):
         if forced is None and token == self._close:
             self.mode, self.locked = "normal", True
         switched = self._switch(now.entropy)
-        chosen = self._next_input(view.logits, now, token, switched)
+        kept = "symbol guard" if self.mode == "soft" and token in self._guarded else None
+        chosen: NextInput = Token(token) if kept else self._next_input(view.logits, now, token, switched)
         if switched and self.mode == "normal":
             self._limit_switches()
         if self._budget > 0:
             self._budget -= 1
-        return Decision(chosen, now.entropy, forced, self.mode, last=self._budget == 0)
+        return Decision(chosen, now.entropy, forced, self.mode, last=self._budget == 0, kept=kept)
 
     def _switch(self, entropy: float) -> bool:
         """Change the mode where the entropy says so; whether it did."""
@@ -164,8 +165,6 @@ class _Switch(Stepper):
             if method.beta_on == "soft":
                 kept = self._soft(logits, now)
             return _blend(kept, self._close, self._ramp(method.beta))
-        if token in self._guarded:
-            return Token(token)
         soft = self._soft(logits, now)
         if self._step == 0 and self._line_break is not None:
             return _blend(soft, self._line_break, 1.0 - _LINE_BREAK_SHARE)

@@ -83,7 +83,7 @@ class _Choice:
             self.logprobs.append(entry)
             chunk["logprobs"] = {"content": [entry], "refusal": None}
         if self._events:
-            chunk["selar"] = event_facts(event)
+            chunk["selar"] = event_facts(event, self._token_of)
         return chunk if chunk["delta"] or len(chunk) > 3 else None
 
     def finish(self, result: Result, method: Method) -> dict[str, Any]:

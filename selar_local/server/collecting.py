@@ -8,12 +8,14 @@ from typing import Any
 from selar_local.advice import advice
 from selar_local.engine.events import Result, TokenEvent
 from selar_local.methods import Method
-from selar_local.methods.entropy import truncated_entropy
+from selar_local.methods.entropy import candidate_entropy
+from selar_local.trace.records import fed_facts
 
-__all__ = ["Collector", "TokenOf", "event_facts", "logprob_entry", "summary", "usage"]
+__all__ = ["Collector", "TokenOf", "event_facts", "heaviest", "logprob_entry", "summary", "usage"]
 
 TokenOf = Callable[[int], tuple[bytes, bool]]
 _LOWEST = -9999.0  # JSON has no infinity; OpenAI's own floor
+_ROWS = 20  # of what a step fed; some methods mix hundreds
 
 
 class Collector:
@@ -58,26 +60,25 @@ class Collector:
         return 0 if self._forced or self.result is None else self.result.usage.thinking_tokens
 
 
-def event_facts(event: TokenEvent) -> dict[str, Any]:
-    """What a chunk says of its step under `selar`."""
+def heaviest(event: TokenEvent) -> list[tuple[int, float]]:
+    """The rows with the largest weights in what an exploration step fed."""
+    return sorted(event.fed or (), key=lambda row: -abs(row[1]))[:_ROWS] if event.explored else []
+
+
+def event_facts(event: TokenEvent, token_of: TokenOf) -> dict[str, Any]:
+    """What a chunk says about its step under `selar`. `fed` has the texts of its tokens, and the heaviest rows only."""
+    facts = fed_facts(event)
+    if facts.get("fed") is not None:
+        facts["fed"] = [[i, weight, token_of(i)[0].decode("utf-8", "replace")] for i, weight in heaviest(event)]
     return {
         "token": event.token,
         "entropy": event.entropy,
         "explored": event.explored,
         "mode": event.mode,
-        "shade": _shade(event),
+        # Every method has this one; with SeLaR's defaults it is the entropy.
+        "shade": candidate_entropy(event.top) or 0.0,
+        **facts,
     }
-
-
-def _shade(event: TokenEvent) -> float:
-    """The entropy of a step's candidates in the filtered distribution, normalised to [0, 1]: every method has it.
-
-    With SeLaR's defaults it is `event.entropy`.
-    """
-    total = sum(probability for _, probability in event.top)
-    if len(event.top) < 2 or total == 0:
-        return 0.0
-    return truncated_entropy([probability / total for _, probability in event.top], len(event.top))
 
 
 def summary(result: Result, method: Method) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class _Choice:
                 told["top_logprobs"].append(dict(top))
                 told["text_offset"].append(offset)
         if self._events:
-            chunk["selar"] = event_facts(event)
+            chunk["selar"] = event_facts(event, self._token_of)
         return chunk if text or thinking or entry or self._events else None
 
     def finish(self, result: Result, method: Method) -> dict[str, Any]:

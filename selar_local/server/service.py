@@ -12,6 +12,7 @@ from selar_local.catalog import file_stem
 from selar_local.engine.events import Result, TokenEvent
 from selar_local.errors import EngineBusy
 from selar_local.server.bridge import Generation, Job
+from selar_local.server.collecting import heaviest
 from selar_local.server.config import Defaults, ServerConfig
 from selar_local.server.errors import ApiError, bad_request
 from selar_local.server.metrics import Metrics
@@ -93,6 +94,8 @@ class Service:
         if event.logprobs is not None:
             for token in (event.token, *(token for token, _ in event.logprobs.top)):
                 self.token(token)
+        for token, _ in heaviest(event):
+            self.token(token)
 
     def _token(self, token: int) -> tuple[bytes, bool]:
         return self.engine.token_bytes(token), self.engine.is_end(token)

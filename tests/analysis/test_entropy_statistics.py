@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selar_local.analysis.entropy_statistics import PARTS, EntropyStatistics, pooled, read
+from selar_local.analysis.entropy_statistics import PARTS, EntropyStatistics, TraceEntropies, pooled
 from selar_local.analysis.token_classes import CLASSES
 from selar_local.analysis.valley import certain_entropy
 from selar_local.errors import SelarError
+from selar_local.trace import Trace, load_trace
 
 Steps = list[tuple[str, float | None, bool]]
 
@@ -26,11 +27,15 @@ def write(path: Path, steps: Steps, *, tau: Any = 0.5, method: str = "selar", en
     options = {"k": 3, "tau": tau, "gate_on": "filtered"} if method == "selar" else {}
     records: list[dict[str, Any]] = [{"type": "run", "method": method, "options": options, "new": {"field": 1}, **run}]
     for i, (text, entropy, explored) in enumerate(steps):
-        records.append({"type": "step", "i": i, "text": text, "entropy": entropy, "explored": explored, "more": []})
+        records.append({"type": "step", "i": i, "token": i, "text": text, "entropy": entropy, "explored": explored})
     if end:
         records.append({"type": "end", "finish_reason": "stop"})
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return path
+
+
+def read(path: Path) -> Trace:
+    return load_trace(path, str(path))
 
 
 def told(tmp_path: Path, *traces: Any) -> EntropyStatistics:
@@ -40,6 +45,12 @@ def told(tmp_path: Path, *traces: Any) -> EntropyStatistics:
         steps, more = trace if isinstance(trace, tuple) else (trace, {})
         paths.append(write(tmp_path / f"{number}.jsonl", steps, **more))
     return pooled([read(path) for path in paths])
+
+
+def test_a_threshold_of_the_largest_probability_is_not_one_of_the_entropy(tmp_path):
+    options = {"k": 3, "tau": 0.5, "gate_on": "filtered", "invert_gate": True, "gate_by": "p-max"}
+    found = told(tmp_path, (SOME, {"options": options}))
+    assert (found.traces[0].tau, found.taus, found.reached) == (None, (), None)
 
 
 def test_a_trace(tmp_path):
@@ -109,7 +120,7 @@ def test_a_trace_that_breaks_off(tmp_path):
     path = write(tmp_path / "t.jsonl", SOME, end=False)
     with path.open("a") as file:
         file.write('{"type":"step","i":10,"tex')
-    trace = read(path)
+    trace = TraceEntropies(read(path))
     assert not trace.finished and len(trace.entropies) == 10
 
 
@@ -122,14 +133,15 @@ def test_traces_without_steps(tmp_path):
 
 def test_unknown_and_missing_fields(tmp_path):
     path = tmp_path / "t.jsonl"
-    lines = ['{"type":"run"}', '{"type":"step"}', '{"type":"later"}', '{"type":"step","explored":1,"text":"x"}']
+    lines = ['{"type":"run"}', '{"type":"step","token":1}', '{"type":"later"}']
+    lines.append('{"type":"step","token":2,"explored":1,"text":"x","more":[]}')
     path.write_text("\n".join(lines) + "\n")
     found = pooled([read(path)])
     assert (found.all.steps, found.all.explored, found.traces[0].method) == (2, 0, "unknown")
     odd = write(tmp_path / "odd.jsonl", SOME, options=["none"])
-    assert read(odd).tau is None and read(odd).k is None
+    assert TraceEntropies(read(odd)).tau is None and TraceEntropies(read(odd)).k is None
     for tau in ("auto", True, None, 10**400, float("inf"), float("nan")):
-        assert read(write(tmp_path / "tau.jsonl", SOME, tau=tau)).tau is None
+        assert TraceEntropies(read(write(tmp_path / "tau.jsonl", SOME, tau=tau))).tau is None
 
 
 @pytest.mark.parametrize(
@@ -140,12 +152,14 @@ def test_unknown_and_missing_fields(tmp_path):
         ({"entropy": float("nan")}, "is nan, not between"),
         ({"entropy": "0.5"}, "is '0.5', not between"),
         ({"entropy": True}, "is True, not between"),
-        ({"text": 7}, "the text of a step is 7"),
+        ({"text": 7}, "step 0 has a wrong text"),
     ],
 )
 def test_steps_that_are_none(tmp_path, step, message):
     path = tmp_path / "t.jsonl"
-    path.write_text(json.dumps({"type": "run"}) + "\n" + json.dumps({"type": "step", "i": 0, **step}) + "\n")
+    path.write_text(
+        json.dumps({"type": "run"}) + "\n" + json.dumps({"type": "step", "i": 0, "token": 5, **step}) + "\n"
+    )
     with pytest.raises(SelarError, match=message) as error:
         read(path)
     assert str(path) in str(error.value)

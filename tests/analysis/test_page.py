@@ -18,9 +18,10 @@ from selar_local.analysis.page import trace_page
 from selar_local.analysis.page.facts import all_facts, line
 from selar_local.analysis.page.payload import ENTROPY_UNIT, PROBABILITY_UNIT, WEIGHT_UNIT, letter, payload
 from selar_local.analysis.token_texts import Piece, TokenTexts, token_texts
-from selar_local.analysis.traces import Trace, trace_of
 from selar_local.errors import SelarError
 from selar_local.methods import CoT, Method, Selar, SoftThinking, SwiReasoning
+from selar_local.trace import Trace
+from selar_local.trace.trace import trace_of
 
 NOTHING = TokenTexts(({},), ())
 
@@ -130,37 +131,51 @@ def test_the_title_names_a_few():
 
 def test_the_data_of_steps():
     top = [(5, 0.5), (6, 0.3), (7, 0.2)]
+    fed = [[5, 0.0314], [6, 0.5812], [7, 0.3874]]
     one = made.trace(
-        made.step(5, "a", 0.9372, True, top), made.step(6, "", None, top=[(6, 1.0)]), made.step(7, "c", 0.0, top=top)
+        made.step(5, "a", 0.9372, True, top, fed=fed, drawn=6),
+        made.step(6, "", None, top=[(6, 1.0)]),
+        made.step(7, "c", 0.0, top=top, kept="budget"),
     )
     (found,) = data_of(one)["traces"]
     assert (found["tokens"], found["texts"]) == ([5, 6, 7], ["a", "", "c"])
     assert found["entropies"] == [9372, None, 0] and ENTROPY_UNIT == 1e-4
     assert found["counts"] == [3, 1, 3] and found["ids"] == [5, 6, 7, 6, 5, 6, 7]
     assert [p * PROBABILITY_UNIT for p in found["probabilities"]] == pytest.approx([0.5, 0.3, 0.2, 1.0, 0.5, 0.3, 0.2])
-    assert found["explored"] == [0] and found["reasons"] == [] and found["rest"] == {}
-    weights = [w * WEIGHT_UNIT for w in found["weights"][0]]
-    assert weights == pytest.approx([0.5 * 1.9372 - 0.9372, 0.3 * 1.9372, 0.2 * 1.9372], abs=1e-4)
-    assert sum(weights) == pytest.approx(1, abs=2e-4)
+    assert found["explored"] == [0] and found["rest"] == {}
+    assert (found["drawn"], found["kept"]) == ({"0": 6}, {"2": "budget"})
+    assert found["fed"] == [{"weights": [314, 5812, 3874], "others": []}] and WEIGHT_UNIT == 1e-4
     assert found["mark"] == {"at": 0.5, "label": "tau 0.5"} and (found["top"], found["computed"]) == (1, False)
     assert data_of(made.trace(made.step(5, "a"), made.step(6, "b")))["traces"][0]["counts"] == 3
 
 
-def test_weights_beyond_the_candidates():
-    drawn = made.step(9, "x", 0.9, True, [(5, 0.5), (6, 0.3), (7, 0.2)])
-    (found,) = data_of(made.trace(drawn, method=Selar(anchor=0.25)))["traces"]
-    assert len(found["weights"][0]) == 4 and found["weights"][0][3] * WEIGHT_UNIT == pytest.approx(0.75)
-    soft = made.step(5, "x", 0.4, True, [(5, 0.6), (6, 0.4), (7, 0.0)], mode="soft")
-    (found,) = data_of(made.trace(soft, method=SoftThinking()))["traces"]
-    assert found["weights"] == [[6000, 4000, None]]
+def fed_of(*steps: Any) -> Any:
+    return data_of(made.trace(*steps))["traces"][0]["fed"]
 
 
-def test_reasons_stand_once():
+def test_rows_beyond_the_candidates():
+    top = [(5, 0.6), (6, 0.4), (7, 0.0)]
+    rows = [[5, 0.25], [6, -0.5], [9, 0.5], [8, -0.75], [9, 0.5], [8, 1.0]]
+    assert fed_of(made.step(5, "x", 0.9, True, top, fed=rows)) == [
+        {"weights": [2500, -5000, None], "others": [[9, 10000], [8, 2500]]}
+    ]
+    many = [[100 + i, i / 1000] for i in range(50)]
+    (found,) = fed_of(made.step(5, "x", 0.9, True, top, fed=many))
+    assert found["others"] == [[100 + i, 10 * i] for i in range(49, 19, -1)]
+    assert found["rest"] == [20, 1900] and found["weights"] == [None] * 3
+
+
+def test_steps_that_fed_nothing_and_those_that_do_not_say_it():
+    assert fed_of(made.step(5, "x", 0.9, True)) == fed_of(made.step(5, "x", 0.9, True, fed=None)) == [None]
+    assert fed_of(made.step(5, "x", 0.9, True, fed=[])) == [{"weights": [None] * 3, "others": []}]
+    assert fed_of(made.step(5, "x", 0.9)) == []
+
+
+def test_entropies_in_nats_have_a_scale_of_their_own():
     soft = [made.step(5, "x", 3.1, True, mode="soft") for _ in range(4)]
     (found,) = data_of(made.trace(*soft, method=SwiReasoning()))["traces"]
-    assert found["weights"] == [0, 0, 0, 0] and len(found["reasons"]) == 1
     assert (found["unit"], found["top"], found["mark"]) == ("nats", 3.5, None)
-    assert found["modes"] == [[0, "soft"]]
+    assert found["modes"] == [[0, "soft"]] and found["fed"] == [None] * 4
 
 
 def test_modes_are_told_where_they_change():
@@ -174,9 +189,10 @@ def test_modes_are_told_where_they_change():
 
 def test_long_lists_of_candidates_are_cut():
     top = [(i, 0.02) for i in range(50)]
-    (found,) = data_of(made.trace(made.step(45, "x", 0.9, True, top), made.step(5, "y"), method=Selar(k=50)))["traces"]
+    soft = made.step(45, "x", 0.9, True, top, fed=top)
+    (found,) = data_of(made.trace(soft, made.step(5, "y"), method=Selar(k=50)))["traces"]
     assert found["counts"] == [30, 3] and found["rest"] == {"0": [20, 40000]}
-    assert len(found["weights"][0]) == 30
+    assert len(found["fed"][0]["weights"]) == 30 and len(found["fed"][0]["others"]) == 20
 
 
 def test_entropies_that_the_method_does_not_have_are_computed():
@@ -195,20 +211,6 @@ def test_marks_of_the_threshold():
     assert mark(Selar(tau=0.25)) == {"at": 0.25, "label": "tau 0.25"}
     assert mark(Selar(tau="auto")) is None and mark(SoftThinking()) is None and mark(CoT()) is None
     assert mark(SoftThinking(cold_stop_entropy=0.1)) == {"at": 0.1, "label": "cold stop 0.1"}
-
-
-def test_steps_that_the_guard_kept_certain():
-    torn = [made.step(5, "4", 0.5), made.step(6, "x", 0.5, True), made.step(7, "y", 0.49)]
-    (found,) = data_of(made.trace(*torn))["traces"]
-    assert found["kept"] == [0] and "the symbol guard" in found["kept_by"]
-    (found,) = data_of(made.trace(*torn, method=Selar(strict_gate=True, symbol_guard=False, scope="thinking")))[
-        "traces"
-    ]
-    assert found["kept"] == [] and "the scope" in found["kept_by"] and "guard" not in found["kept_by"]
-    (found,) = data_of(made.trace(*torn, method=Selar(max_share=0.15)))["traces"]
-    assert found["kept"] == [0] and found["kept_by"].startswith("the symbol guard or max_share or ")
-    assert data_of(made.trace(*torn, method=Selar(invert_gate=True)))["traces"][0]["kept"] == [2]
-    assert data_of(made.trace(*torn, method=CoT()))["traces"][0]["kept"] == []
 
 
 def test_names_of_steps_without_text():
@@ -234,7 +236,7 @@ def test_groups_in_the_data():
     assert data["notes"] == ["a note"] and [one["letter"] for one in data["traces"]] == ["A", "B"]
     assert data_of(both[0])["groups"][0]["prompt"] is None
     cut = made.trace(made.step(5, "a"), last=False)
-    assert data_of(cut)["notes"] == ["t.jsonl breaks off after 1 steps: the run was killed, or is still going on."]
+    assert data_of(cut)["notes"] == ["t.jsonl breaks off after 1 steps: the run was killed, or it is still going on."]
 
 
 def test_letters():
@@ -243,13 +245,22 @@ def test_letters():
 
 def test_the_line_of_the_table():
     one = made.trace(made.step(5, "a", 0.6, True), made.step(5, "b", 0.2), method=Selar(tau=0.4, contrast=0.0))
-    assert line(one, None) == ["selar", "k 3, tau 0.4, contrast 0", "2", "1 (50.0 %)", "0.400", "1.0", "stop"]
+    assert line(one, [0.6, 0.2]) == ["selar", "k 3, tau 0.4, contrast 0", "2", "1 (50.0 %)", "0.400", "1.0", "stop"]
     cut = made.trace(made.step(5, "a", None), last=False, method=CoT())
-    assert line(cut, [None]) == ["cot", "–", "1", "0 (0.0 %)", "–", "–", "the file breaks off"]
+    assert line(cut, [None], computed=True) == ["cot", "–", "1", "0 (0.0 %)", "–", "–", "the file breaks off"]
     nats = made.trace(made.step(5, "a", 1.5, True), method=SwiReasoning(alpha=0.5))
-    assert line(nats, None)[:5] == ["swir", "alpha 0.5", "1", "1 (100.0 %)", "1.500 nats"]
+    assert line(nats, [1.5])[:5] == ["swir", "alpha 0.5", "1", "1 (100.0 %)", "1.500 nats"]
     nothing = trace_of("t", {"type": "run", "method": "magic", "options": {"wand": True, "on_it": None}}, [], {})
-    assert line(nothing, None) == ["magic", "wand on, on it –", "0", "0", "–", "–", "the file breaks off"]
+    assert line(nothing, []) == ["magic", "wand on, on it –", "0", "0", "–", "–", "the file breaks off"]
+
+
+def test_a_trace_of_an_older_version_may_have_a_removed_option():
+    def options(**more: object) -> str:
+        run = made.run(options={"tau": 0.5, "k": 3, **more})
+        return line(trace_of("t", run, [made.step(5, "a")], made.end(1)), [])[1]
+
+    assert options(batch_gate=False) == options()
+    assert options(batch_gate=True) == f"{options()}, batch gate on"
 
 
 def test_the_facts_tell_no_folders():

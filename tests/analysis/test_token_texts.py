@@ -10,15 +10,14 @@ from methods.fakes import Words, generate, linear
 from support import traces as made
 from support.tiny_gguf import THINKING_TOKENS, tiny_vocabulary
 
-from selar_local import trace
 from selar_local.analysis.token_texts import Piece, TokenTexts, token_texts
-from selar_local.analysis.trace_collector import TraceCollector
-from selar_local.analysis.traces import trace_of
 from selar_local.config import SamplingConfig
 from selar_local.errors import ModelFileError, ModelNotFound, SelarError
 from selar_local.llama.vocabulary import read_vocabulary
 from selar_local.methods import CoT, Selar, SoftThinking, SwiReasoning
-from selar_local.trace import TraceWriter, read_trace
+from selar_local.trace import TraceRecorder, TraceWriter, load_trace, read_trace
+from selar_local.trace import writer as writing
+from selar_local.trace.trace import trace_of
 
 VOCABULARY = Words(" yes", " no", " maybe", ends=("<end>",))
 NOTHING = TokenTexts(({},), ())
@@ -29,22 +28,22 @@ def test_a_trace_in_memory_is_that_of_the_file(method, tmp_path):
     done = generate(method, linear(VOCABULARY.n_vocab), VOCABULARY)
     path = tmp_path / "t.jsonl"
     made.written(path, method, done, VOCABULARY)
-    collector = TraceCollector()
-    assert collector.records is None
-    collector.begin({"path": "gone.gguf", "n_vocab": VOCABULARY.n_vocab}, method, SamplingConfig(), 3, (5,))
+    recorder = TraceRecorder()
+    assert recorder.trace("t") is None
+    recorder.begin({"path": "gone.gguf", "n_vocab": VOCABULARY.n_vocab}, method, SamplingConfig(), 3, (5,))
     for event in done.events:
-        collector.step(event)
-    run, steps, end = read_trace(path)
-    assert collector.records is not None and collector.records[1:] == (steps, None)
-    collector.end(done.result, VOCABULARY.piece)
-    assert json.loads(json.dumps(collector.records)) == [run, steps, end]
+        recorder.step(event)
+    found, early = load_trace(path, "t"), recorder.trace("t")
+    assert early is not None and (early.steps, early.end) == (found.steps, None)
+    recorder.end(done.result, VOCABULARY.piece)
+    assert recorder.trace("t") == found and json.loads(json.dumps(found.run)) == read_trace(path)[0]
 
 
 def test_the_trace_holds_the_texts_of_its_tokens(tmp_path):
     done = generate(Selar(), linear(VOCABULARY.n_vocab), VOCABULARY)
     found = made.written(tmp_path / "t.jsonl", Selar(), done, VOCABULARY)
     told = token_texts([found])
-    tokens = {5} | {token for step in found.steps for token in (step.token, *(i for i, _ in step.top))}
+    tokens = {5} | {token for step in found.steps for token in (step.token, step.drawn, *dict(step.top))}
     assert told.notes == ()
     assert told.pieces[0] == {token: Piece("text", VOCABULARY.words[token]) for token in tokens}
 
@@ -124,7 +123,7 @@ def test_a_model_that_is_not_there_or_another_one(tiny, tmp_path):
 
 
 def test_hashing_pauses_while_tokens_are_generated(tmp_path, monkeypatch):
-    monkeypatch.setattr(trace, "_PAUSE", 60)
+    monkeypatch.setattr(writing, "_PAUSE", 60)
     asked, told = threading.Event(), threading.Event()
 
     def hashing(_path, cancelled):
@@ -133,7 +132,7 @@ def test_hashing_pauses_while_tokens_are_generated(tmp_path, monkeypatch):
         told.set()
         return "ab" * 32
 
-    monkeypatch.setattr(trace, "sha256_of", hashing)
+    monkeypatch.setattr(writing, "sha256_of", hashing)
     done = generate(CoT(), linear(VOCABULARY.n_vocab), VOCABULARY, max_tokens=2)
     path = tmp_path / "t.jsonl"
     with TraceWriter(path, lambda message: None) as writer:

@@ -100,7 +100,7 @@ def show_traces(page: Any, tmp_path: Path) -> Callable[..., Any]:
 
     from selar_local.analysis.page import trace_page
     from selar_local.analysis.token_texts import token_texts
-    from selar_local.analysis.traces import load_trace
+    from selar_local.trace import load_trace
 
     def opened(*paths: Path, at: str = "") -> Any:
         traces = [load_trace(path) for path in paths]

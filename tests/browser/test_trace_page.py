@@ -11,12 +11,12 @@ pytest.importorskip("playwright.sync_api")
 
 from playwright.sync_api import expect
 from support import traces as made
-from trace_pages import canvas, chosen, other, panel, point, sky, token, until
+from trace_pages import TEXTS, canvas, chosen, other, panel, point, sky, token, until
 
 from selar_local.analysis.page import trace_page
 from selar_local.analysis.token_texts import token_texts
-from selar_local.analysis.traces import load_trace
 from selar_local.methods import SwiReasoning
+from selar_local.trace import load_trace
 
 
 def test_the_text_with_its_colours(show_traces, tmp_path):
@@ -74,7 +74,7 @@ def test_certain_steps_tell_why(show_traces, tmp_path):
     expect(panel(page).locator("th", has_text="weight fed")).to_have_count(0)
     expect(panel(page)).to_contain_text("0, filtered out")
     token(page, 4).hover()
-    expect(panel(page)).to_contain_text("The entropy would have opened the gate; the symbol guard")
+    expect(panel(page)).to_contain_text("It would have explored, but stayed a certain step: symbol guard.")
     expect(panel(page).locator(".token")).to_have_text("⏎")
     token(page, 5).hover()
     expect(panel(page).locator(".token")).to_have_text("‹C3›")
@@ -85,12 +85,33 @@ def test_certain_steps_tell_why(show_traces, tmp_path):
     expect(panel(page).locator(".token")).to_have_text("token 30")
 
 
+def test_rows_beyond_the_candidates_and_the_drawn_token(show_traces, tmp_path):
+    rows = [[10, 0.25], [11, 0.5], *((40 + i, 0.01) for i in range(40))]
+    soft = made.step(10, "The", 0.9, True, [(10, 0.6), (12, 0.4)], fed=rows, drawn=12)
+    last = made.step(11, " sky", 0.9, True, [(11, 0.6), (12, 0.4)], fed=[])
+    path = made.write(tmp_path / "t.jsonl", made.run(), [soft, last], made.end(2, 2, pieces=made.pieces(TEXTS)))
+    page = show_traces(path)
+    token(page, 0).hover()
+    expect(panel(page)).to_contain_text("token 10 · drawn: ␣is (12)")
+    rows = panel(page).locator("tbody tr").all_inner_texts()
+    assert [re.split(r"\s*[\n\t]+\s*", row.strip()) for row in rows[:4]] == [
+        ["▸ The", "10", "0.6000", "0.250"],
+        ["␣is", "12", "0.4000", "–"],
+        ["␣sky", "11", "not listed", "0.500"],
+        ["token 40", "40", "not listed", "0.010"],
+    ]
+    assert len(rows) == 32
+    expect(panel(page)).to_contain_text("The mix has 11 more rows, with weights of 0.1100 together.")
+    token(page, 1).hover()
+    expect(panel(page)).to_contain_text("The text ended here: nothing was fed.")
+
+
 def test_weights_that_are_not_known_are_not_shown(show_traces, tmp_path):
     steps = [made.step(10, "The", 2.5, True, mode="soft"), made.step(11, " sky", 0.4, False, mode="normal")]
     path = made.write(tmp_path / "swir.jsonl", made.run(SwiReasoning()), steps, made.end(2, 1))
     page = show_traces(path)
     token(page, 0).hover()
-    expect(panel(page)).to_contain_text("SwiReasoning mixes the whole vocabulary")
+    expect(panel(page)).to_contain_text("The weights are not recorded")
     expect(panel(page)).to_contain_text("entropy 2.500 nats · mode soft")
     expect(panel(page).locator("th", has_text="weight fed")).to_have_count(0)
     token(page, 1).hover()

@@ -51,7 +51,8 @@ def test_a_token_tells_its_step(open_chat):
     known = {"logprobs": {"content": [{"token": " the", "logprob": -0.2231, "top_logprobs": candidates}]}}
     first = chunk(" the", entropy=0.8123, explored=True, **known)
     second = chunk(" end", entropy=None)
-    second["choices"][0]["selar"]["mode"] = "soft"
+    second["choices"][0]["selar"] |= {"mode": "soft", "kept": "budget"}
+    first["choices"][0]["selar"]["fed"] = [[7, 1.25, " the"], [8, -0.25, "\n"]]
     held = chunk("", entropy=0.25, explored=True)  # half a character: its text comes with the next step
     answer_with(page, sse(first, second, held, chunk("é", entropy=0.125), END))
     ask(page)
@@ -59,10 +60,18 @@ def test_a_token_tells_its_step(open_chat):
     tip = page.get_by_role("tooltip")
     expect(tip).to_be_hidden()
     answer.locator(".t").nth(0).hover()
-    for text in ("␣the", "exploration step", "entropy 0.812", "probability 0.800", "⏎", "0.100"):
+    for text in (
+        "␣the",
+        "exploration step",
+        "entropy 0.812",
+        "probability 0.800",
+        "⏎",
+        "0.100",
+        "fed: ␣the 1.25 · ⏎ −0.25",
+    ):
         expect(tip).to_contain_text(text)
     answer.locator(".t").nth(1).hover()
-    for text in ("certain step", "no entropy", "mode soft"):
+    for text in ("certain step", "no entropy", "mode soft", "but stayed a certain step: budget"):
         expect(tip).to_contain_text(text)
     page.mouse.move(5, 5)
     expect(tip).to_be_hidden()

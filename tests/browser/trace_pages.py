@@ -10,6 +10,12 @@ from typing import Any
 from support import traces as made
 
 TEXTS = {10: "The", 11: " sky", 12: " is", 13: " blue", 14: "\n", 15: " sea", 16: " was", 17: " red"}
+#: What SeLaR feeds at the exploration steps of `sky`: p (1 + h), less h for the first candidate.
+FED = {
+    1: [[11, 0.1315], [15, 0.579], [17, 0.2895]],
+    3: [[13, -0.32], [17, 0.66], [15, 0.66]],
+    6: [[21, 0.32], [10, 0.51], [11, 0.17]],
+}
 PROMPT = {1: "Why", 2: " so", 3: "?"}
 
 
@@ -17,12 +23,12 @@ def sky(path: Path, **more: Any) -> Path:
     """Eight steps, those at 1, 3 and 6 explored; 3 shows a token that is heavy but weighs less than nothing."""
     steps = [
         made.step(10, "The", 0.05, top=[(10, 0.99), (15, 0.01), (16, 0.0)]),
-        made.step(11, " sky", 0.93, True, [(11, 0.55), (15, 0.3), (17, 0.15)]),
+        made.step(11, " sky", 0.93, True, [(11, 0.55), (15, 0.3), (17, 0.15)], fed=FED[1]),
         made.step(12, " is", 0.0, top=[(12, 1.0), (16, 0.0), (17, 0.0)]),
-        made.step(13, " blue", 1.0, True, [(13, 0.34), (17, 0.33), (15, 0.33)]),
-        made.step(14, "\n", 0.61, top=[(14, 0.7), (10, 0.2), (11, 0.1)]),
+        made.step(13, " blue", 1.0, True, [(13, 0.34), (17, 0.33), (15, 0.33)], fed=FED[3]),
+        made.step(14, "\n", 0.61, top=[(14, 0.7), (10, 0.2), (11, 0.1)], kept="symbol guard"),
         made.step(20, "", 0.2, top=[(20, 0.9), (10, 0.06), (11, 0.04)]),
-        made.step(21, "é", 0.7, True, [(21, 0.6), (10, 0.3), (11, 0.1)]),
+        made.step(21, "é", 0.7, True, [(21, 0.6), (10, 0.3), (11, 0.1)], fed=FED[6]),
         made.step(30, "", 0.1, top=[(30, 1.0)]),
     ]
     pieces = {**made.pieces({**TEXTS, **PROMPT}), "20": [0xC3], "21": [0xA9]}

@@ -11,6 +11,7 @@ from selar_local import catalog
 from selar_local.catalog import bundled
 from selar_local.catalog.bundled import Bundled
 from selar_local.catalog.file_names import choose as choose_of
+from selar_local.catalog.near_misses import near_misses
 from selar_local.errors import MissingExtra, ModelNotFound
 
 SPLIT = [f"big/big-Q8_0-{i:05d}-of-00002.gguf" for i in (1, 2)]
@@ -131,3 +132,7 @@ def test_without_the_hub_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingExtra, match=r"pip install .*hub"):
         catalog.resolve("hf:o/r")
+
+
+def test_a_name_with_a_tag_is_one_of_ollama_s():
+    assert near_misses("qwen9:8b") == "there is no model 'qwen9:8b'; a model of Ollama is named ollama:qwen9:8b"

@@ -112,7 +112,7 @@ def test_a_valley_and_the_warning_about_filters(tmp_path, cli):
     for gate, warned in (("filtered", True), ("full", False)):
         path = tmp_path / f"{gate}.jsonl"
         lines = [{"type": "run", "method": "selar", "options": {"tau": 2.0, "k": 3, "gate_on": gate}}]
-        lines += [{"type": "step", "text": "x", "entropy": value, "explored": False} for value in values]
+        lines += [{"type": "step", "token": 5, "text": "x", "entropy": value, "explored": False} for value in values]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         done = cli("analyze", "entropy", path)
         assert re.search(r"◂ valley 0\.[34]\d$", done.out, re.MULTILINE) and "tau 2" in done.out

@@ -39,7 +39,7 @@ def test_json_is_one_object(chat_model, cli):
     assert told["output_matrix"] == {"type": "f32", "tied": True}
     assert told["self_check"]["relative"] < 1e-5 and told["self_check"]["mass"] > 0.9999
     assert told["self_check"]["max_abs_diff"] < 1e-3 < told["self_check"]["largest_logit"]
-    assert told["options"]["tau"] == 0.4 and told["options"]["symbol_guard"] is False and "told" not in told["options"]
+    assert told["options"]["tau"] == 0.4 and told["options"]["symbol_guard"] is False
     assert told["sampling"]["temperature"] == 0.6 and "seed" not in told["sampling"]
     assert (told["seed"], told["max_steps"], told["max_tokens"], told["overlap_k"]) == (4, 3, 30, 10)
     assert (told["prompts"], told["prompts_with_steps"], len(told["steps"])) == (2, 2, 6)

@@ -48,7 +48,7 @@ def seen(written: str) -> list[str]:
 
 
 def event(text="", *, thinking="", explored=False):
-    return TokenEvent(0, 0, text, thinking, 0.5, explored, ())
+    return TokenEvent(0, 0, text, thinking, 0.5, explored, (), 0, ((0, 1.0),))
 
 
 def test_exploration_steps_are_coloured(screen):

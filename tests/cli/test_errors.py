@@ -207,3 +207,9 @@ def test_llama_cpp_that_does_not_load(cli, model, monkeypatch):
     monkeypatch.delitem(sys.modules, "selar_local.llama.native", raising=False)  # other tests have loaded it
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     check(cli("run", model, *RUN), 1, "llama-cpp-python does not work here")
+
+
+def test_a_prompt_without_quotes_is_told_apart_from_a_surplus_argument(cli, model):
+    result = cli("run", str(model), "why", "is", "it")
+    assert result.code == 2 and result.err.strip().endswith("put a prompt of several words in quotes")
+    assert "quotes" not in cli("doctor", str(model), "x").err

@@ -59,7 +59,6 @@ def test_types_and_flags_of_a_few(cli):
         "k": "integer", "tau": "number|text", "contrast": "float", "symbol_guard": "boolean", "scope": "choice",
     }  # fmt: skip
     assert options["symbol_guard"]["flags"] == ["--symbol-guard", "--no-symbol-guard"]
-    assert options["batch_gate"]["flags"] == [] and options["batch_gate"]["python_only"]
 
 
 def test_a_name_that_is_none(cli):
@@ -108,7 +107,7 @@ def test_short_remarks_are_not_torn_apart():
         "[no options]",
     ):
         assert text.count(remark) == flat(text).count(remark) > 0
-    assert "batch_gate (Python only)" in text and "[default: <|start-latent|> " in text
+    assert "[default: <|start-latent|> " in text
     assert "[default: 0.5 for gumbel, 1 for" in flat(text) and "(default:" not in text
 
 

@@ -184,9 +184,13 @@ def test_run_writes_the_page(model, tmp_path, cli):
     assert both.out == plain.out and data_of(page.read_bytes())["traces"][0]["texts"] == first["traces"][0]["texts"]
     cli("trace", "view", trace, "-o", tmp_path / "v.html")
     seen, own = (data_of((tmp_path / name).read_bytes())["traces"][0] for name in ("v.html", "p.html"))
-    for name in ("tokens", "texts", "entropies", "ids", "probabilities", "explored", "weights", "pieces", "mark"):
+    for name in ("tokens", "texts", "entropies", "ids", "probabilities", "explored", "fed", "kept", "pieces", "mark"):
         assert seen[name] == own[name], name
-    assert own["name"] == "p" and own["explored"] and all(isinstance(weights, list) for weights in own["weights"])
+    assert own["name"] == "p" and own["explored"] and len(own["fed"]) == len(own["explored"])
+    mixes = [
+        fed for step, fed in zip(own["explored"], own["fed"], strict=True) if step < 23
+    ]  # the last one feeds nothing
+    assert mixes and all(sum(fed["weights"]) == pytest.approx(10_000, abs=3) for fed in mixes)
     assert cli("run", model, *SHORT, "--trace-html", page, "-q").err == ""
 
 

@@ -110,7 +110,7 @@ def test_only_a_terminal_gets_broken_lines(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "30")
     text = "word " * 30
     display = Display()
-    display.token(TokenEvent(0, 0, text, text, None, False, ()))
+    display.token(TokenEvent(0, 0, text, text, None, False, (), 0, ((0, 1.0),)))
     display.end_text()
     assert capsys.readouterr() == (text + "\n", f"Thinking...\n{text}\n...done thinking.\n\n")
 

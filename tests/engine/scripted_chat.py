@@ -33,7 +33,7 @@ class _Source:
         if isinstance(answer, str):
             answer = result(answer, seed=seed)
         for i, word in enumerate(answer.text.split(" ") if answer.text else []):
-            self.messages.put(TokenEvent(i, i, (" " if i else "") + word, "", None, False, ()))
+            self.messages.put(TokenEvent(i, i, (" " if i else "") + word, "", None, False, (), i, ((i, 1.0),)))
         self.messages.put(answer)
 
 

@@ -445,6 +445,14 @@ def test_a_file_with_messages_alone_keeps_the_settings(tmp_path):
     assert (talk.turns, talk.method, talk.options) == (1, sl.CoT(), {"max_tokens": 9})
 
 
+def test_a_file_of_an_older_version_may_have_a_removed_option(tmp_path):
+    path = tmp_path / "talk.json"
+    path.write_text('{"messages": [], "method": {"name": "selar", "options": {"k": 5, "batch_gate": false}}}', "utf-8")
+    talk = sl.Conversation(ScriptedChat())
+    talk.load(path)
+    assert talk.method == sl.Selar(k=5)
+
+
 def test_files_that_cannot_be_read_or_written(tmp_path):
     talk = sl.Conversation(ScriptedChat("a"))
     for broken in (

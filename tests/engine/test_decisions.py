@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import pytest
 from scripted_runtime import END, ScriptedRuntime, drive, outcome, request
 
 from selar_local.config import SamplingConfig
 from selar_local.engine.loop import DecodeLoop
-from selar_local.methods import Coconut, Method, Selar
+from selar_local.methods import Coconut, Method
 from selar_local.methods.base import Decision, Mixture, Setting, Stepper, StepView, Token, Vector
 
 Decide = Callable[[StepView, int], Decision]
@@ -186,60 +185,3 @@ def test_what_a_token_would_do_to_the_thinking():
     assert seen[2] == (True, False, True, False)
     assert seen[3] == (False, False, False, False)
     assert (got.result.thinking, got.result.text) == ("hm", "hm")  # asking changed nothing
-
-
-# -- coupled sequences (the authors' batch) ---------------------------------------------------
-
-TORN = (10, 11, 12)
-COUPLED = Selar(batch_gate=True, symbol_guard=False)
-
-
-def together(scripts: dict[int, Sequence[object]], method: Method = COUPLED):
-    runtime = ScriptedRuntime(scripts)
-    runtime.strict = False
-    sequences = [request([key], method) for key in scripts]
-    loop = DecodeLoop(runtime, len(scripts))
-    drive(loop, *sequences)
-    return [outcome(sequence) for sequence in sequences], runtime.fed
-
-
-def test_one_that_explores_makes_all_explore():
-    (sure, torn), fed = together({2: [20] * 3, 3: [10, TORN, 10]})
-    assert [event.explored for event in torn.events] == [False, True, False, False]
-    assert [event.explored for event in sure.events] == [False, True, False, False]
-    assert sure.result.tokens == (20, 20, 20, END)
-    (mixture,) = [chosen for key, chosen in fed if key == 2 and isinstance(chosen, Mixture)]
-    assert mixture.ids[0] == 20 and mixture.weights[0] == pytest.approx(1.0, abs=1e-6)
-
-
-def test_without_the_ablation_each_goes_its_own_way():
-    (sure, torn), _ = together({2: [20] * 3, 3: [10, TORN, 10]}, Selar(symbol_guard=False))
-    assert [event.explored for event in torn.events] == [False, True, False, False]
-    assert not any(event.explored for event in sure.events)
-
-
-def test_an_ending_sequence_makes_nobody_explore():
-    (sure, torn), _ = together({2: [20] * 3, 3: [10, (END, 11, 12)]})
-    assert torn.result.tokens == (10, END)
-    assert not any(event.explored for event in sure.events)
-
-
-def test_a_coupled_sequence_alone_is_plain_selar():
-    script = [10, TORN, 10, (11, 12)]
-    (alone,), _ = together({2: script})
-    (plain,), _ = together({2: script}, Selar(symbol_guard=False))
-    assert [event.explored for event in alone.events] == [event.explored for event in plain.events]
-    assert alone.result.tokens == plain.result.tokens
-
-
-def test_a_pending_step_ends_with_its_sequence():
-    runtime = ScriptedRuntime({2: [20] * 9, 3: [10] * 9})
-    one, other = request([2], COUPLED), request([3], COUPLED)
-    loop = DecodeLoop(runtime, 2)
-    loop.waiting.extend([one, other])
-    for _ in range(4):
-        loop.step()
-    one.cancelled.set()
-    drive(loop)
-    assert outcome(one).result.finish_reason == "cancelled"
-    assert outcome(other).result.tokens == (10,) * 9 + (END,)

@@ -52,7 +52,7 @@ TEXT = st.text(max_size=300)
 @settings(max_examples=300, deadline=None)
 @given(TEXT, TEXT, st.booleans(), st.none() | st.floats(0, 1), st.sampled_from(["stop", "length", "cancelled"]))
 def test_any_text_is_one_short_line(text, thinking, explored, entropy, reason):
-    event = TokenEvent(3, 17, text, thinking, entropy, explored, ((1, 0.5),))
+    event = TokenEvent(3, 17, text, thinking, entropy, explored, ((1, 0.5),), 17, ((17, 1.0),))
     result = Result(text, thinking, reason, Usage(9, 8, int(explored)), Timings(0.1, 0.2, 8), tokens=(1,) * 8)
     for one in (event, result):
         shown = repr(one)

@@ -42,13 +42,12 @@ def test_only_a_token_is_no_exploration() -> None:
     assert not Decision(Token(1)).explored
     assert Decision(mixed).explored
     assert Decision(Vector(np.zeros(2, np.float32))).explored
-    assert not Decision(Token(1), alternative=mixed).explored
 
 
 def test_a_decision_asks_for_nothing_by_itself() -> None:
     assert Decision(Token(1)) == (Token(1), None, None, None, False, False, False, None)
     assert Decision._fields == (
-        "next_input", "entropy", "token", "mode", "silent", "last", "needs_hidden", "alternative",
+        "next_input", "entropy", "token", "mode", "silent", "last", "needs_hidden", "kept",
     )  # fmt: skip
 
 
@@ -136,7 +135,6 @@ def test_a_method_says_what_it_is(cls: type[Method]) -> None:
     assert method.entropy_unit in ("normalised", "nats")
     assert method.n_candidates >= 1
     assert not method.needs_hidden or method.feeds_vectors
-    assert not method.coupled
     assert cls.__doc__
 
 
@@ -207,3 +205,8 @@ def test_nothing_is_calibrated_that_needs_no_calibration(cls: type[Method]) -> N
 
     method = cls()
     assert method.fitted(never) is method
+
+
+def test_an_unknown_option_of_a_method_is_an_option_error() -> None:
+    with pytest.raises(OptionError, match=r"Selar has no option 'tua' \(options: k, tau"):
+        sl.Selar(tua=1)  # type: ignore[call-arg]

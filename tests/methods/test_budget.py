@@ -235,9 +235,3 @@ def test_whole_texts_stay_below_the_share(share: float, seed: int) -> None:
 def test_what_is_no_share_is_refused(share: object) -> None:
     with pytest.raises(OptionError, match="max_share"):
         sl.Selar(max_share=share)  # type: ignore[arg-type]
-
-
-def test_a_limit_and_the_batch_gate_exclude_each_other() -> None:
-    with pytest.raises(OptionError, match=r"max_share and batch_gate"):
-        sl.Selar(max_share=0.5, batch_gate=True)
-    assert sl.Selar(batch_gate=True).max_share == 1.0

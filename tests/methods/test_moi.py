@@ -99,7 +99,7 @@ def test_a_gate_is_selar_s() -> None:
         distribution = filtered_distribution(logits, SamplingConfig(), 20)
         seen = view(logits, draw(distribution, random.random()), SamplingConfig(), 20)
         by_gate, found = gate(seen), gated(seen)
-        assert (found.explored, found.entropy) == (by_gate.explored, by_gate.entropy)
+        assert (found.explored, found.entropy, found.kept) == (by_gate.explored, by_gate.entropy, by_gate.kept)
         if found.explored:
             assert shares(found) == shares(plain(seen))
         explored.append(found.explored)
@@ -108,7 +108,8 @@ def test_a_gate_is_selar_s() -> None:
 
 def test_the_guard_holds_with_a_gate_only() -> None:
     logits = logits_of({ord("7"): 0.5, B: 0.5}, WORDS.n_vocab)
-    assert decide(sl.MoI(tau=0.5), logits, ord("7")).next_input == Token(ord("7"))
+    guarded = decide(sl.MoI(tau=0.5), logits, ord("7"))
+    assert (guarded.next_input, guarded.kept) == (Token(ord("7")), "symbol guard")
     assert decide(sl.MoI(tau=0.5), logits, B).explored
     assert decide(sl.MoI(tau=0.5, symbol_guard=False), logits, ord("7")).explored
     assert decide(sl.MoI(), logits, ord("7")).explored
@@ -117,7 +118,8 @@ def test_the_guard_holds_with_a_gate_only() -> None:
 def test_scope() -> None:
     method = sl.MoI(scope="thinking")
     assert decide(method, THREE, B, thinking=True).explored
-    assert not decide(method, THREE, B, thinking=False).explored
+    outside = decide(method, THREE, B, thinking=False)
+    assert not outside.explored and outside.kept == "scope"
     assert not decide(method, THREE, B, thinking=True, thinking_after=lambda token: token != B).explored
     assert decide(sl.MoI(), THREE, B, thinking=False).explored
     notes = [
@@ -126,6 +128,10 @@ def test_scope() -> None:
     ]
     assert [len(note) for note in notes] == [0, 1, 1]
     assert sl.MoI().notes(WORDS, has_thinking=False, thinking_over=False) == ()
+
+
+def test_its_threshold() -> None:
+    assert [method.threshold for method in (sl.MoI(), sl.MoI(tau="auto"), sl.MoI(tau=1))] == [None, None, (1, "tau 1")]
 
 
 def test_tau_auto() -> None:

@@ -113,16 +113,15 @@ def test_the_heaviest_is_shown() -> None:
         assert found.token == max(heavy, key=heavy.__getitem__)
     ending = logits_of({A: 0.6, CLOSE: 0.2, END: 0.2}, WORDS.n_vocab)
     assert start(sl.Multiplex(draws=8, show="heaviest"), WORDS)(view(ending, END)).token == END
-    assert start(sl.Multiplex(draws=8, show="heaviest"), WORDS)(view(ending, CLOSE)) == Decision(
-        Token(CLOSE), None, CLOSE
-    )
+    closing = start(sl.Multiplex(draws=8, show="heaviest"), WORDS)(view(ending, CLOSE))
+    assert (closing.next_input, closing.token) == (Token(CLOSE), CLOSE)
 
 
 def test_the_closing_token_ends_it() -> None:
     stepper = start(sl.Multiplex(draws=8), WORDS)
     assert stepper(view(THREE, B)).explored
     closing = stepper(view(logits_of({CLOSE: 0.4, A: 0.3, B: 0.3}, WORDS.n_vocab), CLOSE))
-    assert closing.next_input == Token(CLOSE) and closing.token in (None, CLOSE)
+    assert (closing.next_input, closing.token, closing.kept) == (Token(CLOSE), CLOSE, "end of thinking")
     assert all(stepper(view(THREE, B, thinking=False)) == Decision(Token(B)) for _ in range(20))
 
 

@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 from oracle import methods as oracle
 
 import selar_local as sl
-from selar_local.config import GenerationConfig, SamplingConfig
+from selar_local.config import SamplingConfig
 from selar_local.engine.events import TokenEvent
-from selar_local.engine.request import Request
-from selar_local.engine.sequence import Sequence as Running
 from selar_local.errors import OptionError
 from selar_local.methods.base import Decision, Mixture, NextInput, Token
 from selar_local.methods.distribution import draw, filtered_distribution
@@ -302,6 +300,8 @@ def test_a_budget_by_probability_lets_the_surest_explore() -> None:
 
 
 def test_the_probability_is_the_opposite_gate_s() -> None:
+    assert sl.Selar(tau=0.4, invert_gate=True).threshold == (0.4, "tau 0.4")
+    assert sl.Selar(tau=0.4, invert_gate=True, gate_by="p-max").threshold is None
     with pytest.raises(OptionError, match="gate_by p-max is for the opposite gate"):
         sl.Selar(gate_by="p-max")
     with pytest.raises(OptionError, match="tau auto"):
@@ -442,39 +442,6 @@ def test_a_scope_of_thinking_looks_at_the_drawn_token_too(thinking: bool, after:
     assert not decide(sl.Selar(scope="thinking"), SURE, **seen).explored
 
 
-def test_a_batch_gate_has_a_mixture_ready_at_certain_steps() -> None:
-    plain, coupled = sl.Selar(anchor=0.5), sl.Selar(anchor=0.5, batch_gate=True)
-    assert coupled.coupled and not plain.coupled
-    digit = logits_of({ord("7"): 0.5, ord("8"): 0.5}, WORDS.n_vocab)
-    for logits, token in ((SURE, B), (FALLING, D), (EVEN, C), (digit, ord("7"))):
-        one, other = decide(plain, logits, ALL, token), decide(coupled, logits, ALL, token)
-        assert one.alternative is None
-        assert one.explored == other.explored
-        # The same mixture as with a gate that is always open.
-        open_gate = decide(replace(plain, tau=0, symbol_guard=False), logits, ALL, token)
-        ready = other if other.explored else other.alternative
-        assert ready is not None and ready.explored
-        assert shares(ready) == shares(open_gate)
-        assert (other.alternative is None) == other.explored
-        if not one.explored:
-            assert one.next_input == other.next_input == Token(token)
-    outside = decide(replace(coupled, scope="thinking"), EVEN, thinking=False)
-    assert outside.next_input == Token(A) and outside.alternative is not None
-
-
-@pytest.mark.parametrize("together", [True, False])
-def test_the_engine_feeds_the_mixture_when_another_explores(together: bool) -> None:
-    request = Request((5,), sl.Selar(batch_gate=True), ALL, GenerationConfig(max_tokens=9))
-    sequence = Running(request, WORDS)
-    sequence.take(SURE, 100)
-    assert not sequence.explores and sequence.next_input is None
-    sequence.settle(together, 100)
-    assert sequence.next_input is not None
-    assert Decision(sequence.next_input).explored == together
-    event = sequence.messages.get()
-    assert isinstance(event, TokenEvent) and event.explored == together
-
-
 # -- whole decodings on a fake model ----------------------------------------------------------
 
 
@@ -561,7 +528,7 @@ def test_the_paper_s_defaults() -> None:
     assert (method.k, method.tau, method.contrast, method.symbol_guard) == (3, 0.5, 1.0, True)
     assert (method.gate_on, method.scope, method.strict_gate) == ("filtered", "all", False)
     assert (method.invert_gate, method.repel, method.anchor) == (False, 1, 1.0)
-    assert (method.show, method.batch_gate) == ("drawn", False)
+    assert method.show == "drawn"
     assert method.n_candidates == 3 and sl.Selar(k=7).n_candidates == 7
     assert method.feeds_vectors and not method.greedy
     sampling = SamplingConfig()
@@ -573,9 +540,7 @@ def test_a_tau_that_is_another_word_is_told_which_one_is_known() -> None:
         sl.Selar(tau="Auto")
 
 
-@pytest.mark.parametrize(
-    "options", [{"symbol_guard": "no"}, {"strict_gate": 7}, {"invert_gate": 1}, {"batch_gate": None}]
-)
+@pytest.mark.parametrize("options", [{"symbol_guard": "no"}, {"strict_gate": 7}, {"invert_gate": None}])
 def test_a_switch_is_on_or_off(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=next(iter(options))):
         sl.Selar(**options)
@@ -600,10 +565,3 @@ def test_an_even_distribution_reaches_tau_1() -> None:
 def test_numbers_beyond_all_bounds_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=next(iter(options))):
         sl.Selar(**options)
-
-
-def test_made_to_explore_it_shows_the_heaviest_as_well() -> None:
-    method = sl.Selar(tau=2.0, batch_gate=True, show="heaviest", contrast=0.0, symbol_guard=False)
-    certain = decide(method, logits_of({A: 0.2, B: 0.8}, WORDS.n_vocab), ALL, A)
-    assert certain.next_input == Token(A) and certain.token is None
-    assert certain.alternative is not None and certain.alternative.token == B

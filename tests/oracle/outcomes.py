@@ -77,8 +77,6 @@ def near(values: Array | float, bound: float, margin: float) -> bool:
 class Text(ABC):
     """A method's oracle at work on one text."""
 
-    coupled = False
-
     @abstractmethod
     def look(self, logits: Array, hidden: Array | None, uniform: float | None) -> Outcome:
         """What is made of the next position."""

@@ -19,7 +19,6 @@ from selar_local.methods.base import Mixture, Token, Vector
 
 from .outcomes import Outcome, Text
 from .playing import STEPS, Played
-from .texts import SelarText
 from .together import Together
 from .transformer import Cache, ModelInput, Raw
 from .weights import Array
@@ -101,10 +100,8 @@ class Walk:
         self.largest = oracle.embedding_scale * float(max(oracle.rows.max(), -oracle.rows.min()))
         self.tally = Tally(way, runs=len(played))
         self.walkers = self._begin(played)
-        turn = 0
         while any(walker.going for walker in self.walkers):
-            self._turn(turn)
-            turn += 1
+            self._turn()
 
     def _begin(self, played: Sequence[Played]) -> list[Walker]:
         started: dict[tuple[int, ...], tuple[Array, Array | None, Cache]] = {}
@@ -120,28 +117,16 @@ class Walk:
             walkers.append(Walker(own, own.text(self.oracle.rows), logits, hidden, cache.copy()))
         return walkers
 
-    def _turn(self, turn: int) -> None:
-        # Where the batch gate couples texts it matters that each starts a step after the one before.
-        self.ready = ready = [w for w in self.walkers if w.going and (turn >= w.played.turn or not w.text.coupled)]
+    def _turn(self) -> None:
         on: list[Walker] = []
         inputs: list[ModelInput] = []
-        for walker, outcome in zip(ready, self._outcomes(ready), strict=True):
-            if walker.going:
-                self._check(walker, outcome)
+        for walker in [w for w in self.walkers if w.going]:
+            outcome = walker.text.look(walker.logits, walker.hidden, walker.played.uniforms[walker.position])
+            self._check(walker, outcome)
             if walker.going:
                 on.append(walker)
                 inputs.append(outcome.next_input if self.way == "free" else fed(walker))
         self._advance(on, inputs)
-
-    def _outcomes(self, ready: Sequence[Walker]) -> list[Outcome]:
-        """Under the batch gate one text that explores makes all of its group explore."""
-        outcomes = [w.text.look(w.logits, w.hidden, w.played.uniforms[w.position]) for w in ready]
-        exploring = {w.played.group for w, own in zip(ready, outcomes, strict=True) if w.text.coupled and own.explored}
-        for i, walker in enumerate(ready):
-            if isinstance(walker.text, SelarText) and walker.text.coupled and walker.played.group in exploring:
-                alone, outcomes[i] = outcomes[i], walker.text.decide(forced=True)
-                self.tally.seen["made to explore"] += outcomes[i].explored and not alone.explored
-        return outcomes
 
     def _advance(self, on: Sequence[Walker], inputs: Sequence[ModelInput]) -> None:
         if self.way == "logits":
@@ -177,17 +162,16 @@ class Walk:
             return
         # Where a number lies within the margin of the edge of a decision (an entropy at tau, ...) both ways are right,
         # and the two go on from different states. So they do where soft steps have made the difference grow.
-        group = [w for w in self.walkers if w is walker or (w.text.coupled and w.played.group == own.group)]
-        peers = [w for w in group if w in self.ready] if walker.text.coupled else [walker]
-        edges = [edge for w in peers if (edge := w.text.edge(self.margin))]
-        grown = self.way == "free" and any(
-            w.soft >= self.margins.soft_before_parting and w.apart * self.margins.growth >= self.margin for w in peers
+        edge = walker.text.edge(self.margin)
+        grown = (
+            self.way == "free"
+            and walker.soft >= self.margins.soft_before_parting
+            and walker.apart * self.margins.growth >= self.margin
         )
-        for other in group if walker.text.coupled else peers:
-            other.going = False
-        assert edges or grown, f"{self.way}, position {at}: {said or apart}\n{own.run}\n{own.looks[at]}\nbut {outcome}"
-        if edges:
-            tally.edges.append(f"{at}: {edges[0]}")
+        walker.going = False
+        assert edge or grown, f"{self.way}, position {at}: {said or apart}\n{own.run}\n{own.looks[at]}\nbut {outcome}"
+        if edge:
+            tally.edges.append(f"{at}: {edge}")
         else:
             tally.parted.append(at)
 

@@ -46,10 +46,6 @@ class Run:
     max_tokens: int | None = STEPS
     more: Mapping[str, Any] = field(default_factory=dict)  # options of the engine's method that the oracle lacks
 
-    @property
-    def coupled(self) -> bool:
-        return isinstance(self.settings, Selar) and self.settings.batch_gate
-
     @cached_property
     def method(self) -> sl.Method:
         """The engine's."""
@@ -58,8 +54,7 @@ class Run:
             return sl.CoT() if self.seed is not None else sl.CoTGreedy()
         if isinstance(own, Selar):
             names = "k tau contrast gate_on gate_by strict_gate invert_gate scope repel anchor show max_share"
-            options |= {"batch_gate": own.batch_gate, "symbol_guard": self.guard}
-            return sl.Selar(**{name: getattr(own, name) for name in names.split()}, **options)
+            return sl.Selar(symbol_guard=self.guard, **{name: getattr(own, name) for name in names.split()}, **options)
         if isinstance(own, SoftThinking):
             for name in ("temperature", "top_k", "top_p", "min_p") if own.after else ():
                 options[f"after_{name}"] = getattr(own.after, name)
@@ -113,8 +108,6 @@ class Played:
     run: Run
     known: Known
     prompt: tuple[int, ...]
-    turn: int  # of its first token, in the group that was decoded together
-    group: int
     events: list[sl.TokenEvent]
     result: Result
     looks: list[Look]
@@ -218,24 +211,12 @@ def spelling(engine: Engine, text: bytes) -> int | None:
     return next((token for token in range(model.n_vocab) if model.render(token, special=True) == text), None)
 
 
-def first_turns(lengths: Sequence[int], chunk: int) -> list[int]:
-    """The turn in which each prompt is read: as many in one as fit into a chunk together."""
-    assert max(lengths) <= chunk
-    turns, turn, room = [], 0, chunk
-    for length in lengths:
-        if length > room:
-            turn, room = turn + 1, chunk
-        room -= length
-        turns.append(turn)
-    return turns
-
-
 def play(engine: Engine, runs: Sequence[Run]) -> list[Played]:
-    """Decode the runs, as many at once as the engine was opened for; those of a group start in `first_turns`."""
+    """Decode the runs, as many at once as the engine was opened for."""
     played: list[Played] = []
     size = engine.config.parallel
     with noting_inputs(engine) as noted:
-        for group, first in enumerate(range(0, len(runs), size)):
+        for first in range(0, len(runs), size):
             noted.clear()
             gate = threading.Event()
             engine._worker.inbox.put(gate.wait)  # so that all are there before the first step
@@ -250,8 +231,7 @@ def play(engine: Engine, runs: Sequence[Run]) -> list[Played]:
             finally:
                 gate.set()
             events = [list(stream) for stream in streams]
-            turns = first_turns([len(stream.prompt) for stream in streams], engine.config.batch_size)
-            for i, (stream, spy, turn) in enumerate(zip(streams, spies, turns, strict=True)):
+            for i, (stream, spy) in enumerate(zip(streams, spies, strict=True)):
                 run, known = known_to(engine, runs[first + i])
                 start, slot = len(stream.prompt), stream._sequence.slot
                 fed = [own for own in noted if own.sequence == slot and own.position >= start]
@@ -260,7 +240,7 @@ def play(engine: Engine, runs: Sequence[Run]) -> list[Played]:
                 asked = run.prompt.rstrip("\n") + "\n" if isinstance(run.settings, Coconut) else run.prompt
                 assert stream.prompt == engine.tokenize(asked)
                 own_events, result = events[i], stream.result
-                played.append(Played(run, known, stream.prompt, turn, group, own_events, result, spy.looks, fed))
+                played.append(Played(run, known, stream.prompt, own_events, result, spy.looks, fed))
     return played
 
 

@@ -41,7 +41,7 @@ class SelarText(Text):
     def __init__(self, settings: Selar | Plain, filters: Filters, known: Known) -> None:
         self.plain = isinstance(settings, Plain)
         self.settings = Selar(tau=2.0) if isinstance(settings, Plain) else settings
-        self.filters, self.known, self.coupled = filters, known, self.settings.batch_gate
+        self.filters, self.known = filters, known
         self.past: list[Step] = []
         self.step: Step | None = None
 
@@ -49,11 +49,6 @@ class SelarText(Text):
         if self.step is not None:
             self.past.append(self.step)
         self.given = logits, uniform
-        return self.decide(forced=False)
-
-    def decide(self, forced: bool) -> Outcome:
-        """`forced`: the outcome where another text of the batch explores."""
-        logits, uniform = self.given
         self.step = step = selar_step(
             logits,
             self.known.rows,
@@ -62,7 +57,6 @@ class SelarText(Text):
             uniform,
             end_ids=self.known.ends,
             allowed=scope_after([step.token for step in self.past], self.settings, self.known.thinks_after),
-            forced=forced,
             past=self.past,
         )
         next_input = step.token if step.vector is None else step.vector

@@ -155,6 +155,12 @@ def test_events_tell_each_step(api, engine):
     assert sum(step["explored"] for step in steps) == facts["explored_steps"]
     assert math.isclose(sum(step["entropy"] for step in steps) / 8, facts["mean_entropy"])
     assert last == facts
+    told = engine.stream(messages=HELLO, method=sl.Selar(tau=0.2, symbol_guard=False), seed=1, max_tokens=8)
+    for step, event in zip(steps, told, strict=True):
+        assert ("fed" in step) is event.explored and step.get("kept") == event.kept and "drawn" not in step
+        rows = sorted(event.fed, key=lambda row: -abs(row[1])) if event.explored else []
+        assert [tuple(row[:2]) for row in step.get("fed", [])] == rows
+        assert all(text == engine.token_bytes(i).decode("utf-8", "replace") for i, _, text in step.get("fed", []))
     assert "selar" not in api.chat().json()["choices"][0]
 
 

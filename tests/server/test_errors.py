@@ -88,7 +88,7 @@ TOOL = {"type": "function", "function": {"name": "f"}}
         ({"selar": 7}, "selar"), ({"selar": {"method": "magic"}}, "selar.method"),
         ({"selar": {"method": 7}}, "selar.method"),
         ({"selar": {"max_topk": 3}}, "selar.max_topk"), ({"selar": {"nonsense": 3}}, "selar.nonsense"),
-        ({"selar": {"batch_gate": True}}, "selar.batch_gate"), ({"selar": {"raw": True}}, "selar.raw"),
+        ({"selar": {"raw": True}}, "selar.raw"),
         ({"selar": {"tau": -1}}, "selar.tau"), ({"selar": {"k": 1}}, "selar.k"), ({"selar": {"k": "3"}}, "selar.k"),
         ({"selar": {"events": "yes"}}, "selar.events"), ({"selar": {"thinking": 1}}, "selar.thinking"),
         ({"selar": {"thinking": True}, "response_format": {"type": "json_object"}}, "selar.thinking"),

@@ -17,8 +17,8 @@ from .conftest import HELLO, events
 
 
 def shade(*probabilities: float) -> float:
-    event = TokenEvent(0, 1, "", "", None, False, tuple(enumerate(probabilities)))
-    value = event_facts(event)["shade"]
+    event = TokenEvent(0, 1, "", "", None, False, tuple(enumerate(probabilities)), 1, ((1, 1.0),))
+    value = event_facts(event, lambda token: (b"", False))["shade"]
     assert isinstance(value, float) and 0 <= value <= 1
     return value
 

@@ -36,7 +36,7 @@ class Process:
         self._ready.set()
 
     def listening(self) -> str:
-        assert self._ready.wait(30) and self.url, self.err
+        assert self._ready.wait(120) and self.url, self.err  # long: other tests may keep the cores busy
         return self.url
 
     def ended(self) -> int:

@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from selar_local.analysis.traces import Trace, load_trace, trace_of
 from selar_local.config import SamplingConfig
 from selar_local.methods import Method, Selar
-from selar_local.trace import TraceWriter
+from selar_local.trace import Trace, TraceWriter, load_trace
+from selar_local.trace.trace import trace_of
 
 Record = dict[str, Any]
 
@@ -42,7 +42,7 @@ def step(
     top: Sequence[tuple[int, float]] = (),
     **more: Any,
 ) -> Record:
-    """A step's record but for its number. top: without any, the token and two others."""
+    """A step's record but for its number. top: without any, the token and two others. more: such as `fed`, `kept`."""
     listed = top or ((token, 0.9), (token + 1, 0.06), (token + 2, 0.04))
     return {
         "type": "step", "token": token, "text": text, "entropy": entropy, "explored": explored,

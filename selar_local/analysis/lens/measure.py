@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from selar_local.analysis.lens.config import LensConfig
 from selar_local.analysis.lens.overlap import MEASURES, PAIRS, overlaps
-from selar_local.analysis.lens.probe import Branching, Watched
+from selar_local.analysis.lens.probe import Branching
 from selar_local.analysis.lens.session import LensSession
 from selar_local.config import SamplingConfig, require
 from selar_local.engine.request import Request
@@ -93,14 +93,8 @@ def measure(
             measured.append(layer_overlaps(session.head, found, config.overlap_k, cancelled, report.looked))
         report.looked(1.0)
     used = requests[0].method
-    return LensSamples(
-        used.bare if isinstance(used, Watched) else method,
-        tuple(steps),
-        np.concatenate(measured),
-        tokens,
-        len(requests),
-        requests[0].notes,
-    )
+    assert isinstance(used, Selar)
+    return LensSamples(used, tuple(steps), np.concatenate(measured), tokens, len(requests), requests[0].notes)
 
 
 def _explored(number: int, step: Branching) -> Explored:

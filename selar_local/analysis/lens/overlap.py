@@ -22,7 +22,6 @@ PAIRS: dict[str, tuple[int, int]] = {
     "without_top2": (1, 3),
     "top1_top2": (2, 3),
 }
-_BRANCHES = 4
 
 Floats = npt.NDArray[np.float32]
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from selar_local.config import EngineConfig
+from selar_local.engine.events import TokenEvent
 from selar_local.errors import UnsupportedModel
 from selar_local.llama.layer_states import LayerStates
 from selar_local.llama.runtime import Feed, LlamaRuntime
 from selar_local.methods import Selar
-from selar_local.methods.base import Decision, Mixture, Setting, Stepper, StepView, Token
+from selar_local.methods.base import Mixture, Token
+from selar_local.methods.entropy import renormalise
+from selar_local.methods.selar import anchored, contrastive_weights
 
-__all__ = ["Branches", "Branching", "ProbedRuntime", "Watched"]
+__all__ = ["Branches", "Branching", "ProbedRuntime"]
 
 
 class Branches(NamedTuple):
@@ -42,51 +45,15 @@ class Branching:
     states: npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Watched(Selar):
-    """SeLaR that says before every exploration step what else could be fed. Its decisions are the method's own."""
-
-    told: Callable[[Branches], None] = lambda branches: None
-
-    @classmethod
-    def like(cls, method: Selar, told: Callable[[Branches], None]) -> Watched:
-        """`method`, watched."""
-        return cls(**_options(method), told=told)
-
-    @property
-    def bare(self) -> Selar:
-        """The method that is watched."""
-        return Selar(**_options(self))
-
-    def start(self, setting: Setting) -> Stepper:
-        # It sees exploration steps only, so a limit on their share would count too few steps.
-        plain = Selar(**{**_options(self), "contrast": 0.0, "max_share": 1.0})
-        return _Watcher(super().start(setting), plain.start(setting), self.told)
-
-
-def _options(method: Selar) -> dict[str, Any]:
-    return {one.name: getattr(method, one.name) for one in fields(Selar)}
-
-
-class _Watcher(Stepper):
-    """SeLaR at work on one sequence, beside itself without the push."""
-
-    def __init__(self, own: Stepper, plain: Stepper, told: Callable[[Branches], None]) -> None:
-        self._own, self._plain, self._told = own, plain, told
-
-    def __call__(self, view: StepView) -> Decision:
-        decision = self._own(view)
-        pushed = decision.next_input
-        if isinstance(pushed, Mixture):
-            plain = self._plain(view).next_input
-            first, second = view.distribution.ids[:2].tolist()
-            assert isinstance(plain, Mixture)  # the gate does not look at the push
-            self._told(Branches(pushed, plain, first, second, float(decision.entropy or 0.0)))
-        return decision
+def _plain(event: TokenEvent, method: Selar) -> Mixture:
+    """The mix without the push."""
+    ids, probs = np.array([token for token, _ in event.top]), np.array([share for _, share in event.top])
+    mix = contrastive_weights(ids, renormalise(probs, method.k), 0.0, method.repel)
+    return anchored(mix, event.drawn, method.anchor)
 
 
 class ProbedRuntime(LlamaRuntime):
-    """A runtime that takes an exploration step all four ways; what the method feeds comes last, and stays.
+    """A runtime that takes an exploration step all four ways. The method's own input comes last, and stays.
 
     So the run is, bit for bit, what it would have been without the probe.
     """
@@ -95,8 +62,7 @@ class ProbedRuntime(LlamaRuntime):
         """Errors are those of `LlamaRuntime`; UnsupportedModel too where the KV cache cannot go back by a step."""
         super().__init__(path, replace(config, parallel=1), on_progress, watch_layers=True)
         self.found: list[Branching] = []
-        self._start = 0
-        self._expected: Branches | None = None
+        self._coming: tuple[TokenEvent, Mixture] | None = None
         if not self.truncate(0, 0):
             self.close()
             raise UnsupportedModel(
@@ -110,13 +76,13 @@ class ProbedRuntime(LlamaRuntime):
         assert self.layers is not None
         return self.layers
 
-    def begin(self, prompt_tokens: int) -> None:
-        """A new answer begins after so many tokens: what was found in the last one is dropped."""
-        self.found, self._start, self._expected = [], prompt_tokens, None
+    def begin(self) -> None:
+        """A new answer begins: forget what was found in the last one."""
+        self.found, self._coming = [], None
 
-    def expect(self, branches: Branches) -> None:
-        """The next step, if it comes, is an exploration step with these branches."""
-        self._expected = branches
+    def expect(self, event: TokenEvent, method: Selar) -> None:
+        """The next step, if it comes, feeds the mix of this exploration step."""
+        self._coming = event, _plain(event, method)
 
     def look(self, feed: Feed, prefer_rows: bool = True) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """One step and its states after each layer: logits (a view, valid until the next call), (n_layer, n_embd)."""
@@ -125,16 +91,19 @@ class ProbedRuntime(LlamaRuntime):
         return logits, self.watcher.states()[:, 0]
 
     def step(self, feeds: Sequence[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
-        """As `LlamaRuntime.step`, and note the branches of an exploration step in `found`."""
-        branches, self._expected = self._expected, None
-        if branches is None:
+        """As `LlamaRuntime.step`. An exploration step is added to `found`."""
+        coming, self._coming = self._coming, None
+        if coming is None:
             return super().step(feeds, prefer_rows, hidden)
-        (feed,) = feeds
-        others = []
-        for other in (branches.plain, Token(branches.first), Token(branches.second)):
-            others.append(self.look(feed._replace(next_input=other), prefer_rows)[1])
+        (feed,), (event, plain) = feeds, coming
+        (first, _), (second, _) = event.top[:2]
+        states = []
+        for other in (plain, Token(first), Token(second)):
+            states.append(self.look(feed._replace(next_input=other), prefer_rows)[1])
             if not self.truncate(feed.sequence, feed.position):
                 raise UnsupportedModel("the KV cache of this model cannot go back by a step")
-        logits, states = self.look(feed, prefer_rows)
-        self.found.append(Branching(branches, feed.position - self._start, np.stack([states, *others])))
+        logits, own = self.look(feed, prefer_rows)
+        assert isinstance(feed.next_input, Mixture)
+        branches = Branches(feed.next_input, plain, first, second, event.entropy or 0.0)
+        self.found.append(Branching(branches, event.index, np.stack([own, *states])))
         return [logits]

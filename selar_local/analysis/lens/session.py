@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.analysis.lens.probe import Branching, ProbedRuntime, Watched
+from selar_local.analysis.lens.probe import Branching, ProbedRuntime
 from selar_local.config import EngineConfig
-from selar_local.engine.events import Result
+from selar_local.engine.events import Result, TokenEvent
 from selar_local.engine.loop import DecodeLoop
+from selar_local.engine.messages import Message
 from selar_local.engine.model_info import describe
 from selar_local.engine.request import Request
 from selar_local.engine.request_maker import RequestMaker
@@ -80,14 +81,10 @@ class LensSession:
         self._requests = RequestMaker(self.info, model, model.chat_template(), specials)
 
     def request(self, prompt: str, method: Selar, **options: Any) -> Request:
-        """What `Engine.stream` would decode for these arguments, watched.
-
-        Its errors, and OptionError for contrast 0.
-        """
+        """What `Engine.stream` would decode for these arguments. Its errors, and OptionError for contrast 0."""
         if method.contrast == 0:
             raise OptionError("contrast must be above 0: without the push there is nothing to compare")
-        request = self._requests.make(prompt, method=Watched.like(method, self._runtime.expect), **options)
-        return replace(request, events=False)
+        return self._requests.make(prompt, method=method, **options)
 
     @property
     def known(self) -> bool:
@@ -102,14 +99,23 @@ class LensSession:
         cancelled: Callable[[], bool] = bool,
         on_step: Callable[[int, int], None] = lambda tokens, steps: None,
     ) -> tuple[list[Branching], Result]:
-        """Run a request, and take each exploration step all ways.
+        """Run a request made by `request`, and take each exploration step all ways.
 
-        max_steps: end after so many of them (0: never). on_step: told after every step how many tokens and how many
-        exploration steps there are. Raises DecodeError and UnsupportedModel, InterruptedError once `cancelled()`.
+        max_steps: end after this many of them (0: never). on_step: called after every step with the numbers of tokens
+        and of exploration steps so far. Raises DecodeError and UnsupportedModel, InterruptedError once `cancelled()`.
         """
-        runtime = self._runtime
-        runtime.begin(len(request.prompt))
-        sequence = Sequence(request, runtime.model)
+        runtime, method = self._runtime, request.method
+        assert isinstance(method, Selar)
+        ended: list[SelarError | Result] = []
+
+        def take(message: Message) -> None:
+            if isinstance(message, TokenEvent) and message.explored and message.fed:
+                runtime.expect(message, method)
+            elif isinstance(message, (SelarError, Result)):
+                ended.append(message)
+
+        runtime.begin()
+        sequence = Sequence(request, runtime.model, emit=take)
         loop = DecodeLoop(runtime, 1, cancelled)
         loop.waiting.append(sequence)
         while not loop.idle:
@@ -121,7 +127,9 @@ class LensSession:
             on_step(max(sequence.position - len(request.prompt), 0), found)
             if max_steps and found >= max_steps:
                 sequence.cancelled.set()
-        return runtime.found, _result(sequence)
+        if isinstance(ended[0], SelarError):
+            raise ended[0]
+        return runtime.found, ended[0]
 
     def piece(self, token: int) -> str:
         """A token as text, control tokens by name; what is no character by itself is replaced."""
@@ -170,13 +178,3 @@ def _softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     powers = np.exp(logits - logits.max())
     shares: npt.NDArray[np.float64] = powers / powers.sum()
     return shares
-
-
-def _result(sequence: Sequence) -> Result:
-    """The sequence's result; raises what ended it, if that was an error."""
-    while True:
-        message = sequence.messages.get_nowait()
-        if isinstance(message, SelarError):
-            raise message
-        if isinstance(message, Result):
-            return message

@@ -7,7 +7,6 @@ class Trace {
   #units;
   #starts; // of each step's candidates; null where all have as many
   #nth; // which of the exploration steps one is
-  #kept;
 
   /** raw: as in payload.py; units: what its whole numbers are multiples of. */
   constructor(raw, units, place) {
@@ -27,7 +26,6 @@ class Trace {
     this.explored = raw.explored;
     this.entropies = Float32Array.from(raw.entropies, (value) => (value === null ? NaN : value * units.entropy));
     this.#nth = new Map(raw.explored.map((step, n) => [step, n]));
-    this.#kept = new Set(raw.kept);
     this.#starts = Array.isArray(raw.counts) ? starts(raw.counts) : null;
   }
 
@@ -54,10 +52,11 @@ class Trace {
     return this.#raw.modes.findLast(([from]) => from <= step)?.[1] ?? null;
   }
 
-  /** Why a step is a certain one though the gate opened, or null. */
-  keptBy(step) {
-    return this.#kept.has(step) ? this.#raw.kept_by : null;
-  }
+  /** Why a step is a certain one though the method would have explored, or null. */
+  keptBy(step) { return this.#raw.kept[step] ?? null; }
+
+  /** The token that was drawn. */
+  drawn(step) { return this.#raw.drawn[step] ?? this.token(step); }
 
   /** The next exploration step in a direction (1 or -1), or null. */
   nextExplored(step, direction) {
@@ -67,31 +66,33 @@ class Trace {
     return found ?? null;
   }
 
-  /** The candidates of a step: token, probability, weight (null where it has none). */
+  /** The candidates of a step, and other rows that it fed: token, probability or null, weight or null. */
   candidates(step) {
     const { counts, ids, probabilities } = this.#raw;
     const from = this.#starts ? this.#starts[step] : step * counts;
     const to = this.#starts ? this.#starts[step + 1] : from + counts;
-    const weights = this.weights(step);
+    const fed = this.#fed(step);
     const list = [];
     for (let i = from; i < to; i++) {
-      const weight = Array.isArray(weights) ? weights[i - from] ?? null : null;
+      const weight = this.#weight(fed?.weights[i - from] ?? null);
       list.push({ token: ids[i], probability: probabilities[i] * this.#units.probability, weight });
     }
-    if (Array.isArray(weights) && weights.length > list.length) {
-      list.push({ token: this.token(step), probability: null, weight: weights.at(-1) });
-    }
-    return list;
+    const others = (fed?.others ?? [])
+      .map(([token, weight]) => ({ token, probability: null, weight: this.#weight(weight) }));
+    return [...list, ...others];
   }
 
-  /** Of an exploration step: a weight for each candidate, or the sentence why they are not known. Else null. */
-  weights(step) {
-    const nth = this.#nth.get(step);
-    if (nth === undefined) return null;
-    const told = this.#raw.weights[nth];
-    return Array.isArray(told)
-      ? told.map((weight) => (weight === null ? null : weight * this.#units.weight))
-      : this.#raw.reasons[told];
+  #fed(step) { return this.#raw.fed[this.#nth.get(step)] ?? null; }
+
+  #weight(value) { return value === null ? null : value * this.#units.weight; }
+
+  /** Whether the trace says what an exploration step fed. */
+  isRecorded(step) { return this.#fed(step) !== null; }
+
+  /** How many of the rows that were fed are not shown, and their weight; or null. */
+  restFed(step) {
+    const rest = this.#fed(step)?.rest;
+    return rest ? { count: rest[0], weight: this.#weight(rest[1]) } : null;
   }
 
   /** How many candidates are not shown, and their probability; or null. */

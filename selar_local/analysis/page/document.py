@@ -13,8 +13,8 @@ from typing import Any
 from selar_local._version import __version__
 from selar_local.analysis.page.payload import payload
 from selar_local.analysis.token_texts import TokenTexts
-from selar_local.analysis.traces import Trace
 from selar_local.errors import SelarError
+from selar_local.trace import Trace
 
 __all__ = ["MARK", "trace_page"]
 

@@ -1,4 +1,4 @@
-"""What the page says of a trace as a whole: a line of its table, and all the rest."""
+"""What the page says about a trace as a whole: a line of its table, and all the rest."""
 
 from __future__ import annotations
 
@@ -7,36 +7,46 @@ from dataclasses import fields
 from pathlib import PurePath
 from typing import Any
 
-from selar_local.analysis.mixtures import method_of
-from selar_local.analysis.traces import Step, Trace
-from selar_local.methods import METHODS, Selar
+from selar_local.errors import OptionError
+from selar_local.methods import METHODS, Method
+from selar_local.trace import Trace
 
-__all__ = ["COLUMNS", "all_facts", "line"]
+__all__ = ["COLUMNS", "all_facts", "line", "method_of"]
 
 #: Of the table, after the trace's own name.
 COLUMNS = ("method", "options", "tokens", "exploration steps", "mean entropy", "tokens/s", "ended by")
-_ALWAYS_SHOWN = {Selar.name: ("tau", "k")}
 _NONE = "–"
 
 
-def line(trace: Trace, computed: Sequence[float | None] | None) -> list[str]:
-    """The cells of `COLUMNS`. computed: entropies that stand in for those that the method does not have."""
-    steps, end = trace.steps, trace.end or {}
-    explored = sum(step.explored for step in steps)
-    share = f"{explored} ({100 * explored / len(steps):.1f} %)" if steps else "0"
+def method_of(trace: Trace) -> Method | None:
+    """The method with the options of the trace; None where this version does not know it, or a value of an option."""
+    cls = METHODS.get(trace.method)
+    if cls is None:
+        return None
+    known = {field.name for field in fields(cls)}
+    try:
+        return cls(**{name: value for name, value in trace.options.items() if name in known})
+    except (OptionError, TypeError):
+        return None
+
+
+def line(trace: Trace, entropies: Sequence[float | None], *, computed: bool = False) -> list[str]:
+    """The cells of `COLUMNS`. computed: the method has no entropies, and these are those of its candidates."""
+    count, end = len(trace.steps), trace.end or {}
+    explored = sum(step.explored for step in trace.steps)
     return [
         trace.method or _NONE,
         _options(trace),
-        str(len(steps)),
-        share,
-        _mean_entropy(steps, trace.unit, computed),
-        _speed(end, len(steps)),
+        str(count),
+        f"{explored} ({100 * explored / count:.1f} %)" if count else "0",
+        _mean([value for value in entropies if value is not None], "computed" if computed else trace.unit),
+        _speed(end, count),
         str(end["finish_reason"]) if "finish_reason" in end else "the file breaks off",
     ]
 
 
 def all_facts(trace: Trace) -> list[tuple[str, str]]:
-    """Names and values: the file, the model (without the folder it lies in), options, sampling, times."""
+    """Names and values: the file, the model (without its folder), options, sampling, times."""
     return [(name, value) for name, value in _facts(trace) if value]
 
 
@@ -45,7 +55,7 @@ def _facts(trace: Trace) -> Iterator[tuple[str, str]]:
     path = model.get("path")
     yield "file", trace.name
     yield "selar-local", _shown(trace.run.get("version"))
-    # Pages are passed on: the folders of the machine they were made on are nobody's business.
+    # People pass pages on: they must not show the folders of the machine.
     file = PurePath(path.replace("\\", "/")).name if isinstance(path, str) else ""
     yield "model", _shown(model.get("name")) or file
     yield "model file", file if model.get("name") else ""
@@ -63,25 +73,24 @@ def _facts(trace: Trace) -> Iterator[tuple[str, str]]:
 
 
 def _options(trace: Trace) -> str:
-    """Those that say most, and those that are not the default."""
-    method = method_of(trace.method, trace.options)
-    cls = METHODS.get(trace.method)
-    defaults = {} if cls is None or method is None else {field.name: field.default for field in fields(cls)}
-    always = _ALWAYS_SHOWN.get(trace.method, ())
-    told = [
+    """The options that the method always shows, and those that are not at their defaults."""
+    method = method_of(trace)
+    defaults: dict[str, Any] = {}
+    if method is not None:
+        defaults = {**method.removed_options, **{field.name: field.default for field in fields(method)}}
+    always = () if method is None else method.always_shown
+    shown = [
         f"{name.replace('_', ' ')} {_shown(value, absent=_NONE)}"
         for name, value in trace.options.items()
         if name in always or name not in defaults or value != defaults[name]
     ]
-    return ", ".join(told) or _NONE
+    return ", ".join(shown) or _NONE
 
 
-def _mean_entropy(steps: Sequence[Step], unit: str, computed: Sequence[float | None] | None) -> str:
-    entropies = [step.entropy for step in steps if step.entropy is not None]
-    if entropies:
-        return f"{sum(entropies) / len(entropies):.3f}" + ("" if unit == "normalised" else f" {unit}")
-    values = [value for value in computed or () if value is not None]
-    return f"{sum(values) / len(values):.3f} (computed)" if values else _NONE
+def _mean(values: Sequence[float], kind: str) -> str:
+    """kind: the unit, or "computed"."""
+    note = {"normalised": "", "computed": " (computed)"}.get(kind, f" {kind}")
+    return f"{sum(values) / len(values):.3f}{note}" if values else _NONE
 
 
 def _speed(end: dict[str, Any], count: int) -> str:

@@ -14,7 +14,7 @@ function stepPart(trace, step, parts) {
     make("h3", {}, make("span", { class: "letter" }, trace.letter), ` step ${counted(step)} `,
       make("span", { class: "small" }, `of ${counted(trace.length)}, counted from 0`)),
     make("p", { class: "token" }, spelled),
-    make("p", { class: "small" }, `token ${token}${heldText(trace, step)}`),
+    make("p", { class: "small" }, `token ${token}${drawnText(trace, step)}${heldText(trace, step)}`),
     make("p", { class: explored ? "kind x" : "kind" }, explored
       ? "Exploration step: the model was fed a mix instead of it."
       : "Certain step: the model was fed this token."),
@@ -22,9 +22,15 @@ function stepPart(trace, step, parts) {
   );
   if (parts) part.append(make("p", { class: "kind" }, "≠ The traces part here."));
   const kept = trace.keptBy(step);
-  if (kept) part.append(make("p", { class: "small" }, `The entropy would have opened the gate; ${kept} kept it shut.`));
+  if (kept) part.append(make("p", { class: "small" }, `It would have explored, but stayed a certain step: ${kept}.`));
   part.append(...candidatesPart(trace, step));
   return part;
+}
+
+/** The token that was drawn, where another one is shown. */
+function drawnText(trace, step) {
+  const drawn = trace.drawn(step);
+  return drawn === trace.token(step) ? "" : ` · drawn: ${trace.spelled(drawn)} (${drawn})`;
 }
 
 /** What the step added to the text, where that is not the token itself. */
@@ -46,17 +52,28 @@ function entropyText(trace, step) {
   return facts.join(" · ");
 }
 
+const NOTHING_FED = "The text ended here: nothing was fed.";
+const NOT_RECORDED = "The weights are not recorded: this is an older trace, or the input was no mix of tokens.";
+
 function candidatesPart(trace, step) {
   const candidates = trace.candidates(step);
-  const weights = trace.weights(step);
+  const explored = trace.isExplored(step);
+  const weighed = candidates.some(({ weight }) => weight !== null);
   const parts = [];
-  if (candidates.length) parts.push(candidatesTable(trace, step, candidates, Array.isArray(weights)));
+  if (candidates.length) parts.push(candidatesTable(trace, step, candidates, weighed));
   else parts.push(make("p", { class: "small" }, "The trace lists no candidates here."));
   const rest = trace.rest(step);
   if (rest) {
     parts.push(make("p", { class: "small" }, `and ${counted(rest.count)} more, together ${rest.probability.toFixed(4)}`));
   }
-  if (typeof weights === "string") parts.push(make("p", { class: "small" }, weights));
+  const restFed = trace.restFed(step);
+  if (restFed) {
+    parts.push(make("p", { class: "small" }, `The mix has ${counted(restFed.count)} more rows, ` +
+      `with weights of ${signed(restFed.weight, 4)} together.`));
+  }
+  if (explored && !weighed) {
+    parts.push(make("p", { class: "small" }, trace.isRecorded(step) ? NOTHING_FED : NOT_RECORDED));
+  }
   if (candidates.length && candidates.every(({ token }) => token !== trace.token(step))) {
     parts.push(make("p", { class: "small" }, "The token itself is none of the candidates listed."));
   }

@@ -6,19 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from selar_local.analysis.mixtures import candidate_entropy, method_of, mixer
-from selar_local.analysis.page.facts import COLUMNS, all_facts, line
-from selar_local.analysis.token_texts import Pieces, TokenTexts
-from selar_local.analysis.traces import Group, Step, Trace, grouped
-from selar_local.methods import Selar, SoftThinking
-from selar_local.methods.base import Method
+from selar_local.analysis.page.facts import COLUMNS, all_facts, line, method_of
+from selar_local.analysis.page.groups import Group, grouped
+from selar_local.analysis.token_texts import Piece, Pieces, TokenTexts
+from selar_local.methods.entropy import candidate_entropy
 from selar_local.thinking import TAGS, TOOL_CALL_TAGS
+from selar_local.trace import Step, Trace
 
 __all__ = ["ENTROPY_UNIT", "PROBABILITY_UNIT", "WEIGHT_UNIT", "payload"]
 
 #: Numbers are whole multiples of these: short in JSON, and finer than the page shows them.
 ENTROPY_UNIT, PROBABILITY_UNIT, WEIGHT_UNIT = 1e-4, 1e-5, 1e-4
-_MOST_CANDIDATES = 30  # shown of a step
+_MOST = 30  # candidates of a step that are shown, and rows of a mix beside them
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _TAGS = {tag for pair in (*TAGS, TOOL_CALL_TAGS) for tag in pair}
 
@@ -36,29 +35,31 @@ def payload(traces: Sequence[Trace], texts: TokenTexts) -> dict[str, Any]:
 
 
 def _trace(place: int, trace: Trace, pieces: Pieces) -> dict[str, Any]:
-    method = method_of(trace.method, trace.options)
-    own = any(step.entropy is not None for step in trace.steps)
-    computed = None if own else [candidate_entropy(step) for step in trace.steps]
-    entropies = [step.entropy for step in trace.steps] if computed is None else computed
+    method, steps = method_of(trace), trace.steps
+    own = any(step.entropy is not None for step in steps)
+    entropies = [step.entropy if own else candidate_entropy(step.top) for step in steps]
     unit = trace.unit if own else "normalised"
+    threshold = None if method is None else method.threshold
     return {
         "letter": letter(place),
         "name": trace.name,
-        "line": line(trace, computed),
+        "line": line(trace, entropies, computed=not own),
         "facts": all_facts(trace),
         "unit": unit,
         "computed": not own,
         "top": 1 if unit == "normalised" else _ceiling(entropies),
-        "mark": _mark(method),
+        "mark": None if threshold is None else {"at": threshold[0], "label": threshold[1]},
         "entropies": [_whole(value, ENTROPY_UNIT) for value in entropies],
-        "tokens": [step.token for step in trace.steps],
-        "texts": [step.text for step in trace.steps],
-        "names": _names(trace.steps, pieces),
-        "modes": _changes([step.mode for step in trace.steps]),
+        "tokens": [step.token for step in steps],
+        "texts": [step.text for step in steps],
+        "names": _names(steps, pieces),
+        "modes": _changes([step.mode for step in steps]),
+        "drawn": {i: step.drawn for i, step in enumerate(steps) if step.drawn != step.token},
+        "kept": {i: step.kept for i, step in enumerate(steps) if step.kept is not None},
         "pieces": {token: piece.text if piece.kind == "text" else list(piece) for token, piece in pieces.items()},
-        **_candidates(trace.steps),
-        **_explored(trace.steps, method),
-        **_kept_certain(trace, method),
+        **_candidates(steps),
+        "explored": [i for i, step in enumerate(steps) if step.explored],
+        "fed": [_fed(step) for step in steps if step.explored],
     }
 
 
@@ -71,31 +72,27 @@ def letter(place: int) -> str:
 def _group(group: Group, traces: Sequence[Trace], pieces: Sequence[Pieces]) -> dict[str, Any]:
     first = group.members[0]
     prompt = traces[first].prompt
-    spelled = [pieces[first].get(token) for token in prompt]
+    spelled = [piece for token in prompt if (piece := pieces[first].get(token)) is not None]
     return {
         "traces": group.members,
         "partings": [[a, b, step] for (a, b), step in group.partings.items()],
         "first": group.first_parting,
         "prompt_tokens": len(prompt),
-        "prompt": _joined(spelled) if any(spelled) else None,
+        "prompt": _joined(spelled) if spelled else None,
     }
 
 
-def _joined(pieces: Sequence[Any]) -> str:
-    """The text of a prompt. Characters whose parts are several tokens come out whole."""
+def _joined(pieces: Sequence[Piece]) -> str:
+    """The text of a prompt. A character in several tokens comes out whole."""
     data = b"".join(
-        b""
-        if piece is None
-        else bytes.fromhex(piece.text)
-        if piece.kind == "bytes"
-        else piece.text.encode("utf-8", "replace")
+        bytes.fromhex(piece.text) if piece.kind == "bytes" else piece.text.encode("utf-8", "replace")
         for piece in pieces
     )
     return data.decode("utf-8", "replace")
 
 
 def _names(steps: Sequence[Step], pieces: Pieces) -> dict[int, str]:
-    """Of the steps that add no text by their nature: what their token is called. (Others are only held back.)"""
+    """The names of control tokens and tags, by step. (Other steps without text are only held back.)"""
     names: dict[int, str] = {}
     for i, step in enumerate(steps):
         piece = pieces.get(step.token)
@@ -105,13 +102,13 @@ def _names(steps: Sequence[Step], pieces: Pieces) -> dict[int, str]:
 
 
 def _candidates(steps: Sequence[Step]) -> dict[str, Any]:
-    """Ids and probabilities of all steps in a row; how many each has; what is not shown of the long ones."""
-    counts = [min(len(step.top), _MOST_CANDIDATES) for step in steps]
-    shown = [candidate for step in steps for candidate in step.top[:_MOST_CANDIDATES]]
+    """Ids and probabilities of all steps in a row, how many each step has, and a summary of those left out."""
+    counts = [min(len(step.top), _MOST) for step in steps]
+    shown = [candidate for step in steps for candidate in step.top[:_MOST]]
     rest = {
-        i: [len(step.top) - _MOST_CANDIDATES, _whole(sum(p for _, p in step.top[_MOST_CANDIDATES:]), PROBABILITY_UNIT)]
+        i: [len(step.top) - _MOST, _whole(sum(p for _, p in step.top[_MOST:]), PROBABILITY_UNIT)]
         for i, step in enumerate(steps)
-        if len(step.top) > _MOST_CANDIDATES
+        if len(step.top) > _MOST
     }
     return {
         "counts": counts[0] if counts and len(set(counts)) == 1 else counts,
@@ -121,55 +118,25 @@ def _candidates(steps: Sequence[Step]) -> dict[str, Any]:
     }
 
 
-def _explored(steps: Sequence[Step], method: Method | None) -> dict[str, Any]:
-    """The exploration steps and what each fed: a weight for every candidate shown, and one more for the step's own
-    token where it is none of them; or the place of the reason why that is not known.
+def _fed(step: Step) -> dict[str, Any] | None:
+    """What an exploration step fed; None where the trace does not say.
+
+    weights: one for each candidate shown, None for those that were not fed. others: [id, weight] of further rows, the
+    heaviest first. rest: how many more rows there are, and their weight together.
     """
-    mix = mixer(method)
-    reasons: list[str] = []
-    explored: list[int] = []
-    weights: list[int | list[int | None]] = []
-    for i, step in enumerate(steps):
-        if not step.explored:
-            continue
-        explored.append(i)
-        mixture = mix(step)
-        if isinstance(mixture, str):
-            if mixture not in reasons:
-                reasons.append(mixture)
-            weights.append(reasons.index(mixture))
-            continue
-        by_token = dict(zip(mixture.ids.tolist(), mixture.weights.tolist(), strict=True))
-        told = [by_token.get(token) for token, _ in step.top[:_MOST_CANDIDATES]]
-        if step.token in by_token and all(token != step.token for token, _ in step.top):
-            told.append(by_token[step.token])
-        weights.append([_whole(weight, WEIGHT_UNIT) for weight in told])
-    return {"explored": explored, "weights": weights, "reasons": reasons}
-
-
-def _kept_certain(trace: Trace, method: Method | None) -> dict[str, Any]:
-    """SeLaR's steps at which the gate opened and that were certain ones all the same, and what may have kept them."""
-    if not isinstance(method, Selar) or not isinstance(method.tau, (int, float)):
-        return {"kept": [], "kept_by": ""}
-    kept = []
-    for i, step in enumerate(trace.steps):
-        if step.entropy is not None and not step.explored:
-            opens = step.entropy > method.tau if method.strict_gate else step.entropy >= method.tau
-            if opens != method.invert_gate:
-                kept.append(i)
-    causes = ["the symbol guard"] if method.symbol_guard else []
-    causes += ["the scope"] if method.scope == "thinking" else []
-    causes += ["max_share"] if method.max_share < 1 else []
-    return {"kept": kept, "kept_by": " or ".join([*causes, "the end of the text or a grammar"])}
-
-
-def _mark(method: Method | None) -> dict[str, Any] | None:
-    """The threshold that the curve shows as a line."""
-    if isinstance(method, Selar) and isinstance(method.tau, (int, float)):
-        return {"at": method.tau, "label": f"tau {method.tau:g}"}
-    if isinstance(method, SoftThinking) and method.cold_stop_entropy > 0:
-        return {"at": method.cold_stop_entropy, "label": f"cold stop {method.cold_stop_entropy:g}"}
-    return None
+    if step.fed is None:
+        return None
+    weights: dict[int, float] = {}
+    for token, weight in step.fed:  # an id may stand there twice
+        weights[token] = weights.get(token, 0.0) + weight
+    shown = [weights.pop(token, None) for token, _ in step.top[:_MOST]]
+    others = sorted(weights.items(), key=lambda row: -abs(row[1]))
+    left = others[_MOST:]
+    return {
+        "weights": [_whole(weight, WEIGHT_UNIT) for weight in shown],
+        "others": [[token, _whole(weight, WEIGHT_UNIT)] for token, weight in others[:_MOST]],
+        **({"rest": [len(left), _whole(sum(weight for _, weight in left), WEIGHT_UNIT)]} if left else {}),
+    }
 
 
 def _changes(modes: Sequence[str | None]) -> list[tuple[int, str | None]]:
@@ -189,4 +156,4 @@ def _whole(value: float | None, unit: float) -> int | None:
 
 
 def _breaks_off(trace: Trace) -> str:
-    return f"{trace.name} breaks off after {len(trace.steps)} steps: the run was killed, or is still going on."
+    return f"{trace.name} breaks off after {len(trace.steps)} steps: the run was killed, or it is still going on."

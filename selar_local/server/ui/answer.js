@@ -3,7 +3,10 @@
 // unit: {t: text, k: 1 for thinking, s: steps}. A step's text may come later than the step (half a character, what may
 // be a tag), so a unit can hold several steps, and one step's text can be cut into thinking and answer.
 // step: {e: entropy or null, h: where it is null, the entropy of the candidates from 0 to 1, x: 1 where it explored,
-// m: mode, p: probability, a: [[text, probability], ...]}.
+// m: mode, p: probability, a: [[text, probability], ...], f: what it fed, [[text, weight], ...], c: why it stayed a
+// certain step although it would have explored}.
+
+const ROWS = 5; // of what a step fed
 
 /** A new, empty answer. unit: of its entropies, "normalised" or "nats". */
 export function newAnswer(method, label, unit) {
@@ -38,11 +41,13 @@ export class Collector {
   }
 
   #step(choice, now) {
-    const { entropy, explored, mode, shade } = choice.selar;
+    const { entropy, explored, mode, shade, fed, kept } = choice.selar;
     const step = { e: entropy === null ? null : rounded(entropy) };
     if (entropy === null && typeof shade === "number") step.h = rounded(shade);
     if (explored) step.x = 1;
     if (mode) step.m = mode;
+    if (fed?.length) step.f = fed.slice(0, ROWS).map(([, weight, text]) => [text, rounded(weight)]);
+    if (kept) step.c = kept;
     const known = choice.logprobs?.content?.[0];
     if (known) {
       step.p = share(known.logprob);

@@ -45,9 +45,10 @@ function described(answer) {
   };
 }
 
-function stepOf({ e, h, x, m, p, a }) {
+function stepOf({ e, h, x, m, p, a, f, c }) {
   const candidates = a?.map(([text, probability]) => ({ text, probability }));
-  return { entropy: e, shade: h, explored: Boolean(x), mode: m ?? null, probability: p, candidates };
+  const fed = f?.map(([text, weight]) => ({ text, weight }));
+  return { entropy: e, shade: h, explored: Boolean(x), mode: m ?? null, probability: p, candidates, fed, kept: c };
 }
 
 /** Let the browser save the chat. kind: a name in KINDS. */

@@ -1,4 +1,4 @@
-"""Traces in types that hold, and which belong together."""
+"""Traces in checked types, and which of them belong together."""
 
 from __future__ import annotations
 
@@ -6,21 +6,35 @@ import pytest
 from support import traces as made
 
 from selar_local.analysis.page import trace_page
+from selar_local.analysis.page.groups import grouped, parting
 from selar_local.analysis.token_texts import TokenTexts
-from selar_local.analysis.traces import Step, grouped, load_trace, parting, trace_of
 from selar_local.errors import SelarError
+from selar_local.trace import Step, load_trace
+from selar_local.trace.trace import trace_of
 
 
 def test_a_step_is_read_in_types_that_hold():
-    (found,) = made.trace(made.step(5, " a", 0.25, True, [(5, 0.5), (6, 0.5)], mode="soft", more=[1])).steps
-    assert found == Step(5, " a", 0.25, True, ((5, 0.5), (6, 0.5)), "soft")
+    top = [(5, 0.5), (6, 0.5)]
+    fed = {"drawn": 6, "fed": [[5, -0.5], [6, 1.5]], "kept": "budget"}
+    (found,) = made.trace(made.step(5, " a", 0.25, True, top, mode="soft", more=[1], **fed)).steps
+    assert found == Step(5, " a", 0.25, True, tuple(top), "soft", 6, ((5, -0.5), (6, 1.5)), "budget")
     (bare,) = made.trace({"type": "step", "token": 5}).steps
-    assert bare == Step(5, "", None, False, (), None)
+    assert bare == Step(5, "", None, False, (), None, 5, ((5, 1.0),), None)
+    (old,) = made.trace({"type": "step", "token": 5, "explored": True}).steps
+    assert (old.fed, old.kept) == (None, None)
 
 
-@pytest.mark.parametrize("entropy", [None, "high", float("nan"), float("inf"), True, [1]])
-def test_an_entropy_that_is_none(entropy):
-    assert made.trace(made.step(5, "a", entropy)).steps[0].entropy is None
+@pytest.mark.parametrize("entropy", ["high", float("nan"), float("inf"), True, [1], -0.1, 1.5, 10**400])
+def test_an_entropy_that_is_wrong(entropy):
+    with pytest.raises(SelarError, match=r"t.jsonl: the entropy of step 0 is .*, not between 0 and 1$"):
+        made.trace(made.step(5, "a", entropy))
+
+
+def test_an_entropy_that_is_none_or_in_nats():
+    assert made.trace(made.step(5, "a", None)).steps[0].entropy is None
+    assert made.trace(made.step(5, "a", 3), entropy_unit="nats").steps[0].entropy == 3.0
+    with pytest.raises(SelarError, match=r"is -1, not a number from 0 on$"):
+        made.trace(made.step(5, "a", -1), entropy_unit="nats")
 
 
 @pytest.mark.parametrize(
@@ -30,11 +44,15 @@ def test_an_entropy_that_is_none(entropy):
         ({"token": -1}, "token"),
         ({"token": None}, "token"),
         ({"text": 5}, "text"),
-        ({"top": 5}, "candidates"),
-        ({"top": [[5]]}, "candidates"),
-        ({"top": [["5", 0.5]]}, "candidates"),
-        ({"top": [[5, "much"]]}, "candidates"),
-        ({"top": [[5, -0.5]]}, "candidates"),
+        ({"top": 5}, "list of candidates"),
+        ({"top": [[5]]}, "list of candidates"),
+        ({"top": [["5", 0.5]]}, "list of candidates"),
+        ({"top": [[5, "much"]]}, "list of candidates"),
+        ({"top": [[5, -0.5]]}, "list of candidates"),
+        ({"drawn": "5"}, "drawn token"),
+        ({"fed": 5}, "list of what it fed"),
+        ({"fed": [[5, "much"]]}, "list of what it fed"),
+        ({"fed": [[-5, 0.5]]}, "list of what it fed"),
     ],
     ids=str,
 )
@@ -68,7 +86,7 @@ def test_files(tmp_path):
 
 
 def steps(*told: tuple[int, bool]) -> list[Step]:
-    return [Step(token, "", None, explored, (), None) for token, explored in told]
+    return [Step(token, "", None, explored, (), None, token, None, None) for token, explored in told]
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,22 @@ from typing import Any
 
 import pytest
 
-from selar_local import __version__, trace
+from selar_local import __version__
 from selar_local.config import SamplingConfig
 from selar_local.engine.events import Result, Timings, TokenEvent, Usage
 from selar_local.errors import SelarError
 from selar_local.methods import CoT, Method, Selar
 from selar_local.trace import TraceWriter, read_trace
+from selar_local.trace import writer as writing
 
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 
 EVENTS = [
-    TokenEvent(0, 2068, " To", "", 0.8123, True, ((2068, 0.5392), (33, 0.4181), (4239, 0.0))),
-    TokenEvent(1, 7, "", 'hm\n"é"', None, False, ()),
-    TokenEvent(2, 2, "", "", 0.0, False, ((2, 1.0),)),
+    TokenEvent(
+        0, 2068, " To", "", 0.8123, True, ((2068, 0.5392), (33, 0.4181), (4239, 0.0)), 33, ((2068, -0.25), (33, 1.25))
+    ),
+    TokenEvent(1, 7, "", 'hm\n"é"', None, False, (), 7, ((7, 1.0),)),
+    TokenEvent(2, 2, "", "", 0.0, False, ((2, 1.0),), 2, (), "end"),
 ]
 RESULT = Result(
     text=" To", thinking="hm", finish_reason="stop", usage=Usage(4, 3, 1), timings=Timings(0.12345678, 2.5, 3)
@@ -79,12 +82,15 @@ def test_the_format_of_the_contract(tmp_path, model):
     assert steps == [
         {
             "type": "step", "i": 0, "token": 2068, "text": " To", "entropy": 0.8123, "explored": True,
-            "top": [[2068, 0.5392], [33, 0.4181], [4239, 0.0]],
+            "top": [[2068, 0.5392], [33, 0.4181], [4239, 0.0]], "drawn": 33, "fed": [[2068, -0.25], [33, 1.25]],
         },
         {"type": "step", "i": 1, "token": 7, "text": "hm\n\"é\"", "entropy": None, "explored": False, "top": []},
-        {"type": "step", "i": 2, "token": 2, "text": "", "entropy": 0.0, "explored": False, "top": [[2, 1.0]]},
+        {
+            "type": "step", "i": 2, "token": 2, "text": "", "entropy": 0.0, "explored": False, "top": [[2, 1.0]],
+            "kept": "end",
+        },
     ]  # fmt: skip
-    assert all(list(step) == ["type", "i", "token", "text", "entropy", "explored", "top"] for step in steps)
+    assert all(list(step)[:7] == ["type", "i", "token", "text", "entropy", "explored", "top"] for step in steps)
     assert end == {
         "type": "end", "finish_reason": "stop", "tokens": 3, "explored_steps": 1,
         "prefill_seconds": 0.123457, "decode_seconds": 2.5,
@@ -104,7 +110,7 @@ def test_the_hash_is_filled_in_at_the_end(tmp_path, model):
 
 def test_the_hash_delays_no_step(tmp_path, model, monkeypatch):
     go = threading.Event()
-    monkeypatch.setattr(trace, "sha256_of", lambda _path, cancelled: go.wait(10) and "ab" * 32)
+    monkeypatch.setattr(writing, "sha256_of", lambda _path, cancelled: go.wait(10) and "ab" * 32)
     path = tmp_path / "t.jsonl"
     writer = TraceWriter(path, warned)
     begin(writer, model)
@@ -119,7 +125,7 @@ def test_the_hash_delays_no_step(tmp_path, model, monkeypatch):
 
 def test_steps_go_out_several_at_once(tmp_path, model, monkeypatch):
     path, clock = tmp_path / "t.jsonl", iter([1000.0, 1000.1, 1000.15, 1000.3])
-    monkeypatch.setattr(trace.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(writing.time, "monotonic", lambda: next(clock))
     writer = TraceWriter(path, warned)
     begin(writer, model)
     for event, there in zip(EVENTS, (1, 1, 4), strict=True):
@@ -130,7 +136,7 @@ def test_steps_go_out_several_at_once(tmp_path, model, monkeypatch):
 
 
 def test_valid_at_every_moment(tmp_path, model, monkeypatch):
-    monkeypatch.setattr(trace, "_FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(writing, "_FLUSH_SECONDS", 0.0)
     path = tmp_path / "t.jsonl"
     writer = TraceWriter(path, warned)
     assert lines(path) == []
@@ -189,7 +195,7 @@ def test_an_error_does_not_wait_for_the_hash(tmp_path, model, monkeypatch):
             assert time.monotonic() < end
         raise InterruptedError
 
-    monkeypatch.setattr(trace, "sha256_of", hashing)
+    monkeypatch.setattr(writing, "sha256_of", hashing)
     path = tmp_path / "t.jsonl"
     with pytest.raises(KeyboardInterrupt), TraceWriter(path, warned) as writer:
         begin(writer, model)
