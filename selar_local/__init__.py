@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from selar_local.engine.isolated import IsolatedEngine
     from selar_local.engine.request_options import EngineOptions
     from selar_local.engine.stream import Stream
-    from selar_local.methods import Coconut, CoT, CoTGreedy, Method, Selar, SoftThinking, SwiReasoning
+    from selar_local.methods import Coconut, CoT, CoTGreedy, Method, MoI, Multiplex, Selar, SoftThinking, SwiReasoning
 
 __all__ = [
     "AsyncStream",
@@ -40,6 +40,8 @@ __all__ = [
     "IsolatedEngine",
     "Logprobs",
     "Method",
+    "MoI",
+    "Multiplex",
     "Result",
     "Selar",
     "SelarError",
@@ -64,7 +66,8 @@ _MODULES = {
     "Stream": "selar_local.engine.stream",
     "TokenEvent": "selar_local.engine.events",
     **dict.fromkeys(
-        ("CoT", "CoTGreedy", "Coconut", "Method", "Selar", "SoftThinking", "SwiReasoning"), "selar_local.methods"
+        ("CoT", "CoTGreedy", "Coconut", "Method", "MoI", "Multiplex", "Selar", "SoftThinking", "SwiReasoning"),
+        "selar_local.methods",
     ),
 }
 _SUBMODULES = ("config", "methods")

@@ -42,15 +42,15 @@ class Count:
 class TraceEntropies:
     """One trace in arrays of (steps,); entropies are NaN where the method has none.
 
-    tau: the threshold, where the method has a number for one. k, gate_on: of the gate, where it has one. parts: which
-    of the `PARTS` equal parts of the text a step is in. classes: by `token_classes`.
+    tau: the threshold of the entropy, where the method has a number for one. k, gate_on: of the gate, where it has
+    one. parts: which of the `PARTS` equal parts of the text a step is in. classes: by `token_classes`.
     """
 
     def __init__(self, trace: Trace) -> None:
         self.name, self.method, self.unit = trace.name, trace.method or "unknown", trace.unit
         self.finished = trace.end is not None
         options = trace.options
-        self.tau = _number(options.get("tau"))
+        self.tau = None if options.get("gate_by") == "p-max" else _number(options.get("tau"))
         self.k: int | None = options["k"] if type(options.get("k")) is int and options["k"] > 1 else None
         self.gate_on: str | None = options["gate_on"] if isinstance(options.get("gate_on"), str) else None
         steps = trace.steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import click
@@ -117,15 +117,34 @@ def method_option(function: F) -> F:
 
 def method_options(function: F) -> F:
     """A decorator that adds every option of every method, each once."""
-    owners: dict[str, list[type[Method]]] = {}
+    owners: dict[str, dict[type[Method], Option]] = {}
     for cls in METHODS.values():
         for one in described(cls):
-            owners.setdefault(one.name, []).append(cls)
-    for name, classes in reversed(owners.items()):
-        one = next(one for one in described(classes[0]) if one.name == name)
+            owners.setdefault(one.name, {})[cls] = one
+    for declared in reversed(owners.values()):
+        first, one = next(iter(declared.items()))
         if one.flags:
-            function = _flag(one, classes[0], f"Options of {' and '.join(cls.name for cls in classes)}")(function)
+            heading = f"Options of {' and '.join(cls.name for cls in declared)}"
+            function = _flag(_shared(declared), first, heading)(function)
     return function
+
+
+def _shared(declared: Mapping[type[Method], Option]) -> Option:
+    """The one flag of options of one name. Where methods declare it differently, its help has each one's."""
+    one = next(iter(declared.values()))
+    texts = {cls.name: _help_with_default(own) for cls, own in declared.items()}
+    if len(set(texts.values())) == 1:
+        return one
+    text = "; ".join(f"{name}: {text}" for name, text in texts.items())
+    return replace(one, help=text, default=None, low=None, high=None, above=None, below=None)
+
+
+def _help_with_default(one: Option) -> str:
+    return one.help if one.default in (None, ()) or one.default is False else f"{one.help} [{_default(one)}]"
+
+
+def _default(one: Option) -> str:
+    return f"default: {shown(one.default)}".replace(" ", NO_BREAK)
 
 
 def _chosen(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,8 @@ class LlamaContext:
         self._memory = C.llama_get_memory(self._pointer)
         if not self._memory:
             self.close()
-            raise UnsupportedModel(f"{model.name}: a {model.gguf.architecture} model keeps no KV cache, it cannot generate text")
+            kind = model.gguf.architecture
+            raise UnsupportedModel(f"{model.name}: a {kind} model keeps no KV cache, it cannot generate text")
         pointer = model.pointer
         self._running_state = bool(C.llama_model_is_recurrent(pointer) or C.llama_model_is_hybrid(pointer))
         # llama.cpp rounds the size up; what was asked for is what counts.

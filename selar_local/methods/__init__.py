@@ -14,6 +14,8 @@ from selar_local.errors import OptionError
 from selar_local.methods.base import Method
 from selar_local.methods.coconut import Coconut
 from selar_local.methods.cot import CoT, CoTGreedy
+from selar_local.methods.moi import MoI
+from selar_local.methods.multiplex import Multiplex
 from selar_local.methods.registry import Registry
 from selar_local.methods.selar import Selar
 from selar_local.methods.soft_thinking import SoftThinking
@@ -26,6 +28,8 @@ __all__ = [
     "CoTGreedy",
     "Coconut",
     "Method",
+    "MoI",
+    "Multiplex",
     "Selar",
     "SoftThinking",
     "SwiReasoning",

@@ -13,10 +13,10 @@ from selar_local.config import opt, require
 from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Setting, Stepper, StepView, Token
 from selar_local.methods.budget import Budget
 from selar_local.methods.distribution import top_k
-from selar_local.methods.entropy import renormalise, truncated_entropy
+from selar_local.methods.entropy import renormalise, softmax, truncated_entropy
 from selar_local.methods.symbols import symbol_ids
 
-__all__ = ["AUTO", "Selar", "anchored", "contrastive_weights"]
+__all__ = ["AUTO", "Selar", "anchored", "contrastive_weights", "kept_by"]
 
 AUTO = "auto"
 
@@ -77,6 +77,13 @@ class Selar(Method):
     invert_gate: bool = opt(
         False, "ablation, the opposite gate: explore where the model is sure", "--invert-gate", source=_OURS
     )
+    gate_by: str = opt(
+        "h",
+        "what the opposite gate looks at: the entropy h (below tau), or the largest probability (tau and above)",
+        "--gate-by",
+        choices=("h", "p-max"),
+        source="arXiv 2602.11683",
+    )
     repel: int = opt(
         1, "push away from the m most probable candidates instead of the first", "--repel", low=1, source=_OURS
     )
@@ -105,6 +112,9 @@ class Selar(Method):
     )
 
     def check_together(self) -> None:
+        if self.gate_by == "p-max":
+            require(self.invert_gate, "gate_by p-max is for the opposite gate: set invert_gate as well")
+            require(self.tau != AUTO, "tau auto is an entropy: gate_by p-max needs a number")
         require(self.repel < self.k, f"repel must be below k ({self.k}): pushed away from all, nothing moves")
 
     @property
@@ -113,7 +123,8 @@ class Selar(Method):
 
     @property
     def threshold(self) -> tuple[float, str] | None:
-        return None if isinstance(self.tau, str) else (self.tau, f"tau {self.tau:g}")
+        by_entropy = self.gate_by == "h" and not isinstance(self.tau, str)
+        return (float(self.tau), f"tau {self.tau:g}") if by_entropy else None
 
     def fitted(self, calibrated: Callable[[int, str], float]) -> Selar:
         return replace(self, tau=calibrated(self.k, self.gate_on)) if self.tau == AUTO else self
@@ -143,9 +154,10 @@ class _Gate(Stepper):
         method = self._method
         q = renormalise(view.distribution.probs, method.k)
         h = truncated_entropy(q if method.gate_on == "filtered" else _unfiltered(view, method.k), method.k)
-        opens = self._opens(h)
-        kept = self._kept(view) if opens else None
-        soft = self._budget.allows(-h if method.invert_gate else h, opens and kept is None)
+        sure = self._largest(view) if method.gate_by == "p-max" else -h
+        opens = self._opens(h, sure)
+        kept = kept_by(view, self._guarded, method.scope) if opens else None
+        soft = self._budget.allows(sure if method.invert_gate else h, opens and kept is None)
         if not soft:
             return Decision(Token(view.token), h, kept=kept or ("budget" if opens else None))
         mixture = anchored(
@@ -156,17 +168,26 @@ class _Gate(Stepper):
             shown = int(mixture.ids[mixture.weights.argmax()])
         return Decision(mixture, h, shown)
 
-    def _opens(self, h: float) -> bool:
-        opens = h > self._tau if self._method.strict_gate else h >= self._tau
-        return opens != self._method.invert_gate
+    def _opens(self, h: float, sure: float) -> bool:
+        by_probability = self._method.gate_by == "p-max"
+        value = sure if by_probability else h
+        reached = value > self._tau if self._method.strict_gate else value >= self._tau
+        return reached != (self._method.invert_gate and not by_probability)
 
-    def _kept(self, view: StepView) -> str | None:
-        """Why this step must stay a certain one although the gate opens, if it must."""
-        if view.token in self._guarded:
-            return "symbol guard"
-        if self._method.scope == "thinking" and not view.keeps_thinking():
-            return "scope"
-        return None
+    def _largest(self, view: StepView) -> float:
+        """The largest probability of the distribution that the gate looks at."""
+        if self._method.gate_on == "full":
+            return 1.0 / softmax(view.logits, view.temperature).total
+        return float(view.distribution.probs[0])
+
+
+def kept_by(view: StepView, guarded: frozenset[int], scope: str) -> str | None:
+    """Why this step must stay a certain one although the gate opens, if it must."""
+    if view.token in guarded:
+        return "symbol guard"
+    if scope == "thinking" and not view.keeps_thinking():
+        return "scope"
+    return None
 
 
 def _unfiltered(view: StepView, k: int) -> list[float]:

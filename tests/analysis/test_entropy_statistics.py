@@ -47,6 +47,12 @@ def told(tmp_path: Path, *traces: Any) -> EntropyStatistics:
     return pooled([read(path) for path in paths])
 
 
+def test_a_threshold_of_the_largest_probability_is_not_one_of_the_entropy(tmp_path):
+    options = {"k": 3, "tau": 0.5, "gate_on": "filtered", "invert_gate": True, "gate_by": "p-max"}
+    found = told(tmp_path, (SOME, {"options": options}))
+    assert (found.traces[0].tau, found.taus, found.reached) == (None, (), None)
+
+
 def test_a_trace(tmp_path):
     found = told(tmp_path, SOME)
     (trace,) = found.traces

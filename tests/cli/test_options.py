@@ -88,6 +88,17 @@ def test_the_page_is_grouped_and_names_every_method():
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
+def test_an_option_that_methods_explain_differently_is_explained_for_each():
+    text = " ".join(page(run).split())
+    for name in ("tau", "k", "beta"):
+        for cls in METHODS.values():
+            for field in fields(cls):
+                if field.name == name:
+                    default = "" if field.default is None else f" [default: {field.default}]"
+                    assert f"{cls.name}: {field.metadata['help']}{default}" in text
+    assert "--scope [all|thinking] explore everywhere" in text  # explained alike: once
+
+
 @pytest.mark.parametrize("width", [80, 110])
 def test_the_page_fits_the_terminal_and_tears_no_default_apart(width):
     text = page(run, width)

@@ -54,14 +54,15 @@ QUICK = st.integers(0, 2**32).map(lambda seed: np.random.default_rng(seed).norma
 
 @st.composite
 def _methods(sample: st.DrawFn) -> sl.Selar:
-    k = sample(st.integers(2, 50))
+    k, inverted = sample(st.integers(2, 50)), sample(st.booleans())
     return sl.Selar(
         k=k,
         tau=sample(st.floats(0, 1)),
         contrast=sample(st.floats(0, 3)),
         symbol_guard=False,
         gate_on=sample(st.sampled_from(["filtered", "full"])),
-        invert_gate=sample(st.booleans()),
+        invert_gate=inverted,
+        gate_by=sample(st.sampled_from(["h", "p-max"] if inverted else ["h"])),
         repel=sample(st.integers(1, min(k - 1, 5))),
         anchor=sample(st.one_of(st.just(1.0), st.floats(0, 1))),
         show=sample(st.sampled_from(["drawn", "heaviest"])),
@@ -82,7 +83,8 @@ SAMPLING = st.builds(
 @given(LOGITS, METHODS, SAMPLING, st.floats(0, 1, exclude_max=True))
 def test_a_step_is_the_oracle_s(logits: Logits, method: sl.Selar, sampling: SamplingConfig, u: float) -> None:
     known = oracle.Selar(
-        method.k, float(method.tau), method.contrast, gate_on=method.gate_on, invert_gate=method.invert_gate,
+        method.k, float(method.tau), method.contrast, gate_on=method.gate_on, gate_by=method.gate_by,
+        invert_gate=method.invert_gate,
         repel=method.repel, anchor=method.anchor, show=method.show,
     )  # fmt: skip
     filters = oracle.Filters(sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p)
@@ -96,7 +98,7 @@ def test_a_step_is_the_oracle_s(logits: Logits, method: sl.Selar, sampling: Samp
     assume(token == expected.drawn)  # u at the very edge of a token's share
     found = decide(method, logits, sampling, token)
     assert found.entropy == pytest.approx(expected.entropy, abs=1e-9)
-    if abs(expected.entropy - float(method.tau)) > 1e-9:
+    if abs(abs(expected.rank) - float(method.tau)) > 1e-6:  # the whole softmax is in float32
         assert found.explored == expected.explored
     if found.explored and expected.vector is not None and expected.weights is not None:
         np.testing.assert_allclose(vector(found.next_input), expected.vector, atol=1e-8)
@@ -256,10 +258,54 @@ def test_the_opposite_gate(options: dict[str, Any], explored: tuple[bool, bool])
 def test_a_step_explores_with_the_gate_or_with_its_opposite(
     logits: Logits, method: sl.Selar, sampling: SamplingConfig
 ) -> None:
+    method = replace(method, gate_by="h")
     one = decide(method, logits, sampling)
     other = decide(replace(method, invert_gate=not method.invert_gate), logits, sampling)
     assert one.explored != other.explored
     assert one.entropy == other.entropy
+
+
+@pytest.mark.parametrize(
+    ("options", "explored"),
+    [
+        ({"tau": 0.39}, True),
+        ({"tau": 0.41}, False),
+        ({"tau": 0.41, "k": 2}, False),  # of all candidates, not of the k
+        ({"tau": 0.5, "gate_on": "full"}, False),
+    ],
+)
+def test_the_opposite_gate_by_probability(options: dict[str, Any], explored: bool) -> None:
+    found = decide(sl.Selar(invert_gate=True, gate_by="p-max", **options), FALLING)
+    by_entropy = decide(sl.Selar(**options | {"tau": 0.0}), FALLING)
+    assert (found.explored, found.entropy) == (explored, by_entropy.entropy)
+
+
+def test_the_gate_by_probability_before_and_after_the_filters() -> None:
+    narrow = SamplingConfig(temperature=1.0, top_k=2, top_p=1.0)  # leaves 4/7 and 3/7
+    for gate_on, tau, explored in (
+        ("filtered", 0.57, True), ("filtered", 0.58, False), ("full", 0.39, True), ("full", 0.41, False),
+    ):  # fmt: skip
+        method = sl.Selar(invert_gate=True, gate_by="p-max", gate_on=gate_on, tau=tau)
+        assert decide(method, FALLING, narrow).explored == explored
+    certain = logits_of({A: 0.5, B: 0.5}, WORDS.n_vocab)
+    assert decide(sl.Selar(invert_gate=True, gate_by="p-max", tau=0.5), certain).explored
+    assert not decide(sl.Selar(invert_gate=True, gate_by="p-max", tau=0.5, strict_gate=True), certain).explored
+
+
+def test_a_budget_by_probability_lets_the_surest_explore() -> None:
+    stepper = start(sl.Selar(invert_gate=True, gate_by="p-max", tau=0.0, max_share=0.5, symbol_guard=False), WORDS)
+    steps = [logits_of({A: p, B: 1 - p}, WORDS.n_vocab) for p in (0.6, 0.7, 0.8, 0.9, 0.95, 0.65)]
+    explored = [stepper(view(logits)).explored for logits in steps]
+    assert explored == [False, True, False, True, False, False]
+
+
+def test_the_probability_is_the_opposite_gate_s() -> None:
+    assert sl.Selar(tau=0.4, invert_gate=True).threshold == (0.4, "tau 0.4")
+    assert sl.Selar(tau=0.4, invert_gate=True, gate_by="p-max").threshold is None
+    with pytest.raises(OptionError, match="gate_by p-max is for the opposite gate"):
+        sl.Selar(gate_by="p-max")
+    with pytest.raises(OptionError, match="tau auto"):
+        sl.Selar(gate_by="p-max", invert_gate=True, tau="auto")
 
 
 def test_the_guard_holds_for_the_opposite_gate_too() -> None:
@@ -469,7 +515,7 @@ def test_scope_thinking_with_tags_of_one_token() -> None:
         {"gate_on": "Full"}, {"gate_on": ""}, {"gate_on": None}, {"scope": "think"}, {"scope": None},
         {"scope": ["all"]}, {"tau": "Auto"}, {"tau": ""}, {"repel": 0}, {"repel": 3}, {"repel": 1.0},
         {"repel": True}, {"repel": 2, "k": 2}, {"anchor": -0.1}, {"anchor": 1.1}, {"anchor": math.nan},
-        {"anchor": None}, {"show": "lightest"}, {"show": None},
+        {"anchor": None}, {"show": "lightest"}, {"gate_by": "p"}, {"show": None},
     ],
 )  # fmt: skip
 def test_what_is_no_option_is_refused(options: dict[str, object]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import floor, log
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ class Selar:
     gate_on: Literal["filtered", "full"] = "filtered"
     strict_gate: bool = False  # explore above tau only, not at it
     invert_gate: bool = False  # explore where the gate would be closed
+    gate_by: Literal["h", "p-max"] = "h"  # p-max: the inverted gate opens at a largest probability of tau
     scope: Literal["all", "thinking"] = "all"
     repel: int = 1  # move away from the mean of this many of the most probable candidates
     anchor: float = 1.0  # the mixture's share; the rest is the drawn token's
@@ -50,6 +51,8 @@ class Selar:
     def __post_init__(self) -> None:
         if not 1 <= self.repel < max(self.k, 2):
             raise ValueError(f"repel {self.repel} is not below k {self.k}")
+        if self.gate_by == "p-max" and not self.invert_gate:
+            raise ValueError("the largest probability is for the inverted gate")
         if self.batch_gate and self.max_share < 1:
             raise ValueError("max_share limits one text, batch_gate couples several")
 
@@ -69,6 +72,7 @@ class Step:
     drawn: int
     mixed_ids: Ids | None  # `ids`, and the drawn token behind them where an anchor brings it in
     opened: bool = False  # it would explore if `max_share` were 1
+    rank: float = 0.0  # of the open steps those of the highest ranks may explore
 
 
 @dataclass(frozen=True)
@@ -161,21 +165,17 @@ def anchored(ids: Ids, weights: Array, drawn: int, anchor: float) -> tuple[Ids, 
     return ids, (1.0 - anchor) * (ids == drawn) + anchor * weights
 
 
-def within_share(entropy: float, past: Sequence[Step], selar: Selar) -> bool:
+def within_share(rank: float, past: Sequence[Step], selar: Selar) -> bool:
     """Whether a step that is open may explore after these.
 
-    The threshold is the n-th highest entropy of all open steps, its own included (n-th lowest under the inverted
-    gate), n the whole part of `max_share` times the number of steps. No more than n steps may have explored.
+    The threshold is the n-th highest rank of all open steps, its own included, n the whole part of `max_share` times
+    the number of steps. No more than n steps may have explored.
     """
     places = floor(selar.max_share * (len(past) + 1))
     if places < 1 + sum(step.explored for step in past):
         return False
-    candidates = np.array([entropy, *(step.entropy for step in past if step.opened)])
-    if len(candidates) <= places:
-        return True
-    if selar.invert_gate:
-        return bool(entropy <= np.partition(candidates, places - 1)[places - 1])
-    return bool(entropy >= np.partition(candidates, -places)[-places])
+    ranks = np.array([rank, *(step.rank for step in past if step.opened)])
+    return len(ranks) <= places or bool(rank >= np.partition(ranks, -places)[-places])
 
 
 def always(_: int) -> bool:
@@ -205,22 +205,32 @@ def selar_step(
     drawn = draw(ids, probabilities, uniform)
     gated = probabilities if selar.gate_on == "filtered" else softmax(logits / filters.temperature)
     entropy = normalised_entropy(gated, selar.k)
-    opened = entropy > selar.tau if selar.strict_gate else entropy >= selar.tau
-    opened = opened != selar.invert_gate
+    rank = float(gated.max()) if selar.gate_by == "p-max" else entropy
+    opened = rank > selar.tau if selar.strict_gate else rank >= selar.tau
+    if selar.gate_by == "h" and selar.invert_gate:
+        opened, rank = not opened, -rank
     opened = opened and drawn not in selar.guarded and allowed(drawn)
-    explored = forced or (opened and within_share(entropy, past, selar))
+    explored = forced or (opened and within_share(rank, past, selar))
     ids, probabilities = ids[: selar.k], probabilities[: selar.k]
     if not explored or drawn in end_ids:
-        return Step(drawn, entropy, False, ids, probabilities, None, None, logits, drawn, None, opened)
+        return Step(drawn, entropy, False, ids, probabilities, None, None, logits, drawn, None, opened, rank)
     shares, strength = probabilities / probabilities.sum(), selar.contrast * entropy
     mixed_ids, weights = anchored(ids, soft_weights(shares, strength, selar.repel), drawn, selar.anchor)
     vector = soft_vector(shares, rows[ids], strength, selar.repel)
     vector = (1.0 - selar.anchor) * rows[drawn] + selar.anchor * vector
     token = int(mixed_ids[weights.argmax()]) if selar.show == "heaviest" else drawn
-    return Step(token, entropy, True, ids, probabilities, weights, vector, logits, drawn, mixed_ids, opened)
+    return Step(token, entropy, True, ids, probabilities, weights, vector, logits, drawn, mixed_ids, opened, rank)
 
 
-def scope_after(shown: Sequence[int], settings: Selar, thinking: Thinking | None) -> Allowed:
+class Scoped(Protocol):
+    """Settings with a scope."""
+
+    @property
+    def scope(self) -> Literal["all", "thinking"]:
+        """Where a step may explore."""
+
+
+def scope_after(shown: Sequence[int], settings: Scoped, thinking: Thinking | None) -> Allowed:
     """Which tokens may explore after those shown: within the thinking, only where it is open and stays so."""
     if settings.scope == "all":
         return always

@@ -17,8 +17,8 @@ import numpy as np
 
 from selar_local.methods.base import Mixture, Token, Vector
 
+from .outcomes import Outcome, Text
 from .playing import STEPS, Played
-from .texts import Outcome, Text
 from .together import Together
 from .transformer import Cache, ModelInput, Raw
 from .weights import Array

@@ -25,9 +25,12 @@ from selar_local.methods.base import Decision, NextInput, Stepper, StepView
 from selar_local.methods.symbols import symbol_ids
 
 from .methods import Filters, Selar, uniform_numbers
+from .moi import MoI
+from .multiplex import Multiplex
+from .outcomes import Known, Text
 from .soft_thinking import SoftThinking
 from .swireasoning import Swir
-from .texts import Coconut, Known, Plain, Settings, Text, text_of
+from .texts import Coconut, Plain, Settings, text_of
 from .weights import Array
 
 STEPS = 12
@@ -53,7 +56,7 @@ class Run:
         if isinstance(own, Plain):
             return sl.CoT() if self.seed is not None else sl.CoTGreedy()
         if isinstance(own, Selar):
-            names = "k tau contrast gate_on strict_gate invert_gate scope repel anchor show max_share"
+            names = "k tau contrast gate_on gate_by strict_gate invert_gate scope repel anchor show max_share"
             return sl.Selar(symbol_guard=self.guard, **{name: getattr(own, name) for name in names.split()}, **options)
         if isinstance(own, SoftThinking):
             for name in ("temperature", "top_k", "top_p", "min_p") if own.after else ():
@@ -65,6 +68,11 @@ class Run:
             names = "beta_on window_size max_switch_count think_start think_end"
             options |= {name: getattr(own, name) for name in names.split()}
             return sl.SwiReasoning(alpha=own.alpha_0, beta=own.beta_0, symbol_guard=self.guard, **options)
+        if isinstance(own, MoI):
+            names = "beta candidates mix_on normaliser direct_mixture scope tau k"
+            return sl.MoI(symbol_guard=self.guard, **{name: getattr(own, name) for name in names.split()}, **options)
+        if isinstance(own, Multiplex):
+            return sl.Multiplex(draws=own.draws, averaged=own.averaged, show=own.show, **options)
         return sl.Coconut(latent_steps=own.n_latent, latent_start=own.start, latent_end=own.end)
 
     @property
@@ -177,9 +185,9 @@ def known_to(engine: DirectEngine, run: Run) -> tuple[Run, Known]:
     )
     own, guarded = run.settings, symbol_ids(model) if run.guard else frozenset[int]()
     start, end = model.token_of("<think>"), model.token_of("</think>")
-    if isinstance(own, Selar):
+    if isinstance(own, Selar | MoI):
         own = replace(own, guarded=guarded)
-    elif isinstance(own, SoftThinking):
+    elif isinstance(own, SoftThinking | Multiplex):
         own = replace(own, think_end=end)
     elif isinstance(own, Coconut):
         first = model.token_of("<|start-latent|>") if own.start is None else own.start

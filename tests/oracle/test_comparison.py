@@ -15,13 +15,14 @@ from selar_local.methods.base import Mixture, Token
 
 from .coconut import coconut, think
 from .methods import Filters, Selar, cot, noise_generator, selar, uniform_numbers
+from .outcomes import Known
 from .parity import MARGINS, Walk
 from .playing import Played, Run, opened, play
 from .prompts import OTHER, PROMPT, with_line_break
 from .selar import selar_batch
 from .soft_thinking import THINKING, SoftThinking, soft_thinking
 from .swireasoning import Swir, swireasoning
-from .texts import Coconut, Known, Plain, Settings, text_of
+from .texts import Coconut, Plain, Settings, text_of
 from .together import Together
 from .transformer import Raw, Transformer
 from .weights import Weights

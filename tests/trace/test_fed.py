@@ -11,7 +11,7 @@ from methods.fakes import Words, generate, linear, logits_of, scripted
 from support import traces as made
 
 from selar_local.engine.events import fed_by
-from selar_local.methods import Coconut, CoT, Method, Selar, SoftThinking, SwiReasoning
+from selar_local.methods import Coconut, CoT, Method, MoI, Multiplex, Selar, SoftThinking, SwiReasoning
 from selar_local.methods.base import Decision, Mixture, Setting, Stepper, StepView, Token, Vector
 from selar_local.methods.entropy import candidate_entropy
 from selar_local.trace import read_trace
@@ -27,6 +27,11 @@ METHODS = [
     Selar(tau=0.1, gate_on="full", strict_gate=True),
     Selar(tau=0.7, invert_gate=True, symbol_guard=False),
     Selar(tau=0.1, max_share=0.2, scope="thinking"),
+    Selar(tau=0.2, invert_gate=True, gate_by="p-max", symbol_guard=False),
+    MoI(),
+    MoI(tau=0.3, mix_on="filtered"),
+    Multiplex(),
+    Multiplex(draws=8, averaged=True, show="heaviest"),
     SoftThinking(),
     SoftThinking(max_topk=4),
     SoftThinking(noise="gumbel"),
