@@ -88,7 +88,7 @@ def test_multiplex(flavour: str, thinks: bool, tiny: Model, thinker: Model) -> N
     ]
     runs += [Run(OTHER, MULTIPLEX[0], 8, WIDE), Run(CLOSED, MULTIPLEX[3], 3), Run(PROMPT, MULTIPLEX[3], 1, NARROW)]
     with opened(path, parallel=4) as engine:
-        end = engine._runtime.model.token_of("</think>")
+        end = engine.runtime.model.token_of("</think>")
         played = play(engine, runs)
     exact, *_ = three_ways(played, Together(Weights.load(path)))
     assert exact.explored > 0.2 * exact.positions, exact
