@@ -21,7 +21,7 @@ FLOORS = (
     ("errors", "_version"),
     ("options",),
     ("config",),
-    ("methods", "formats", "cache", "install_hint", "thinking", "template_sandbox"),
+    ("methods", "formats", "cache", "install_hint", "template_sandbox"),
     ("llama", "chat", "catalog", "calibration"),
     ("engine", "trace", "advice", "plotting"),
     ("", "server", "evaluation", "analysis"),
@@ -30,7 +30,7 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Rooms with a narrower door.
 ONLY = {
-    "methods": {"methods", "config", "options", "errors", "thinking"},
+    "methods": {"methods", "formats", "config", "options", "errors"},
     "formats": {"formats"},
     "llama": {"llama", "methods", "config", "errors", "cache"},
     "calibration": {"calibration", "cache", "config", "errors"},

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
-from selar_local.thinking import TAGS, TOOL_CALL_TAGS
+from selar_local.formats import HERMES, TAGS
 
 __all__ = ["CLASSES", "token_classes"]
 
@@ -16,7 +16,7 @@ SYMBOL, SPACE, SPECIAL = "symbol", "white space", "special"
 #: In the order of tables.
 CLASSES: Final = (START, CONTINUATION, NUMBER, SYMBOL, SPACE, SPECIAL)
 
-_TAGS = {tag for pair in (*TAGS, TOOL_CALL_TAGS) for tag in pair}
+_TAGS = {*(tag for pair in TAGS for tag in pair), *HERMES.markers}
 _SUFFIX = re.compile(r"['’][^\W\d_]")  # 's, 't, 'll: they go on with the word before
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from selar_local.engine.reprs import call, short
 from selar_local.errors import SelarError
+from selar_local.formats import Call
 from selar_local.methods.base import Method, Mixture, NextInput, Token
 
 __all__ = [
@@ -131,6 +132,8 @@ class Result:
     tokens: tuple[int, ...] = ()
     logprobs: tuple[Logprobs, ...] = ()  # one for each of `tokens` where the request asks for them
     notes: tuple[str, ...] = ()  # options that have no effect on this model, in plain sentences
+    calls: tuple[Call, ...] = ()  # complete calls of the request's tools: (name, arguments as JSON text, id or None)
+    cut_call: Call | None = None  # a call that was begun and not completed, with its argument text so far
 
     def __repr__(self) -> str:
         thinking = short(self.thinking) if self.thinking else None

@@ -17,18 +17,18 @@ from selar_local.engine.request_options import Messages, RenderOptions, Tools
 from selar_local.engine.settings import as_method, configs_of
 from selar_local.engine.transcript import Transcript
 from selar_local.errors import NotCalibrated, PromptTooLong
+from selar_local.formats import GENERAL, HERMES, TAGS, Format, format_of
 from selar_local.llama.grammar import Grammar, schema_grammar
 from selar_local.llama.model import LlamaModel
 from selar_local.methods.base import Method, NamedTokens
 from selar_local.methods.think_tokens import own_think_tokens
-from selar_local.thinking import TAGS, TOOL_CALL_TAGS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = ["Prompts", "RenderedRequest", "has_thinking_tags", "request_notes"]
 
-_TAIL = 64  # characters of the prompt's end: they show whether it opens or closes the thinking
+_TAIL = 256  # characters of the prompt's end: the last turn's opening, which may open or close the thinking
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class RenderedRequest:
     generation: GenerationConfig
     thinking: bool | None
     template_has_switch: bool | None
+    tools: Tools | None = None
 
 
 class Prompts:
@@ -55,12 +56,13 @@ class Prompts:
     """
 
     def __init__(self, model: LlamaModel, info: ModelInfo) -> None:
-        """Tags of thinking and tool calls become text in what `model` says, for those who read them."""
-        model.show_as_text([tag for pair in (*TAGS, TOOL_CALL_TAGS) for tag in pair])
+        """The markers of the model's format become text in what `model` says, for the reader of that format."""
         self._info = info
         self._template_source = model.chat_template()
+        self._form = format_of(self._template_source or "")
+        model.show_as_text([*(tag for pair in TAGS for tag in pair), *HERMES.markers, *self._form.markers])
         self._special_texts = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
-        self._has_thinking_tags = has_thinking_tags(self._template_source, model)
+        self._has_thinking_tags = has_thinking_tags(self._form, model)
 
     @cached_property
     def _template(self) -> ChatTemplate:
@@ -106,7 +108,7 @@ class Prompts:
                 # ChatML was assumed. A base model mostly has no such token: it spells the text out.
                 generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
         has_switch = None if raw else self._template.knows_thinking
-        return RenderedRequest(chosen.prompt_text(text), chosen, sampling, generation, thinking, has_switch)
+        return RenderedRequest(chosen.prompt_text(text), chosen, sampling, generation, thinking, has_switch, tools)
 
     def request(self, model: LlamaModel, rendered: RenderedRequest) -> Request:
         """The request as tokens. Raises PromptTooLong, and OptionError for a grammar that cannot be read."""
@@ -126,12 +128,20 @@ class Prompts:
             generation=generation,
             prompt_tail=rendered.text[-_TAIL:],
             split_thinking=rendered.template_has_switch is not None,
+            form=self._form_for(rendered),
+            tools=rendered.tools if grammar is None else None,
             constraint=None if grammar is None else Grammar(model, grammar),
             room=room - len(tokens) + 1,  # the last token needs no place in the cache
             notes=tuple(
-                request_notes(rendered, model, has_tags=self._has_thinking_tags, constrained=grammar is not None)
+                request_notes(
+                    rendered, model, form=self._form, has_tags=self._has_thinking_tags, constrained=grammar is not None
+                )
             ),
         )
+
+    def _form_for(self, rendered: RenderedRequest) -> Format:
+        """The format that is read. A model of an unknown family that got tools most often writes Hermes' calls."""
+        return HERMES if rendered.tools and self._form.name == GENERAL.name else self._form
 
     def _calibrated_tau(self, k: int, gate_on: str, sampling: SamplingConfig) -> float:
         """The tau that ``selar-local calibrate`` found for this file. Raises NotCalibrated where there is none."""
@@ -150,20 +160,20 @@ class Prompts:
         return found.tau
 
 
-def has_thinking_tags(template: str | None, vocabulary: NamedTokens) -> bool:
-    """Whether the chat template (its source) or the vocabulary has tags around a thinking."""
-    return any(tag in (template or "") for pair in TAGS for tag in pair) or own_think_tokens(vocabulary) is not None
+def has_thinking_tags(form: Format, vocabulary: NamedTokens) -> bool:
+    """Whether the model's format or its vocabulary has tags around a thinking."""
+    return form.thinking is not None or own_think_tokens(vocabulary) is not None
 
 
 def request_notes(
-    rendered: RenderedRequest, vocabulary: NamedTokens, *, has_tags: bool, constrained: bool
+    rendered: RenderedRequest, vocabulary: NamedTokens, *, form: Format = GENERAL, has_tags: bool, constrained: bool
 ) -> Iterator[str]:
     """Options without an effect, in plain sentences; none for most requests.
 
     has_tags: see `has_thinking_tags`. constrained: a grammar binds the text.
     """
     method, thinking, has_switch = rendered.method, rendered.thinking, rendered.template_has_switch
-    transcript = Transcript(rendered.text[-_TAIL:])
+    transcript = Transcript(rendered.text[-_TAIL:], form=form)
     if has_switch is None and thinking is not None:
         yield "thinking has no effect on a raw prompt: no chat template is used"
     elif has_switch is False and thinking and not transcript.in_thinking:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selar_local.config import GenerationConfig, SamplingConfig
+from selar_local.formats import GENERAL, Format
 from selar_local.methods.base import Method
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ class Request:
     generation: GenerationConfig
     prompt_tail: str = ""  # the end of the prompt's text: it may open or close the thinking
     split_thinking: bool = True  # tell thinking and answer apart (chat)
+    form: Format = GENERAL  # how the model writes thinking and calls
+    tools: Sequence[Mapping[str, Any]] | None = None  # the tools whose calls are read; without them calls stay text
     events: bool = True
     room: int = 2**31 - 1  # tokens for which the context has room after the prompt
     constraint: Grammar | None = None

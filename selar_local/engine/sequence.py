@@ -62,7 +62,13 @@ class Sequence:
         greedy = request.sampling.greedy or request.method.greedy or request.sampling.temperature == 0
         self._sampling = replace(request.sampling, greedy=greedy)
         self._random = np.random.Generator(np.random.PCG64(self.seed))
-        self._transcript = Transcript(request.prompt_tail, request.generation.stop, split=request.split_thinking)
+        self._transcript = Transcript(
+            request.prompt_tail,
+            request.generation.stop,
+            split=request.split_thinking,
+            form=request.form,
+            tools=request.tools,
+        )
         self._tokens: list[int] = []
         self._entropies: list[float] = []
         self._logprobs: list[Logprobs] = []
@@ -80,6 +86,7 @@ class Sequence:
                 max_tokens=request.room if limit is None else limit,
                 seed=self.seed,
                 thinking_over=self._transcript.closed_by_prompt,
+                thinking=request.form.thinking,
             )
         )
 
@@ -258,5 +265,7 @@ class Sequence:
                 tokens=tuple(self._tokens),
                 logprobs=tuple(self._logprobs),
                 notes=self.request.notes,
+                calls=text.calls,
+                cut_call=text.cut_call,
             )
         )

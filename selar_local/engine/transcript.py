@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import copy
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from selar_local.errors import OptionError
-from selar_local.thinking import ThinkingSplitter, closes_thinking
+from selar_local.formats import GENERAL, Call, Delta, Format, Reader
 
 __all__ = ["Said", "TextStream", "Transcript"]
 
@@ -21,26 +20,46 @@ class Said(NamedTuple):
 
 
 class Transcript:
-    """The text of one generation. Nothing else in the engine knows what thinking is."""
+    """The text of one generation. Nothing else in the engine knows what thinking is, and what a call is."""
 
-    def __init__(self, prompt_tail: str = "", stop: Sequence[str] = (), *, split: bool = True) -> None:
+    def __init__(
+        self,
+        prompt_tail: str = "",
+        stop: Sequence[str] = (),
+        *,
+        split: bool = True,
+        form: Format = GENERAL,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
         """prompt_tail: the end of the prompt, which may open or close the thinking.
 
-        split: False: all text is answer, tags included. The thinking is followed all the same: methods ask for it.
+        split: False: all text is answer, markers included. The thinking is followed all the same: methods ask for it.
+        form: how the model writes thinking and calls. tools: the tools it may call; without them, calls stay text.
         """
+        self._form = form
+        self._tools = tools if split else None
+        self._tail = prompt_tail
         self._text = TextStream(stop)
-        self._splitter = ThinkingSplitter(prompt_tail)
+        self._reader = self._new_reader()
         self._split = split
+        self._released = ""  # all text that the reader got
         self._answer: list[str] = []
         self._thinking: list[str] = []
         self._tokens = 0
         self._before_answer: int | None = None
+        self._finished = False
+        self.calls: tuple[Call, ...] = ()
+        self.cut_call: Call | None = None
         #: Whether the prompt has closed the thinking already.
-        self.closed_by_prompt = closes_thinking(prompt_tail)
+        self.closed_by_prompt = form.closes_thinking(prompt_tail)
+
+    def _new_reader(self) -> Reader:
+        reader = self._form.reader(self._tail, self._tools)
+        return reader if self._tools else reader.leave_calls()
 
     @property
     def answer(self) -> str:
-        """The answer so far."""
+        """The answer so far, without calls."""
         return "".join(self._answer)
 
     @property
@@ -51,13 +70,16 @@ class Transcript:
     @property
     def in_thinking(self) -> bool:
         """Whether the text that comes next is thinking, as far as is known by now."""
-        return self._splitter.in_thinking
+        return self._reader.in_thinking
 
     def in_thinking_after(self, piece: bytes) -> bool:
-        """Whether the thinking would be open after a token with these bytes. Changes nothing."""
-        splitter = copy.copy(self._splitter)
-        splitter.feed(self._text.peek(piece))
-        return splitter.in_thinking
+        """Whether the thinking would be open after a token with these bytes. Changes nothing.
+
+        A reader cannot be copied. A new one reads the text again, at once: the pieces in which it comes do not matter.
+        """
+        reader = self._new_reader()
+        reader.feed(self._released + self._text.peek(piece))
+        return reader.in_thinking
 
     @property
     def stopped(self) -> bool:
@@ -73,24 +95,45 @@ class Transcript:
         """Add one token by its bytes; ``b""`` for a token that ends the text. Returns what may be shown now."""
         self._tokens += 1
         text = self._text.feed(piece)
-        return self._add(text, self._splitter.feed(text)) if text else Said()
+        return self._read(text) if text else Said()
 
     def finish(self) -> Said:
-        """End the text. Returns what waited: half a character, the beginning of a stop string or of a tag."""
+        """End the text. Returns what waited: half a character, the beginning of a stop string or of a marker."""
+        if self._finished:
+            return Said()
+        self._finished = True
         text = self._text.flush()
-        return self._add(text, [*(self._splitter.feed(text) if text else ()), *self._splitter.flush()])
+        said = self._read(text) if text else Said()
+        parsed = self._reader.finish()
+        rest = self._add("", parsed.rest)
+        if self._tools:
+            self.calls = tuple(parsed.calls)
+            self.cut_call = parsed.cut if parsed.cut and parsed.cut.name else None
+        unnamed = parsed.cut.arguments if self._split and parsed.cut and not parsed.cut.name else ""
+        self._answer.append(unnamed)  # cut off before its name was known: it stays text
+        return Said(said.answer + rest.answer + unnamed, said.thinking + rest.thinking)
 
-    def _add(self, text: str, pieces: list[tuple[str, bool]]) -> Said:
-        said = Said(text)
+    def _read(self, text: str) -> Said:
+        self._released += text
+        return self._add(text, self._reader.feed(text))
+
+    def _add(self, text: str, deltas: Iterable[Delta]) -> Said:
+        answer, thinking = text, ""
         if self._split:
-            said = Said(*("".join(t for t, thinks in pieces if thinks is kind) for kind in (False, True)))
-        if said.answer:
+            deltas = list(deltas)
+            thinking = "".join(delta.text for delta in deltas if delta.kind == "thinking")
+            # Without tools a family's own messages may still be calls: they are text then.
+            shown = ("content",) if self._tools else ("content", "call", "arguments")
+            answer = "".join(delta.text for delta in deltas if delta.kind in shown)
+            if self._before_answer is None and any(delta.kind != "thinking" for delta in deltas):
+                self._before_answer = self._tokens - 1
+        if answer:
             if self._before_answer is None:
                 self._before_answer = self._tokens - 1
-            self._answer.append(said.answer)
-        if said.thinking:
-            self._thinking.append(said.thinking)
-        return said
+            self._answer.append(answer)
+        if thinking:
+            self._thinking.append(thinking)
+        return Said(answer, thinking)
 
     def thinking_tokens(self, *, ended_by_token: bool) -> int:
         """The tokens before the first one of the answer; 0 without a thinking.

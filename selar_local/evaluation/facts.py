@@ -17,7 +17,7 @@ from selar_local.cache import sha256_of
 from selar_local.catalog import file_label
 from selar_local.errors import ModelFileError, OptionError
 from selar_local.evaluation.config import MethodSpec
-from selar_local.thinking import TAGS
+from selar_local.formats import format_of
 
 if TYPE_CHECKING:
     from selar_local.evaluation.problems import Problem
@@ -65,7 +65,7 @@ def model_facts(path: Path) -> dict[str, Any]:
 def thinks(path: Path) -> bool:
     """Whether the model's chat template mentions a thinking before the answer: it opens one, or knows its end."""
     template = _header(path).metadata.get("tokenizer.chat_template")
-    return isinstance(template, str) and any(tag in template for pair in TAGS for tag in pair)
+    return isinstance(template, str) and format_of(template).thinking is not None
 
 
 def _header(path: Path) -> GgufFile:

@@ -38,7 +38,19 @@ from selar_local.formats.qwen_coder import QWEN_CODER, SEED_OSS
 from selar_local.formats.reader import TAGS, Reader
 from selar_local.formats.solar import SOLAR
 
-__all__ = ["FORMATS", "TAGS", "Call", "Delta", "Format", "Parsed", "Reader", "Thinking", "format_of"]
+__all__ = [
+    "FORMATS",
+    "GENERAL",
+    "HERMES",
+    "TAGS",
+    "Call",
+    "Delta",
+    "Format",
+    "Parsed",
+    "Reader",
+    "Thinking",
+    "format_of",
+]
 
 #: The families, in the order in which they are looked for. The last fits every template.
 FORMATS: tuple[Format, ...] = (

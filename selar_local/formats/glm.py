@@ -5,8 +5,6 @@ So do Ling 3, Laguna and Spark; Hunyuan 3 adds a suffix to every tag, a tag afte
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from selar_local.formats.format import Format, Thinking
 from selar_local.formats.scanner import END, Steps
 from selar_local.formats.tag_calls import TagCalls
@@ -15,7 +13,7 @@ __all__ = ["GLM", "HUNYUAN_3"]
 
 
 class _Reader(TagCalls):
-    starts: ClassVar[tuple[str, ...]] = ("<tool_call>",)
+    starts: tuple[str, ...] = ("<tool_call>",)
     call_open = "<tool_call>"
     call_close = "</tool_call>"
     key_open = "<arg_key>"

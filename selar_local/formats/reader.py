@@ -35,7 +35,7 @@ class Reader(Scanner):
     """
 
     #: Texts at which a call may begin. None of them is the beginning of another.
-    starts: ClassVar[tuple[str, ...]] = ()
+    starts: tuple[str, ...] = ()
     tags: ClassVar[tuple[tuple[str, str], ...]] = TAGS
     #: Tags that some models put around the answer: ``(opening, closing)``.
     answer: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -60,6 +60,11 @@ class Reader(Scanner):
         self._dropped = ""
 
     # What the user of a reader calls.
+
+    def leave_calls(self) -> Reader:
+        """Read no calls: what would begin one stays content. Call it before the first `feed`."""
+        self.starts = ()
+        return self
 
     def feed(self, piece: str) -> list[Delta]:
         """Take the next text; returns what is certain by now."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from selar_local.config import SamplingConfig, from_mapping, require
 from selar_local.errors import OptionError
+from selar_local.formats import Thinking
 from selar_local.methods.distribution import Distribution
 from selar_local.options import Options
 
@@ -127,7 +128,7 @@ class Setting(NamedTuple):
     """What a method is told of a sequence before its first step.
 
     max_tokens: the most tokens the sequence can have. seed: that of its draws. thinking_over: the prompt itself has
-    closed the thinking already.
+    closed the thinking already. thinking: the tags of the model's family, None where it has none of its own.
     """
 
     vocabulary: Vocabulary
@@ -135,6 +136,7 @@ class Setting(NamedTuple):
     max_tokens: int
     seed: int = 0
     thinking_over: bool = False
+    thinking: Thinking | None = None
 
     def noise(self) -> np.random.Generator:
         """Random numbers of the method's own: what it draws does not move the sequence's draws."""

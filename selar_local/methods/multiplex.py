@@ -58,7 +58,7 @@ class _Draws(Stepper):
     def __init__(self, method: Multiplex, setting: Setting) -> None:
         self._method = method
         self._is_end = setting.vocabulary.is_end
-        own = own_think_tokens(setting.vocabulary)
+        own = own_think_tokens(setting.vocabulary, setting.thinking)
         self._closing = None if own is None else own[1]
         self._random = setting.noise()  # the first draw is the sequence's own, as with every method
         self._over = setting.thinking_over

@@ -103,7 +103,7 @@ class _Thinking(Stepper):
         self._method = method
         self._after = method.after_sampling(setting.sampling)
         self._is_end = setting.vocabulary.is_end
-        own = own_think_tokens(setting.vocabulary)
+        own = own_think_tokens(setting.vocabulary, setting.thinking)
         self._closing = None if own is None else own[1]
         self._noise = setting.noise()
         self._low_steps = 0

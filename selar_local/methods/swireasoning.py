@@ -95,7 +95,7 @@ class _Switch(Stepper):
 
     def __init__(self, method: SwiReasoning, setting: Setting) -> None:
         vocabulary = setting.vocabulary
-        own = own_think_tokens(vocabulary) or (None, None)
+        own = own_think_tokens(vocabulary, setting.thinking) or (None, None)
         self._method = method
         self._max_tokens = max(setting.max_tokens, 1)
         self._open = (

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from selar_local.config import require
+from selar_local.formats import TAGS, Thinking
 from selar_local.methods.base import NamedTokens, Vocabulary
-from selar_local.thinking import TAGS
 
 __all__ = ["named_token", "own_think_tokens"]
 
 
-def own_think_tokens(vocabulary: NamedTokens) -> tuple[int, int] | None:
-    """The tokens that open and close the model's thinking; None where no known pair is a single token each."""
-    for opening, closing in TAGS:
+def own_think_tokens(vocabulary: NamedTokens, thinking: Thinking | None = None) -> tuple[int, int] | None:
+    """The tokens that open and close the model's thinking; None where no known pair is a single token each.
+
+    thinking: the tags of the model's family, which come first.
+    """
+    own = () if thinking is None else ((thinking.opening, thinking.closing),)
+    for opening, closing in (*own, *TAGS):
         start, end = vocabulary.token_of(opening), vocabulary.token_of(closing)
         if start is not None and end is not None:
             return start, end

@@ -19,7 +19,7 @@ from selar_local.server.errors import bad_request
 from selar_local.server.responses import Answer, Generating, read_body
 from selar_local.server.schemas import ChatRequest, parse
 from selar_local.server.service import Service
-from selar_local.server.tools import ToolPlan, plan_tools
+from selar_local.server.tools import ToolPlan, plan_tools, read_calls
 
 __all__ = ["chat_completions"]
 
@@ -69,6 +69,7 @@ class _Choice:
         self.calls: list[dict[str, Any]] = []
         self.logprobs: list[dict[str, Any]] = []
         self._reader = plan.reader()
+        self._several = plan.several
         self._token_of = token_of
         self._events = events
 
@@ -93,6 +94,7 @@ class _Choice:
         if self._reader is not None:
             sure = self._reader.feed(text)
             rest, self.calls = self._reader.finish()
+            self.calls = [*read_calls(result, several=self._several), *self.calls]
             text = sure + rest
             reason = "tool_calls" if self.calls and reason == "stop" else reason
         delta = self._delta(text, thinking)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from selar_local.engine.events import Result
 from selar_local.server.errors import bad_request
 from selar_local.server.json_schema import call_schema
 from selar_local.server.schemas import ChatRequest, Tool
 
-__all__ = ["CallReader", "ForcedCall", "FreeCalls", "ToolPlan", "plan_tools"]
+__all__ = ["CallReader", "ForcedCall", "FreeCalls", "ToolPlan", "plan_tools", "read_calls"]
 
-_OPEN, _CLOSE = "<tool_call>", "</tool_call>"
-_BLOCK = re.compile(f"{_OPEN}(.*?)(?:{_CLOSE}|$)", re.DOTALL)
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 Call = dict[str, Any]
@@ -52,44 +50,36 @@ class ForcedCall(CallReader):
 
 
 class FreeCalls(CallReader):
-    """An answer that may hold ``<tool_call>{..}</tool_call>`` blocks, or be one JSON object that is a call."""
+    """An answer without the calls that the model's format knows. It may itself be one JSON object that is a call."""
 
-    def __init__(self, names: Collection[str], *, several: bool = True) -> None:
+    def __init__(self, names: Collection[str]) -> None:
         self._names = names
-        self._several = several
-        self._held = ""
+        self._waiting = ""
         self._mode = "start"
 
     def feed(self, text: str) -> str:
-        self._held += text
-        if self._mode == "start" and self._held.strip():
-            self._mode = "object" if self._held.lstrip().startswith("{") else "text"
+        self._waiting += text
+        if self._mode == "start" and self._waiting.strip():
+            self._mode = "object" if self._waiting.lstrip().startswith("{") else "text"
         if self._mode != "text":
             return ""
-        at = self._held.find(_OPEN)
-        if at >= 0:
-            self._mode = "calls"
-        else:
-            begun = next((n for n in range(len(_OPEN) - 1, 0, -1) if self._held.endswith(_OPEN[:n])), 0)
-            at = len(self._held) - begun
-        sure, self._held = self._held[:at], self._held[at:]
+        sure, self._waiting = self._waiting, ""
         return sure
 
     def finish(self) -> tuple[str, list[Call]]:
-        if self._mode == "object":
-            call = _call(self._held, self._names)
-            return (self._held, []) if call is None else ("", [call])
-        calls: list[Call] = []
+        call = _call(self._waiting, self._names)
+        return (self._waiting, []) if call is None else ("", [call])
 
-        def take(block: re.Match[str]) -> str:
-            call = _call(block[1], self._names)
-            if call is None:
-                return block[0]
-            calls.append(call)
-            return ""
 
-        rest = _BLOCK.sub(take, self._held)
-        return (rest if rest.strip() or not calls else ""), (calls if self._several else calls[:1])
+def read_calls(result: Result, *, several: bool) -> list[Call]:
+    """The calls that the model's format has found, as OpenAI writes them. One that was cut off comes last."""
+    found = [*result.calls, *(() if result.cut_call is None else (result.cut_call,))]
+    return [_written(name, arguments, id) for name, arguments, id in (found if several else found[:1])]
+
+
+def _written(name: str, arguments: str, id: str | None = None) -> Call:
+    function = {"name": name, "arguments": arguments}
+    return {"id": id or f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
 
 
 def _call(text: str, names: Collection[str]) -> Call | None:
@@ -106,11 +96,7 @@ def _call(text: str, names: Collection[str]) -> Call | None:
         written = json.dumps(arguments, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError):  # TypeError: a name that is no text
         return None
-    return {
-        "id": f"call_{secrets.token_hex(12)}",
-        "type": "function",
-        "function": {"name": value["name"], "arguments": written},
-    }
+    return _written(value["name"], written)
 
 
 def _no_number(text: str) -> Any:
@@ -134,7 +120,7 @@ class ToolPlan:
         """A new reader for one answer."""
         if self.schema is not None:
             return ForcedCall(self.names)
-        return FreeCalls(self.names, several=self.several) if self.names else None
+        return FreeCalls(self.names) if self.names else None
 
 
 def plan_tools(request: ChatRequest) -> ToolPlan:

@@ -11,8 +11,8 @@ import selar_local as sl
 from selar_local.chat import ChatTemplate
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.prompts import RenderedRequest, has_thinking_tags, request_notes
+from selar_local.formats import TAGS, format_of
 from selar_local.methods import METHODS
-from selar_local.thinking import TAGS
 
 HEAD = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}a: "
 PLAIN = HEAD + "{% endif %}"
@@ -107,8 +107,9 @@ class Words:
 
 @pytest.mark.parametrize("pair", TAGS)
 def test_every_pair_of_tags_is_known(pair):
-    assert has_thinking_tags(None, Words(*pair)) and has_thinking_tags(f"x {pair[1]} y", Words())
-    assert not has_thinking_tags("thinking <b>", Words(pair[0])) and not has_thinking_tags(None, Words())
+    assert has_thinking_tags(format_of(""), Words(*pair)) and has_thinking_tags(format_of(f"x {pair[1]} y"), Words())
+    assert not has_thinking_tags(format_of("thinking <b>"), Words(pair[0]))
+    assert not has_thinking_tags(format_of(""), Words())
 
 
 TAILS = ["a: ", "<think>\n", "<think>\n\n</think>\n\n"]

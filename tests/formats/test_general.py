@@ -1,4 +1,4 @@
-"""The general format: it tells thinking and answer apart as `ThinkingSplitter` does, and knows no calls."""
+"""The general format: it tells thinking and answer apart as an independent implementation does, and knows no calls."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selar_local.formats import TAGS, format_of
-from selar_local.thinking import split_thinking
 
 from .examples import read
+from .splitter import split_thinking
 
 words = st.lists(
     st.sampled_from(["<think>", "</think>", "[THINK]", "[/THINK]", "<th", "</", "nk>", "\n", " ", "a", "é<"]),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from selar_local.errors import OptionError
+from selar_local.formats import TAGS
 from selar_local.methods import Coconut, SwiReasoning
 from selar_local.methods.think_tokens import named_token, own_think_tokens
-from selar_local.thinking import TAGS
 
 from .fakes import N_ASCII, Words
 

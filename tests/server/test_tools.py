@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from selar_local.engine.transcript import TextStream, Transcript
+from selar_local.formats import HERMES
 from selar_local.llama.grammar import schema_grammar
 from selar_local.server.json_schema import call_schema
-from selar_local.server.tools import ForcedCall, FreeCalls
+from selar_local.server.tools import ForcedCall, FreeCalls, read_calls
 
 from .conftest import CHAT, HELLO, events
 
@@ -77,6 +80,19 @@ CALL = '{"name": "f", "arguments": {"x": "é"}}'
 OTHER = '{"name": "g", "parameters": {}}'
 
 
+TOOLS = [{"type": "function", "function": {"name": name}} for name in ("f", "g")]
+
+
+def read(text, size, *, several=True):
+    """What a streamed answer gives out before its end, the rest, and the calls."""
+    transcript, reader, data = Transcript(form=HERMES, tools=TOOLS), FreeCalls(("f", "g")), text.encode()
+    shown = [reader.feed(transcript.feed(data[i : i + size]).answer) for i in range(0, len(data), size)]
+    sure = reader.feed(transcript.finish().answer)
+    rest, found = reader.finish()
+    result = SimpleNamespace(calls=transcript.calls, cut_call=transcript.cut_call)
+    return shown, sure + rest, [*read_calls(result, several=several), *found]
+
+
 @pytest.mark.parametrize(
     ("text", "content", "calls"),
     [
@@ -98,24 +114,35 @@ OTHER = '{"name": "g", "parameters": {}}'
 )  # fmt: skip
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 def test_calls_are_found_however_the_text_comes(text, content, calls, size):
-    reader = FreeCalls(("f", "g"))
-    shown = "".join(reader.feed(text[i : i + size]) for i in range(0, len(text), size))
-    rest, found = reader.finish()
-    assert shown + rest == content
+    shown, rest, found = read(text, size)
+    assert "".join(shown) + rest == content
     assert [call["function"]["name"] for call in found] == calls
     assert all(isinstance(json.loads(call["function"]["arguments"]), dict) for call in found)
-    assert "<tool_call>" not in shown
+    assert not calls or not any("<tool_call>" in piece for piece in shown)
 
 
 def test_text_before_a_call_is_not_kept_back():
-    reader = FreeCalls(("f",))
-    assert [reader.feed(piece) for piece in ("I ", "look <", "b> <tool", "_call>")] == ["I ", "look ", "<b> ", ""]
+    transcript = Transcript(form=HERMES, tools=TOOLS)
+    pieces = (b"I ", b"look <", b"b> <tool", b"_call>")
+    assert [transcript.feed(piece).answer for piece in pieces] == ["I ", "look ", "<b> ", ""]
 
 
 def test_one_call_where_one_is_wanted():
-    reader = FreeCalls(("f",), several=False)
-    reader.feed(f"<tool_call>{CALL}</tool_call><tool_call>{CALL}</tool_call>")
-    assert len(reader.finish()[1]) == 1
+    text = f"<tool_call>{CALL}</tool_call><tool_call>{CALL}</tool_call>"
+    assert len(read(text, 7)[2]) == 2 and len(read(text, 7, several=False)[2]) == 1
+
+
+@pytest.mark.parametrize("length", range(1, len(f"<tool_call>{CALL}")))
+def test_a_call_that_was_cut_off_is_neither_lost_nor_invented(length):
+    """Its name and the arguments so far are there; what has no name yet is text."""
+    text = f"<tool_call>{CALL}"[:length]
+    shown, rest, found = read(text, 5)
+    if not found:
+        assert "".join(shown) + rest == text
+    for call in found:
+        assert (call["function"]["name"] == "f" and CALL.endswith(call["function"]["arguments"] + "}")) or (
+            call["function"]["arguments"] in CALL
+        )
 
 
 def test_a_forced_call_gives_nothing_out_before_its_end():
@@ -132,24 +159,13 @@ def test_references_move_with_their_schema():
 
 def test_a_written_call_comes_through_the_endpoint(api, monkeypatch):
     """A random model calls nothing: what it writes is replaced on its way."""
-    from selar_local.server import chat
+    written = f"so <tool_call>{OTHER.replace('g', 'clock', 1)}</tool_call>"
 
-    class Writes(chat.Collector):
-        left = f"so <tool_call>{OTHER.replace('g', 'clock', 1)}</tool_call>"
+    def feed(self, piece):
+        given, self.stopped = self.stopped, True
+        return "" if given else written
 
-        def feed(self, event):
-            super().feed(event)
-            return self.write(), ""
-
-        def finish(self, result):  # a request that is not streamed has no events
-            super().finish(result)
-            return self.write(), ""
-
-        def write(self):
-            text, self.left = self.left, ""
-            return text
-
-    monkeypatch.setattr(chat, "Collector", Writes)
+    monkeypatch.setattr(TextStream, "feed", feed)
     body = {"messages": HELLO, "tools": [CLOCK], "seed": 1, "stop": ["e"], "max_tokens": 60}
     (choice,) = api.post(CHAT, **body).json()["choices"]
     assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] == "so "

@@ -9,8 +9,8 @@ from typing import Any
 from selar_local.analysis.page.facts import COLUMNS, all_facts, line, method_of
 from selar_local.analysis.page.groups import Group, grouped
 from selar_local.analysis.token_texts import Piece, Pieces, TokenTexts
+from selar_local.formats import HERMES, TAGS
 from selar_local.methods.entropy import candidate_entropy
-from selar_local.thinking import TAGS, TOOL_CALL_TAGS
 from selar_local.trace import Step, Trace
 
 __all__ = ["ENTROPY_UNIT", "PROBABILITY_UNIT", "WEIGHT_UNIT", "payload"]
@@ -19,7 +19,7 @@ __all__ = ["ENTROPY_UNIT", "PROBABILITY_UNIT", "WEIGHT_UNIT", "payload"]
 ENTROPY_UNIT, PROBABILITY_UNIT, WEIGHT_UNIT = 1e-4, 1e-5, 1e-4
 _MOST = 30  # candidates of a step that are shown, and rows of a mix beside them
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_TAGS = {tag for pair in (*TAGS, TOOL_CALL_TAGS) for tag in pair}
+_TAGS = {*(tag for pair in TAGS for tag in pair), *HERMES.markers}
 
 
 def payload(traces: Sequence[Trace], texts: TokenTexts) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Tells the thinking and the answer of a reasoning model apart, while the text streams in."""
+"""An independent implementation of the general format's thinking: the judge of the reader."""
 
 from __future__ import annotations
 
-__all__ = ["TAGS", "TOOL_CALL_TAGS", "ThinkingSplitter", "closes_thinking", "split_thinking"]
+__all__ = ["TAGS", "ThinkingSplitter", "split_thinking"]
 
 #: Pairs in use: by DeepSeek-R1, Qwen 3 and most others; Magistral; Seed-OSS; EXAONE Deep; Reka Flash.
 TAGS: tuple[tuple[str, str], ...] = (
@@ -12,8 +12,6 @@ TAGS: tuple[tuple[str, str], ...] = (
     ("<thought>", "</thought>"),
     ("<reasoning>", "</reasoning>"),
 )
-#: Around a call of a tool, by Qwen and Hermes: text that an app reads.
-TOOL_CALL_TAGS = ("<tool_call>", "</tool_call>")
 _NEWLINES = "\r\n"
 
 
@@ -99,11 +97,6 @@ class ThinkingSplitter:
             self._held = self._held[len(text) :]
         if text:
             pieces.append((text, True))
-
-
-def closes_thinking(prompt_tail: str) -> bool:
-    """Whether a prompt that ends like this has closed the thinking already, as templates do that switch it off."""
-    return prompt_tail.rstrip().endswith(tuple(closing for _, closing in TAGS))
 
 
 def split_thinking(text: str, prompt_tail: str = "") -> tuple[str, str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selar_local.thinking import TAGS, ThinkingSplitter, split_thinking
+from selar_local.formats import GENERAL, TAGS
 
 words = st.lists(
     st.sampled_from(["<think>", "</think>", "[THINK]", "[/THINK]", "<th", "</", "nk>", "\n", " ", "a", "é<"]),
@@ -14,13 +14,34 @@ words = st.lists(
 ).map("".join)
 
 
+class Splitter:
+    """The general format's reader: pieces of text, and whether each is thinking."""
+
+    def __init__(self, tail: str = "") -> None:
+        self._reader = GENERAL.reader(tail)
+
+    @property
+    def in_thinking(self) -> bool:
+        return self._reader.in_thinking
+
+    def feed(self, text: str) -> list[tuple[str, bool]]:
+        return [(delta.text, delta.kind == "thinking") for delta in self._reader.feed(text)]
+
+    def flush(self) -> list[tuple[str, bool]]:
+        return [(delta.text, delta.kind == "thinking") for delta in self._reader.finish().rest]
+
+
 def fed(pieces: list[str], tail: str = "") -> tuple[str, str]:
-    splitter = ThinkingSplitter(tail)
+    splitter = Splitter(tail)
     out = [piece for text in pieces for piece in splitter.feed(text)] + splitter.flush()
     assert all(text for text, _ in out)
     flags = [thinks for _, thinks in out]
     assert flags == sorted(flags, reverse=True)  # all thinking stands before all answer
     return "".join(t for t, thinks in out if thinks), "".join(t for t, thinks in out if not thinks)
+
+
+def split_thinking(text: str, tail: str = "") -> tuple[str, str]:
+    return fed([text], tail)
 
 
 @pytest.mark.parametrize(("opening", "closing"), TAGS)
@@ -58,7 +79,7 @@ def test_cases(text, tail, thinking, answer):
 
 
 def test_only_a_possible_tag_is_held_back():
-    splitter = ThinkingSplitter()
+    splitter = Splitter()
     assert splitter.feed("<thi") == [] and not splitter.in_thinking
     assert splitter.feed("nk>") == [] and splitter.in_thinking
     assert splitter.feed("\nso <b") == [("so <b", True)]
@@ -69,8 +90,8 @@ def test_only_a_possible_tag_is_held_back():
 
 
 def test_the_start_is_known_from_the_prompt():
-    assert ThinkingSplitter("... <think>\n").in_thinking
-    assert not ThinkingSplitter("say <think> to me<|im_end|>").in_thinking
+    assert Splitter("... <think>\n").in_thinking
+    assert not Splitter("say <think> to me<|im_end|>").in_thinking
 
 
 @given(words, st.sampled_from(["", "<think>\n", "[THINK]", "<think></think>"]), st.data())
@@ -87,10 +108,10 @@ def test_without_tags_nothing_changes(text):
 
 def test_a_thinking_that_closes_at_once_is_over_at_once() -> None:
     for tail in ("<think>", "<think>\n"):
-        splitter = ThinkingSplitter(tail)
+        splitter = Splitter(tail)
         assert splitter.in_thinking
         assert splitter.feed("</think>") == []
         assert not splitter.in_thinking
-    repeated = ThinkingSplitter("<think>\n")
+    repeated = Splitter("<think>\n")
     assert repeated.feed("<thi") == [] and repeated.in_thinking
     assert repeated.feed("nk>a") == [("a", True)]
