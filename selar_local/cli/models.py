@@ -31,6 +31,7 @@ def models(as_json: bool) -> int:
         print_json({"models": [entry.as_dict() for entry in found]})
     elif found:
         _print_table(found)
+        Display().note("any other GGUF file opens by its path")
     else:
         Display().note(f"no models here; get a small one with: selar-local pull {next(iter(bundled_models()))}")
     return 0

@@ -149,8 +149,8 @@ class Prompts:
         found = calibration.find(path, k=k, gate_on=gate_on, sampling=sampling)
         if found is None:
             raise NotCalibrated(
-                f"tau auto: {path.name} is not calibrated for this k, gate and sampling; "
-                "run selar-local calibrate with them"
+                f"tau auto: {path.name} is not calibrated for k {k}, gate {gate_on} and this sampling; "
+                f"run: selar-local calibrate {path.name}, with the same options"
             )
         if found.tau is None:
             raise NotCalibrated(

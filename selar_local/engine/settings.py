@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any
 
 from selar_local import methods
@@ -19,6 +20,8 @@ _KNOWN = _GENERATION | {f.name for f in fields(SamplingConfig)}
 
 def as_method(method: Method | str | None) -> Method:
     """The method, with its default options where a name is given. Raises OptionError for an unknown name."""
+    if isinstance(method, type) and issubclass(method, Method):
+        raise OptionError(f"method must be an instance: write {method.__name__}() for {method.__name__}")
     return method if isinstance(method, Method) else method_class(method or DEFAULT_METHOD)()
 
 
@@ -90,4 +93,5 @@ def _place_of(name: str, value: object, chosen: type[Method]) -> str:
         return f": it is an option of a method, give {calls}"
     if name in {f.name for f in fields(EngineConfig)}:
         return ": it is an option of sl.load"
-    return f" (known: {', '.join(sorted(_KNOWN))})"
+    close = get_close_matches(name, _KNOWN, n=1)
+    return (f"; did you mean {close[0]!r}?" if close else "") + f" (known: method, {', '.join(sorted(_KNOWN))})"

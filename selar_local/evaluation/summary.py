@@ -106,6 +106,8 @@ def _too_hard_or_easy(methods: Sequence[MethodSummary]) -> list[str]:
     """Where all methods get nearly nothing, or nearly everything right, there is little to compare."""
     known = [one.accuracy.value for one in methods if one.accuracy.value is not None]
     if known and max(known) <= 0.05:
+        if all((one.truncated.value or 0) >= 0.5 for one in methods):
+            return ["most answers were cut off before their end: raise the budget (-n)"]
         return ["no method gets more than 5 % right: the problems are too hard for this model to compare methods"]
     if known and min(known) >= 0.95:
         return ["every method gets 95 % right or more: the problems are too easy to compare methods"]

@@ -93,7 +93,8 @@ def _method(own: dict[str, Any], defaults: Defaults) -> Method:
     known = [one.name for one in described(cls) if one.flags]
     for option in own:
         if option not in known:
-            text = f"selar.{option[:100]} is no option of {cls.name} (known: {', '.join(known) or 'none'})"
+            names = ", ".join(["method", *known])
+            text = f"selar.{option[:100]}: the method {cls.name} has no such option (known: {names})"
             raise bad_request(text, f"selar.{option[:100]}", "unknown_parameter")
     try:
         return replace(defaults.method, **own) if cls is type(defaults.method) else from_mapping(cls, own)

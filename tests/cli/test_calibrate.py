@@ -107,7 +107,7 @@ def test_a_trial_does_not_replace_a_larger_sample_that_showed_one(chat_model, cl
 def test_run_uses_what_is_kept(chat_model, cli, with_valley):
     words = ("run", chat_model, "Hi", "-n", "2", "-t", "1", "--json", "--tau", "auto")
     before = cli(*words)
-    assert before.code == 1 and "run selar-local calibrate" in before.err
+    assert before.code == 1 and "run: selar-local calibrate" in before.err
     cli("calibrate", chat_model)
     after = cli(*words)
     found = find(chat_model)

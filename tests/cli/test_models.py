@@ -38,7 +38,7 @@ def test_the_table_and_the_object(cli, own_home, chat_model):
         shutil.copy(chat_model, own_home / name)
     done = cli("models")
     lines = done.out.splitlines()
-    assert (done.code, done.err, len(lines)) == (0, "", 4)
+    assert (done.code, done.err, len(lines)) == (0, "any other GGUF file opens by its path\n", 4)
     assert lines[0].split() == ["NAME", "SIZE", "PARAMETERS", "QUANTISATION", "SOURCE"]
     assert lines[1].startswith("small ") and lines[1].endswith("bundled")
     assert lines[2].startswith("'b b-7B-Q5_K_M.gguf'") or lines[2].startswith('"b b-7B-Q5_K_M.gguf"')

@@ -26,6 +26,7 @@ from selar_local.engine.request_options import (
     RequestOptions,
     SamplingOptions,
 )
+from selar_local.engine.settings import as_method
 from selar_local.errors import OptionError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -149,10 +150,18 @@ def test_an_option_of_load_is_shown_its_place(engine, name):
 
 
 def test_what_belongs_nowhere_lists_what_there_is(engine):
-    with pytest.raises(OptionError, match=r"unknown option 'temprature' \(known: grammar, greedy, .* top_p\)"):
+    with pytest.raises(
+        OptionError,
+        match=r"unknown option 'temprature'; did you mean 'temperature'\? \(known: method, grammar, greedy, .* top_p\)",
+    ):
         engine.generate("x", temprature=1)
 
 
 def test_a_mapping_is_accepted_as_a_schema(engine):
     schema: Mapping[str, object] = {"type": "boolean"}
     assert engine.generate("x", json_schema=schema, seed=1, max_tokens=30).text.strip() in ("true", "false")
+
+
+def test_a_method_s_class_is_no_method():
+    with pytest.raises(OptionError, match=r"method must be an instance: write Selar\(\) for Selar"):
+        as_method(sl.Selar)  # type: ignore[arg-type]

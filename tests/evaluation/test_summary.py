@@ -204,6 +204,13 @@ def test_problems_that_are_too_hard_or_too_easy(cot, selar, said):
     assert said is None or sentences(summary)[-1] == f"note: {said}"
 
 
+def test_answers_that_were_cut_off_say_nothing_about_the_problems():
+    runs = [told(label, {f"q{n}": [0] for n in range(20)}) for label in ("cot", "selar")]
+    runs = [replace(run, answers=tuple(replace(one, truncated=True) for one in run.answers)) for run in runs]
+    summary = summarise(Study("t", "m", tuple(runs)), resamples=QUICK)
+    assert list(summary.notes) == ["most answers were cut off before their end: raise the budget (-n)"]
+
+
 def test_nothing_correct():
     runs = [told(label, {f"q{n}": [0] for n in range(12)}) for label in ("cot", "selar")]
     summary = summarise(Study("t", "m", tuple(runs)), resamples=QUICK)
