@@ -273,11 +273,15 @@ def _packed(arguments: dict[str, Any]) -> bytes:
         raise OptionError(f"the request cannot be sent to the engine's process: {error}") from error
 
 
+# Modules in the current folder are not ours: with -c and -m Python would find them first.
+_CHILD = "import sys; sys.path = [p for p in sys.path if p]; from selar_local.engine.child import main; main()"
+
+
 def _command() -> list[str]:
     """The words that start the child. In a frozen app they start the app itself, with an argument that it must know."""
     if getattr(sys, "frozen", False):
         return [sys.executable, CHILD_ARGUMENT]
-    return [sys.executable, "-m", "selar_local.engine.child"]
+    return [sys.executable, "-c", _CHILD]
 
 
 def _environment() -> dict[str, str]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Prompts", "RenderedRequest", "has_thinking_tags", "request_notes"]
 
+_SHORT = 32  # characters for each token of the context: such a text may fit
 _TAIL = 256  # characters of the prompt's end: the last turn's opening, which may open or close the thinking
 
 
@@ -112,13 +113,11 @@ class Prompts:
 
     def request(self, model: LlamaModel, rendered: RenderedRequest) -> Request:
         """The request as tokens. Raises PromptTooLong, and OptionError for a grammar that cannot be read."""
-        tokens, room = tuple(model.prompt_tokens(rendered.text)), self._info.ctx_size
+        room = self._info.ctx_size
+        self._require_room(_fewest_tokens(rendered.text, model, room), "at least ")
+        tokens = tuple(model.prompt_tokens(rendered.text))
         require(len(tokens) > 0, "the prompt is empty")
-        if len(tokens) > room:
-            raise PromptTooLong(
-                f"the prompt has {len(tokens)} tokens, the context holds {room}: "
-                f"shorten it or raise the context size (trained for {self._info.n_ctx_train})"
-            )
+        self._require_room(len(tokens))
         generation = rendered.generation
         grammar = generation.grammar if generation.json_schema is None else schema_grammar(generation.json_schema)
         return Request(
@@ -139,6 +138,13 @@ class Prompts:
             ),
         )
 
+    def _require_room(self, tokens: int, bound: str = "") -> None:
+        if tokens > self._info.ctx_size:
+            raise PromptTooLong(
+                f"the prompt has {bound}{tokens} tokens, the context holds {self._info.ctx_size}: "
+                f"shorten it or raise the context size (trained for {self._info.n_ctx_train})"
+            )
+
     def _form_for(self, rendered: RenderedRequest) -> Format:
         """The format that is read. A model of an unknown family that got tools most often writes Hermes' calls."""
         return HERMES if rendered.tools and self._form.name == GENERAL.name else self._form
@@ -158,6 +164,13 @@ class Prompts:
                 f"({found.reason or 'no valley'}); choose a number for tau"
             )
         return found.tau
+
+
+def _fewest_tokens(text: str, model: LlamaModel, room: int) -> int:
+    """A lower bound of a long text's tokens. It spares the tokenizer a text that cannot fit; 0 for most texts."""
+    if len(text) <= _SHORT * room:
+        return 0
+    return len(text.encode("utf-8", "replace")) // model.longest_piece
 
 
 def has_thinking_tags(form: Format, vocabulary: NamedTokens) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from selar_local.config import EngineConfig, default_threads
 from selar_local.errors import ModelFileError, UnsupportedModel
 from selar_local.llama import library
+from selar_local.llama.deep_stack import on_deep_stack
 from selar_local.llama.gguf_file import GgufFile
 from selar_local.llama.library import C
 
@@ -86,8 +88,13 @@ class LlamaModel:
     # -- vocabulary ---------------------------------------------------------------------------
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Token ids of `text`; `special`: the text of control tokens becomes those tokens. BOS is not added."""
-        raw = text.encode("utf-8", errors="replace")
+        """Token ids of `text`; `special`: the text of control tokens becomes those tokens. BOS is not added.
+
+        Raises OptionError for a text with too many characters without a break.
+        """
+        return on_deep_stack(text, lambda: self._tokenize(text.encode("utf-8", errors="replace"), special))
+
+    def _tokenize(self, raw: bytes, special: bool) -> list[int]:
         room = len(raw) + 2
         while True:
             buffer = (C.llama_token * room)()
@@ -95,6 +102,11 @@ class LlamaModel:
             if count >= 0:
                 return list(buffer[:count])
             room = -count
+
+    @cached_property
+    def longest_piece(self) -> int:
+        """Bytes of the longest token: a text of n bytes has at least n / longest_piece tokens."""
+        return max(len(C.llama_vocab_get_text(self.vocab, token) or b"") for token in range(self.n_vocab))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text: no special tokens parsed or added."""

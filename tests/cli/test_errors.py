@@ -213,3 +213,12 @@ def test_a_prompt_without_quotes_is_told_apart_from_a_surplus_argument(cli, mode
     result = cli("run", str(model), "why", "is", "it")
     assert result.code == 2 and result.err.strip().endswith("put a prompt of several words in quotes")
     assert "quotes" not in cli("doctor", str(model), "x").err
+
+
+@pytest.mark.parametrize("kind", ["<|im_end|>", "a", "word "])
+def test_a_prompt_that_cannot_fit_is_refused_at_once(kind, tiny, process):
+    path = tiny(metadata={"tokenizer.ggml.pre": "tekken"})
+    prompt = path.parent / "prompt.txt"
+    prompt.write_text(kind * (1_000_000 // len(kind)), "utf-8")
+    done = process("run", path, "--raw", "-f", prompt, "-c", 256, "-t", 1)
+    assert done.code == 1 and done.err.startswith("error: the prompt has ") and len(done.err.splitlines()) == 1

@@ -143,3 +143,22 @@ print(engine.generate("Hello", raw=True, max_tokens=5, method="cot-greedy").toke
 """
     done = run(code, long_model)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["7", "True"], "")
+
+
+@pytest.mark.parametrize("name", ["queue", "random", "logging", "json", "numpy", "types"])
+def test_modules_in_the_current_folder_are_not_run(name, model, tmp_path):
+    (tmp_path / f"{name}.py").write_text("open('ran', 'w')\n", "utf-8")
+    # As the console script does, which never looks for modules in the current folder.
+    code = f"""
+        import sys
+        sys.path = [path for path in sys.path if path]
+        import selar_local as sl
+        with sl.load({str(model)!r}, isolated=True, threads=1) as engine:
+            print(len(engine.generate("a", raw=True, max_tokens=2).tokens))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr[-500:]
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,65 @@
+"""Texts without a break, which llama.cpp's pre-tokenizers recurse over, for each character."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from selar_local.errors import OptionError
+from selar_local.llama import deep_stack
+from selar_local.llama.deep_stack import longest_run, on_deep_stack
+
+RECURSIVE = ("tekken", "gpt-4o", "llama4", "deepseek-v3", "deepseek-llm")
+TOKENIZE = """
+import sys, threading
+from pathlib import Path
+from selar_local.config import EngineConfig
+from selar_local.llama.gguf_file import open_gguf
+from selar_local.llama.model import LlamaModel
+
+model = LlamaModel(open_gguf(Path(sys.argv[1])), EngineConfig())
+kinds = ("a", "A", "aA", "中", "\\n", " ", "\\n ", "-", "a-", "1", "é", "!\\n", "<", "\\u0301", "😀")
+
+def work():
+    for kind in kinds:
+        text = kind * (60_000 // len(kind))
+        assert b"".join(model.piece(token) for token in model.tokenize(text, special=True)).decode() == text, kind
+    print("alive")
+
+threading.stack_size(512 * 1024)  # as on macOS
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("name", [*RECURSIVE, "smollm", "qwen2", "llama-bpe"])
+def test_no_run_of_one_kind_kills_the_process(name, tiny):
+    path = tiny(metadata={"tokenizer.ggml.pre": name})
+    done = subprocess.run(
+        [sys.executable, "-c", TOKENIZE, path], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr[-500:]
+
+
+def test_only_a_long_run_gets_a_thread():
+    here = threading.current_thread()
+    assert on_deep_stack("word " * 10_000, threading.current_thread) is here
+    assert on_deep_stack("w" * 1001, threading.current_thread) is not here
+    assert longest_run("ab  cd\n\n") == 4 and longest_run("") == 0
+
+
+def test_errors_come_out_and_the_size_of_other_stacks_stays():
+    before = threading.stack_size()
+    with pytest.raises(KeyError):
+        on_deep_stack("w" * 2000, lambda: {}["missing"])
+    assert threading.stack_size() == before
+
+
+def test_a_run_that_no_stack_holds_is_refused(monkeypatch):
+    monkeypatch.setattr(deep_stack, "LONGEST_RUN", 3000)
+    with pytest.raises(OptionError, match="3001 characters without a break"):
+        on_deep_stack("w" * 3001, lambda: None)
