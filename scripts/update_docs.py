@@ -9,6 +9,7 @@ The results are the report of the studies in docs/results/.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Iterable
@@ -63,7 +64,7 @@ def generated(name: str, page: str) -> str:
     if name == "options":
         return options(METHODS[page])
     if name == "results":
-        return results(sorted((RESULTS.parent / "results").glob("*.json")))
+        return results(*sorted((RESULTS.parent / "results").glob("*.json")))
     raise SystemExit(f"{page}.md: nothing is called {name!r}")
 
 
@@ -83,14 +84,15 @@ def index() -> str:
     )
 
 
-def results(files: list[Path]) -> str:
-    """What a report of these studies says, but for how it is to be read; headings one level down."""
+@functools.cache
+def results(*files: Path) -> str:
+    """What a report of these studies says, without the section on how to read it; headings one level down."""
     from selar_local.evaluation.logs import read_studies
     from selar_local.evaluation.report import Report, as_markdown, report_of
 
     report = report_of(read_studies(files), plots=False)
-    told = as_markdown(Report(report.title, tuple(one for one in report.sections if one.title != "How to read this")))
-    return re.sub(r"^#", "##", told[told.index("## ") :], flags=re.MULTILINE)
+    page = as_markdown(Report(report.title, tuple(one for one in report.sections if one.title != "How to read this")))
+    return re.sub(r"^#", "##", page[page.index("## ") :], flags=re.MULTILINE)
 
 
 def options(cls: type[Method]) -> str:

@@ -15,14 +15,13 @@ from selar_local.analysis.lens.config import LensConfig
 from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.evaluation.config import EvaluationConfig
-from selar_local.evaluation.simulation import Setting
 from selar_local.methods import METHODS
 from selar_local.options import Option, Options, described, opt, shown
 from selar_local.server.config import ServerConfig
 
 CLASSES = (
     EngineConfig, SamplingConfig, GenerationConfig, ChatConfig, ServerConfig, EvaluationConfig, LensConfig,
-    CalibrationConfig, Setting, *METHODS.built_in.values(),
+    CalibrationConfig, *METHODS.built_in.values(),
 )  # fmt: skip
 OPTIONS = [(cls, option) for cls in CLASSES for option in described(cls)]
 ANY: tuple[Any, ...] = (

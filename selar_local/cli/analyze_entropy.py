@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from selar_local.analysis.entropy_plot import draw_entropies
 from selar_local.analysis.entropy_statistics import PARTS, Count, EntropyStatistics, TraceEntropies, pooled
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
-from selar_local.cli.histogram import bar_characters, histogram
+from selar_local.cli.histogram import bin_counts, entropy_histogram
 from selar_local.cli.plot_option import plot_option, require_plot
 from selar_local.cli.streams import one_line, print_json
 from selar_local.errors import SelarError
@@ -22,8 +19,6 @@ from selar_local.trace import Trace, load_trace
 
 __all__ = ["entropy"]
 
-_BINS = 20
-_BAR = 40
 _EXAMPLES = """\b
 Examples:
   selar-local run model.gguf -p "Why is the sky blue?" --trace sky.jsonl
@@ -104,22 +99,10 @@ def _by_part(found: EntropyStatistics) -> dict[str, Count]:
 def _histogram(found: EntropyStatistics) -> list[str]:
     if not len(found.entropies):
         return []
-    characters = bar_characters(sys.stdout.encoding)
-    arrow = "◂" if characters == bar_characters("utf-8") else "<"
-    width = max(min(_BAR, shutil.get_terminal_size().columns - 40), 8)
-    lines = histogram(_counts(found), None, "", characters, width)
     marks = [(tau, f"tau {tau:g}") for tau in found.taus]
     if found.valley.at is not None:
         marks.append((found.valley.at, f"valley {found.valley.at:.2f}"))
-    for place, label in marks:
-        if place <= 1.0:  # a threshold above it is one that nothing reaches
-            lines[1 + min(int(place * _BINS), _BINS - 1)] += f" {arrow} {label}"
-    return [*lines, ""]
-
-
-def _counts(found: EntropyStatistics) -> list[int]:
-    counts: list[int] = np.histogram(found.entropies, _BINS, (0.0, 1.0))[0].tolist()
-    return counts
+    return [*entropy_histogram(found.entropies, marks), ""]
 
 
 def _sentences(found: EntropyStatistics) -> list[str]:
@@ -179,7 +162,7 @@ def _as_dict(found: EntropyStatistics) -> dict[str, Any]:
         "explored_share": found.all.share,
         "entropies": len(found.entropies),
         "mean_entropy": float(found.entropies.mean()) if len(found.entropies) else None,
-        "histogram": _counts(found),
+        "histogram": bin_counts(found.entropies),
         "tau": list(found.taus),
         "reach_tau": found.reached,
         "valley": {

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from selar_local.analysis.calibrate import CalibrationConfig, Samples, calibration_of, collect
 from selar_local.analysis.questions import QUESTIONS
@@ -17,7 +14,7 @@ from selar_local.analysis.valley import certain_entropy
 from selar_local.calibration import Calibration, find, keep
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, json_option, option
-from selar_local.cli.histogram import bar_characters, histogram
+from selar_local.cli.histogram import bin_counts, entropy_histogram
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find as find_model
 from selar_local.cli.opening import open_engine
@@ -30,8 +27,6 @@ from selar_local.methods import Selar
 __all__ = ["calibrate"]
 
 _TOGETHER = 4  # answers decoded at a time
-_BINS = 20
-_BAR = 40
 _EXAMPLES = """\b
 Examples:
   selar-local calibrate model.gguf                     some minutes; then: run model.gguf --tau auto
@@ -109,16 +104,11 @@ def _kept(path: Path, found: Calibration, sampling: SamplingConfig, display: Dis
     return False
 
 
-def _counts(entropies: Any) -> list[int]:
-    counts: list[int] = np.histogram(entropies, _BINS, (0.0, 1.0))[0].tolist()
-    return counts
-
-
 def _picture(samples: Samples, found: Calibration) -> list[str]:
     """The histogram of the unfiltered entropies, in which the valley is looked for."""
-    label = "" if found.valley is None else f"valley {found.valley:.2f}"
-    width = max(min(_BAR, shutil.get_terminal_size().columns - 36), 8)
-    return histogram(_counts(samples.full), found.valley, label, bar_characters(sys.stdout.encoding), width)
+    return entropy_histogram(
+        samples.full, [] if found.valley is None else [(found.valley, f"valley {found.valley:.2f}")]
+    )
 
 
 def _sentences(found: Calibration) -> list[str]:
@@ -147,6 +137,6 @@ def _as_dict(path: Path, found: Calibration, kept: bool, samples: Samples, confi
         **found.as_dict(),
         "seed": config.seed,
         "max_tokens": config.max_tokens,
-        "histogram": {"full": _counts(samples.full), "filtered": _counts(samples.filtered)},
+        "histogram": {"full": bin_counts(samples.full), "filtered": bin_counts(samples.filtered)},
         "kept": kept,
     }

@@ -12,12 +12,12 @@ from selar_local.cli.chat_files import AttachedFile, read_file, split_path, unqu
 from selar_local.cli.chat_input import Reader, open_reader, unquoted
 from selar_local.cli.chat_options import describe, set_option
 from selar_local.cli.keyboard import Interrupts
-from selar_local.cli.run import Session
+from selar_local.cli.session import Session
 from selar_local.config import ChatConfig
 from selar_local.engine.conversation import Conversation
 from selar_local.engine.conversation_file import is_conversation
+from selar_local.engine.settings import as_method
 from selar_local.engine.stream import Stream
-from selar_local.engine.turn_settings import as_method
 from selar_local.errors import OptionError, PromptTooLong, SelarError
 from selar_local.methods import Method
 

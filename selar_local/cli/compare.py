@@ -19,7 +19,7 @@ from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import build, build_sampling, config_options, method_options
 from selar_local.cli.prompt import joined, prompt_options, read_prompt, text_beside
-from selar_local.cli.run import Session, as_dict
+from selar_local.cli.session import Session, as_dict
 from selar_local.cli.streams import is_terminal, print_json, printable
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 

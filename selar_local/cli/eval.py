@@ -51,13 +51,13 @@ Examples:
 @methods_option
 @option("--sweep", once=True, help="each method that has the option runs once for each value, such as tau=0.3,0.4")
 @option("--baseline", once=True, help=f"the method that the others are compared with [default:{NO_BREAK}{_BASELINE}]")
-@option("--regrade", is_flag=True, once=True, help="grade what is there once more")
+@option("--regrade", is_flag=True, once=True, help="grade the kept answers again")
 @config_options(
     (_SAMPLING, SamplingConfig, "temperature", "top_k", "top_p", "min_p", "greedy"),
     (_SAMPLING, GenerationConfig, "stop"),
 )
 @json_option
-@option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
+@option("-q", "--quiet", is_flag=True, help="print only the result: no notes, no progress")
 @config_options(("Model and engine", EngineConfig))
 @method_options
 def evaluation_command(
@@ -84,6 +84,7 @@ def evaluation_command(
     problems = None if given.data is None else _problems(given)
     with importing():
         from selar_local.evaluation.runner import default_folder, import_extra, require_extra
+        from selar_local.evaluation.wording import duration
     require_extra()
     display = Display(quiet=quiet)
     plan = _plan(find(model), specs, given, engine, problems, values, shared_options(methods, values, sweep))
@@ -95,7 +96,7 @@ def evaluation_command(
         for note in _notes(plan, folder):
             display.note(note)
         logs = _evaluate(plan, folder, display, observer, regrade)
-    display.note(f"done in {_duration(time.monotonic() - started)}; selar-local report {folder} makes the report")
+    display.note(f"done in {duration(time.monotonic() - started)}; selar-local report {folder} makes the report")
     study = _study(logs, labels)
     if not plan.config.by_last_number:
         _note_missing_boxes(study, display)
@@ -240,8 +241,3 @@ def _show(study: Study, baseline: str | None, as_json: bool) -> None:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}" + "s" * (number != 1)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

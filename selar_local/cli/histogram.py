@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
 
-__all__ = ["DWARFED", "bar_characters", "histogram"]
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["DWARFED", "bar_characters", "bin_counts", "entropy_histogram", "histogram"]
+
+_BINS = 20
+_BAR = 40
+_MARGIN = 40  # for what stands beside a bar
+Marks = Iterable[tuple[float, str]]
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _ARROW = "◂"
@@ -23,10 +33,23 @@ def bar_characters(encoding: str | None) -> str:
     return _BLOCKS
 
 
-def histogram(counts: Sequence[int], mark: float | None, label: str, characters: str, width: int) -> list[str]:
-    """One line a bin of [0, 1], and one above them that says what they show.
+def bin_counts(entropies: npt.NDArray[np.float64]) -> list[int]:
+    """How many normalised entropies are in each bin."""
+    counts: list[int] = np.histogram(entropies, _BINS, (0.0, 1.0))[0].tolist()
+    return counts
 
-    counts: of equal bins. mark: the place in [0, 1] that gets `label`. width: of a full bar, in characters.
+
+def entropy_histogram(entropies: npt.NDArray[np.float64], marks: Marks) -> list[str]:
+    """The histogram of normalised entropies, as wide as the terminal allows."""
+    width = max(min(_BAR, shutil.get_terminal_size().columns - _MARGIN), 8)
+    return histogram(bin_counts(entropies), marks, bar_characters(sys.stdout.encoding), width)
+
+
+def histogram(counts: Sequence[int], marks: Marks, characters: str, width: int) -> list[str]:
+    """A heading, and one line for each bin of [0, 1].
+
+    counts: of equal bins. marks: places with their labels; a place above 1 is not shown. width: of a full bar, in
+    characters.
     """
     largest, second = (*sorted(counts, reverse=True), 0, 0)[:2]
     dwarfed = largest >= DWARFED * max(second, 1)
@@ -34,13 +57,14 @@ def histogram(counts: Sequence[int], mark: float | None, label: str, characters:
     digits = max(len(f"{largest:,}"), len("steps"))
     arrow = _ARROW if characters == _BLOCKS else "<"
     lines = [f"{'entropy':<9}  {'steps':>{digits}}{'  (bars show square roots)' if dwarfed else ''}"]
-    marked = None if mark is None else min(int(mark * len(counts)), len(counts) - 1)
     for number, count in enumerate(counts):
         low, high = number / len(counts), (number + 1) / len(counts)
         bar = _bar(scale(count) / scale(max(largest, 1)) * width, characters)
-        note = f" {arrow} {label}" if number == marked else ""
-        lines.append(f"{low:.2f}-{high:.2f}  {count:>{digits},}  {bar}{note}".rstrip())
-    return lines
+        lines.append(f"{low:.2f}-{high:.2f}  {count:>{digits},}  {bar}")
+    for place, label in marks:
+        if place <= 1:
+            lines[1 + min(int(place * len(counts)), len(counts) - 1)] += f" {arrow} {label}"
+    return [line.rstrip() for line in lines]
 
 
 def _bar(length: float, characters: str) -> str:

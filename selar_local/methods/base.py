@@ -161,7 +161,9 @@ class Method(Options, ABC):
     greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. entropy_unit: of the
     entropies it reports, "normalised" (0 to 1) or "nats". sampling_defaults: fields of `SamplingConfig` whose default
     is another with this method. always_shown: options that a summary of a run names even at their defaults.
-    removed_options: options of earlier versions with their defaults; old files have them.
+    removed_options: options of earlier versions with their defaults; old files have them. ablations: names of the full
+    method (first, it sets nothing) and of the method without one of its parts, with the options that make it so;
+    reports of studies compare them.
     """
 
     name: ClassVar[str]
@@ -173,6 +175,7 @@ class Method(Options, ABC):
     sampling_defaults: ClassVar[Mapping[str, Any]] = {}
     always_shown: ClassVar[tuple[str, ...]] = ()
     removed_options: ClassVar[Mapping[str, Any]] = {}
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init_subclass__(cls) -> None:
         if "__repr__" not in vars(cls):  # else `dataclass` writes one

@@ -38,6 +38,12 @@ class Selar(Method):
     feeds_vectors: ClassVar[bool] = True
     always_shown: ClassVar[tuple[str, ...]] = ("tau", "k")
     removed_options: ClassVar[Mapping[str, Any]] = {"batch_gate": False}
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "SeLaR": {},
+        "without selective activation (tau 0, no guard)": {"tau": 0, "symbol_guard": False},
+        "without contrastive regularisation (contrast 0)": {"contrast": 0},
+        "the opposite gate (soft where sure)": {"invert_gate": True},
+    }
 
     k: int = opt(3, "candidates of the truncated entropy and the mixture", "--k", low=2, high=1000)
     tau: float | str = opt(

@@ -74,7 +74,7 @@ def test_certain_steps_tell_why(show_traces, tmp_path):
     expect(panel(page).locator("th", has_text="weight fed")).to_have_count(0)
     expect(panel(page)).to_contain_text("0, filtered out")
     token(page, 4).hover()
-    expect(panel(page)).to_contain_text("It would have explored, but stayed a certain step: symbol guard.")
+    expect(panel(page)).to_contain_text("It stayed a certain step because of: symbol guard.")
     expect(panel(page).locator(".token")).to_have_text("⏎")
     token(page, 5).hover()
     expect(panel(page).locator(".token")).to_have_text("‹C3›")

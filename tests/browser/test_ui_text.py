@@ -71,7 +71,7 @@ def test_a_token_tells_its_step(open_chat):
     ):
         expect(tip).to_contain_text(text)
     answer.locator(".t").nth(1).hover()
-    for text in ("certain step", "no entropy", "mode soft", "but stayed a certain step: budget"):
+    for text in ("certain step", "no entropy", "mode soft", "It stayed a certain step because of: budget"):
         expect(tip).to_contain_text(text)
     page.mouse.move(5, 5)
     expect(tip).to_be_hidden()

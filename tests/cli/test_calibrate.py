@@ -251,7 +251,7 @@ def test_the_help_page_has_the_declared_options(cli):
 def test_bars():
     blocks, plain = bar_characters("utf-8"), bar_characters("latin-1")
     assert bar_characters("no such encoding") == bar_characters(None) == plain and plain.isascii()
-    lines = histogram([8, 4, 1, 0], 0.3, "here", blocks, 8)
+    lines = histogram([8, 4, 1, 0], [(0.3, "here"), (1.5, "beyond")], blocks, 8)
     assert lines == [
         "entropy    steps",
         "0.00-0.25      8  ████████",
@@ -259,16 +259,16 @@ def test_bars():
         "0.50-0.75      1  █",
         "0.75-1.00      0",
     ]
-    assert histogram([8, 3, 1, 0], 1.0, "x", plain, 4)[1:] == [
+    assert histogram([8, 3, 1, 0], [(1.0, "x")], plain, 4)[1:] == [
         "0.00-0.25      8  ####", "0.25-0.50      3  ##", "0.50-0.75      1  #", "0.75-1.00      0   < x",
     ]  # fmt: skip
-    assert histogram([1000, 1], None, "", blocks, 8)[2] == "0.50-1.00      1  ▎"
-    assert len(histogram([0, 0], None, "", blocks, 8)) == 3
+    assert histogram([1000, 1], [], blocks, 8)[2] == "0.50-1.00      1  ▎"
+    assert len(histogram([0, 0], [], blocks, 8)) == 3
 
 
 @pytest.mark.parametrize(("largest", "told"), [(DWARFED * 100, True), (DWARFED * 100 - 1, False)])
 def test_one_bin_that_dwarfs_the_others(largest, told):
-    head, first, second = histogram([int(largest), 100], None, "", "_#", 100)
+    head, first, second = histogram([int(largest), 100], [], "_#", 100)
     assert ("square roots" in head) is told
     assert first.count("#") == 100 and second.count("#") == (35 if told else round(100 * 100 / largest))
 

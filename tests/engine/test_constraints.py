@@ -12,6 +12,7 @@ from support.prefill import prefill
 import selar_local as sl
 from selar_local.config import EngineConfig
 from selar_local.llama.runtime import LlamaRuntime
+from selar_local.methods import method_class
 
 SCHEMA = {
     "type": "object",
@@ -29,6 +30,8 @@ def test_a_schema_holds_whatever_the_method(engine, method, seed):
     assert set(value) == {"ok", "n"} and isinstance(value["ok"], bool) and value["n"] in (1, 2, 30)
     assert not any(event.explored for event in events)  # steps under a grammar are certain ones
     assert all(event.entropy is None for event in events)
+    assert {event.kept for event in events} == {"grammar" if method_class(method).feeds_vectors else None}
+    assert all(event.fed == ((event.token, 1.0),) for event in events[:-1]) and events[-1].fed == ()
 
 
 def test_a_grammar_decides_between_its_words(engine):

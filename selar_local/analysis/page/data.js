@@ -52,7 +52,7 @@ class Trace {
     return this.#raw.modes.findLast(([from]) => from <= step)?.[1] ?? null;
   }
 
-  /** Why a step is a certain one though the method would have explored, or null. */
+  /** What kept a step a certain one, or null. */
   keptBy(step) { return this.#raw.kept[step] ?? null; }
 
   /** The token that was drawn. */

@@ -22,7 +22,7 @@ function stepPart(trace, step, parts) {
   );
   if (parts) part.append(make("p", { class: "kind" }, "≠ The traces part here."));
   const kept = trace.keptBy(step);
-  if (kept) part.append(make("p", { class: "small" }, `It would have explored, but stayed a certain step: ${kept}.`));
+  if (kept) part.append(make("p", { class: "small" }, `It stayed a certain step because of: ${kept}.`));
   part.append(...candidatesPart(trace, step));
   return part;
 }

@@ -182,7 +182,7 @@ function aboutStep(step, several) {
   if (step.m) facts.push(`mode ${step.m}`);
   if (step.p !== undefined) facts.push(`probability ${step.p.toFixed(3)}`);
   parts.push(make("p", {}, facts.join(" · ")));
-  if (step.c) parts.push(make("p", {}, `It would have explored, but stayed a certain step: ${step.c}.`));
+  if (step.c) parts.push(make("p", {}, `It stayed a certain step because of: ${step.c}.`));
   if (step.f && !several) parts.push(make("p", {}, `fed: ${step.f.map(fedRow).join(" · ")}`));
   if (step.a?.length && !several) parts.push(candidates(step.a));
   return parts;

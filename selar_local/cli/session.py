@@ -1,0 +1,204 @@
+"""One call of ``selar-local run``: its settings, and what it does with each answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from selar_local.advice import advice
+from selar_local.cli.display import Display
+from selar_local.cli.option_sources import is_typed
+from selar_local.cli.options import as_usage, flag_of
+from selar_local.cli.streams import print_json
+from selar_local.cli.trace_outputs import TraceOutputs
+from selar_local.config import GenerationConfig, SamplingConfig
+from selar_local.engine.events import Result
+from selar_local.errors import OptionError
+from selar_local.methods import Method
+from selar_local.options import shown
+
+if TYPE_CHECKING:
+    from selar_local.engine.stream import Stream
+
+__all__ = ["Session", "as_dict"]
+
+
+class Session:
+    """The settings of one call of ``run``, and its answers."""
+
+    def __init__(
+        self,
+        display: Display,
+        method: Method,
+        given: dict[str, Any],
+        generation: GenerationConfig,
+        values: dict[str, Any],
+    ) -> None:
+        """given: the sampling options that were given; the rest are the method's defaults."""
+        self.display = display
+        self.method = method
+        self.given = given
+        self.generation = generation
+        self._noted: set[str] = set()
+        self.used: Method | None = None  # the method of the last answer, a calibrated tau filled in
+        self.system: str | None = values["system"]
+        self.thinking: bool | None = values["thinking"]
+        self.raw: bool = values["raw"]
+        self.as_json: bool = values["as_json"]
+        self._trace_path: str | None = values["trace_path"]
+        self._page_path: str | None = values["page_path"]
+        self._prompt_file: str | None = values["prompt_file"]
+        if self.raw and not is_typed("system"):
+            self.system = None  # a default is for prompts with a template
+        if self.raw and self.system is not None:
+            raise click.UsageError("--system has no place in a --raw prompt")
+        if self._page_path is not None and self._page_path in ("-", self._trace_path):
+            raise click.UsageError("--trace-html needs a file of its own")
+
+    @property
+    def traces(self) -> bool:
+        """Whether the steps are to be kept."""
+        return self._trace_path is not None or self._page_path is not None
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """The sampling in force: it changes with the method where that has defaults of its own."""
+        return self.method.sampling(self.given)
+
+    def open_trace(self) -> TraceOutputs:
+        """The trace and its page, before the model is loaded: a path that cannot be written is told at once."""
+        return TraceOutputs(self._trace_path, self._page_path, self._prompt_file, self.display)
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `Engine.stream` that every turn shares."""
+        generation = self.generation
+        return {
+            "method": self.method, "thinking": self.thinking, **self.given,
+            **{name: getattr(generation, name) for name in generation.__dataclass_fields__},
+        }  # fmt: skip
+
+    def answer_once(self, engine: Any, text: str, trace: TraceOutputs) -> int:
+        """One answer to `text`; the exit code."""
+        raw = self.continues(engine)
+        if not self.as_json and self.method.feeds_vectors:
+            self.display.legend()
+        result = self.show(engine, trace, prompt=text, raw=raw, system=self.system)
+        if self.as_json:
+            print_json(as_dict(result, self.used or self.method, engine.info.path))
+        else:
+            self.report(result)
+        trace.close()
+        return 130 if result.finish_reason == "cancelled" else 0
+
+    def continues(self, engine: Any) -> bool:
+        """Whether the prompt is continued as it is, without a chat template."""
+        if self.raw or engine.info.chat_template or self.system is not None:
+            return self.raw
+        self.display.note("this model has no chat template: the prompt is continued as it is (--raw)")
+        return True
+
+    @property
+    def calibrated(self) -> dict[str, Any]:
+        """Options that the model's calibration has filled in, with their values."""
+        used = self.used or self.method
+        names = (field.name for field in fields(used))
+        return {name: getattr(used, name) for name in names if getattr(used, name) != getattr(self.method, name)}
+
+    def report(self, result: Result) -> None:
+        """The statistics of an answer, and advice on it where there is some."""
+        self.display.statistics(result, self.method.entropy_unit, self.calibrated)
+        if hint := self.hint(result):
+            self.display.note(hint)
+
+    def hint(self, result: Result) -> str | None:
+        """Advice on an answer, where there is some."""
+        return advice(self.used or self.method, result.usage, _as_flag)
+
+    def _start(self, engine: Any, **request: Any) -> Any:
+        """The stream. An option that does not fit the model, such as a token it lacks, is told by its flag."""
+        try:
+            return engine.stream(**self.arguments(), **request)
+        except OptionError as error:
+            raise as_usage(error, self.method.__dataclass_fields__) from None
+
+    def _show_notes(self, notes: tuple[str, ...]) -> None:
+        """Each note once: a chat asks for the same with every turn."""
+        for note in notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self.display.note(note)
+
+    def show(
+        self,
+        engine: Any,
+        trace: TraceOutputs | None = None,
+        start: Callable[..., Stream] | None = None,
+        **request: Any,
+    ) -> Result:
+        """Stream one generation to the display (and the trace). Ctrl-C ends the answer, not the program.
+
+        start: what begins it, where that is not the engine.
+        """
+        with ExitStack() as prefill:
+            report = prefill.enter_context(self.display.progress("reading the prompt"))
+            begin = start or partial(self._start, engine)
+            stream = begin(**request, on_prefill=lambda done, total: report(done / total))
+            self.used = stream.method
+            self._show_notes(stream.notes)
+            if trace:
+                trace.begin(engine.info.as_dict(), stream.method, self.sampling, stream.seed, stream.prompt)
+            shown = 0
+            try:
+                for event in stream:
+                    prefill.close()
+                    if trace:
+                        trace.step(event)
+                    if not self.as_json:
+                        self.display.token(event)
+                        shown += len(event.text)
+            except KeyboardInterrupt:
+                pass  # the partial text stays, the result says cancelled
+            finally:
+                stream.close()
+                if trace:
+                    trace.end(stream.result, engine.token_bytes)
+                if not self.as_json:
+                    self.display.end_text(stream.result.text[shown:])
+        result: Result = stream.result
+        return result
+
+
+def _as_flag(name: str, value: Any) -> str:
+    return f"{flag_of(name)} {shown(value)}"
+
+
+def as_dict(result: Result, method: Method, path: str) -> dict[str, Any]:
+    usage, timings = result.usage, result.timings
+    return {
+        "text": result.text,
+        "thinking": result.thinking,
+        "finish_reason": result.finish_reason,
+        "context_full": result.context_full,
+        "stop_string": result.stop_string,
+        "model": path,
+        "method": method.name,
+        "options": asdict(method),
+        "seed": result.seed,
+        "prompt_tokens": usage.prompt_tokens,
+        "prompt_read": usage.prompt_read,
+        "tokens": usage.completion_tokens,
+        "explored_steps": usage.explored_steps,
+        "latent_steps": usage.latent_steps,
+        "mean_entropy": result.mean_entropy,
+        "hint": advice(method, usage, _as_flag),
+        "prefill_seconds": timings.prefill_seconds,
+        "decode_seconds": timings.decode_seconds,
+        "tokens_per_second": timings.tokens_per_second,
+        "core_wait": timings.core_wait,
+        "notes": list(result.notes),
+    }
