@@ -19,13 +19,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import click
 import llama_cpp
 import numpy as np
 from llama_cpp import llama_cpp as C
+from on_worker import on_worker
 
 import selar_local as sl
 from selar_local.engine.engine import Engine
@@ -103,25 +103,9 @@ class Generate:
 Decode = Callable[[tuple[int, ...], int], float]
 
 
-def on_worker(engine: Engine, decode: Decode) -> Decode:
+def in_worker(engine: Engine, decode: Decode) -> Decode:
     """The same call, made by the engine's worker thread."""
-
-    def call(prompt: tuple[int, ...], steps: int) -> float:
-        answers: SimpleQueue[float | BaseException] = SimpleQueue()
-
-        def work() -> None:
-            try:
-                answers.put(decode(prompt, steps))
-            except BaseException as error:
-                answers.put(error)
-
-        engine._worker.inbox.put(work)
-        answer = answers.get()
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    return call
+    return lambda prompt, steps: on_worker(engine, lambda: decode(prompt, steps))
 
 
 def ours(engine: Engine, method: sl.Method, streamed: bool = False) -> Decode:
@@ -147,9 +131,7 @@ def bench_decode(path: str, threads: int, ctx_size: int, steps: int, rounds: int
     """Milliseconds a step and ratios of tokens/s to the bare loop."""
     peer, generator = Bare(path, threads, ctx_size), Generate(path, threads, ctx_size)
     with sl.load(path, threads=threads, ctx_size=ctx_size) as engine:
-        # All on one thread, the engine's: OpenMP keeps a pool for every thread that computes, and with more
-        # threads than cores it stops spinning, which slows all of them down.
-        bare, generate = on_worker(engine, peer.decode), on_worker(engine, generator.decode)
+        bare, generate = in_worker(engine, peer.decode), in_worker(engine, generator.decode)
         engine._runtime.model.is_end = lambda token: False  # type: ignore[method-assign]
         prompt = engine.tokenize(PROMPT)
         rows: dict[str, Decode] = {

@@ -16,13 +16,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import click
 import llama_cpp
 import numpy as np
 from llama_cpp import llama_cpp as C
+from on_worker import on_worker
 
 import selar_local as sl
 from selar_local.engine.engine import Engine
@@ -76,13 +76,6 @@ class Bare:
         C.llama_batch_free(self.batch)
         C.llama_free(self.context)
         C.llama_model_free(self.model)
-
-
-def on_worker(engine: Engine, work: Callable[[], float]) -> float:
-    """The call, made by the engine's worker thread: OpenMP keeps a pool of threads for every thread that computes."""
-    answers: SimpleQueue[float] = SimpleQueue()
-    engine._worker.inbox.put(lambda: answers.put(work()))
-    return answers.get()
 
 
 def ours(engine: Engine, method: sl.Method, parallel: int, steps: int) -> float:

@@ -2,7 +2,8 @@
 
     python scripts/fuzz_gguf.py --architecture gemma3 --mutations 2000 --seed 1
 
-Every mutation runs in a forked child (POSIX only): checks, loading, a context, tokenising, decoding, detokenising.
+Every mutation runs in a forked child (POSIX only): reading the header, what the probe does, then loading, a context,
+tokenising, decoding and detokenising. A child that dies in the probe's part is what the probe is for.
 Prints a table of outcomes, and for each crash or hang the seed that makes it again (``--only SEED``). Exit status 1 if
 there is one.
 """
@@ -31,7 +32,8 @@ from gguf_mutations import Pieces, mutate, take_apart, with_sentencepiece
 from llama_cpp import llama_cpp as C
 
 from selar_local.errors import ModelFileError, ModelNotFound, UnsupportedModel
-from selar_local.llama.gguf_file import check_hyperparameters, open_gguf
+from selar_local.llama.gguf_file import open_gguf
+from selar_local.llama.probe_process import LATE, STAGES, try_out
 
 OUTCOMES = ["ran", "refused by us", "refused by llama.cpp", "NaN logits", "decode failed", "wrong exception"]
 BAD = {"CRASH", "HANG", "wrong exception"}
@@ -42,12 +44,13 @@ SECONDS, MEMORY = 20, 8 << 30
 def use_model(path: Path) -> str:
     """Everything that is done to a model between opening and text. This is what the fuzzing is pointed at."""
     try:
-        check_hyperparameters(open_gguf(path))
+        open_gguf(path)
     except (ModelFileError, ModelNotFound, UnsupportedModel) as error:
         if "\n" in str(error) or not str(error).startswith(path.name):
             raise AssertionError(f"not one line that begins with the file's name: {error!r}") from None
         print(error, file=sys.stderr)
         return "refused by us"
+    try_out(C, str(path))
     model_params = C.llama_model_default_params()
     model_params.n_gpu_layers = 0
     # weights as they lie in the file: repacking sees only what was checked, and AMX faults in some virtual machines
@@ -125,8 +128,12 @@ def child(data: bytes, path: Path, log: Path) -> int:
     os._exit(code)
 
 
-def outcome_of(status: int) -> str:
+def outcome_of(status: int, log: Path) -> str:
     """The class of a child's end."""
+    stages = [line for line in log.read_text(errors="replace").splitlines() if line in STAGES]
+    died = os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == LATE
+    if died and stages and stages[-1] != "end":
+        return "refused by the probe"
     if os.WIFSIGNALED(status):
         return "HANG" if os.WTERMSIG(status) == signal.SIGALRM else "CRASH"
     code = os.WEXITSTATUS(status)
@@ -152,11 +159,11 @@ def fuzz(architecture: str, sentencepiece: bool, seeds: list[int], verbose: bool
         sound: Pieces = take_apart(write_tiny_gguf(path, architecture=architecture, n_embd=32, n_ff=64))
         if sentencepiece:
             sound = with_sentencepiece(sound)
-        if outcome_of(child(sound.pack()[0], path, log)) != "ran":
+        if outcome_of(child(sound.pack()[0], path, log), log) != "ran":
             raise SystemExit(f"the sound {architecture} model does not run: {reason(log)}")
         for seed in seeds:
             data, what = mutate(sound, architecture, random.Random(seed))
-            outcome = outcome_of(child(data, path, log))
+            outcome = outcome_of(child(data, path, log), log)
             counts[outcome] += 1
             if outcome in BAD or verbose:
                 print(f"{outcome}: {architecture} --only {seed}: {what}: {reason(log)}", flush=True)

@@ -2,6 +2,8 @@
 
     python scripts/simulate_study.py [--repetitions 1000] [--effect 0.05] [--json out.json]
 
+A problem's difficulty is normal on the logit scale. Both methods find the same problems hard, as far as `correlation`
+says; each of their samples is right or wrong by chance. The truth is the accuracy over all problems there could be.
 Every row is one kind of study. Bars: 93 to 97 % of the 95 % intervals hold the truth; without an effect 4 to 6 % of
 the tests tell a difference. A star marks a figure outside. With 1,000 repetitions a figure that is exactly right still
 moves by some 1.4 points (two standard errors), so single stars are chance; --repetitions 10000 tells. Outside then:
@@ -14,13 +16,111 @@ Without an effect all tests are inside (4.0 to 5.3 % in 40,000 repetitions).
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+import numpy.typing as npt
 
-from selar_local.evaluation.simulation import Outcome, Setting, grid, try_out
+from selar_local.config import require
+from selar_local.evaluation import statistics
+
+PROBLEMS = (30, 100, 200)
+SAMPLES = (1, 2, 4)
+ACCURACIES = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+_NODES = 101  # of the quadrature over difficulties
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One kind of study.
+
+    accuracy: of the baseline; effect: what the method adds to it. spread: deviation of the difficulties in logits.
+    correlation: of the two methods' difficulties; below 1 they differ on single problems even without an effect.
+    """
+
+    problems: int = 100
+    samples: int = 1
+    accuracy: float = 0.5
+    effect: float = 0.0
+    spread: float = 2.0
+    correlation: float = 0.8
+
+    def __post_init__(self) -> None:
+        require(min(self.problems, self.samples) >= 1, "problems and samples must be at least 1")
+        require(0 <= self.spread <= 10, f"spread must be between 0 and 10, not {self.spread!r}")
+        require(-1 <= self.correlation <= 1, f"correlation must be between -1 and 1, not {self.correlation!r}")
+        for value in (self.accuracy, self.accuracy + self.effect):
+            require(0 < value < 1, f"an accuracy must be between 0 and 1, not {value!r}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Shares of the repetitions: intervals that hold the truth, and tests that tell a difference (p < 0.05).
+
+    With an effect of 0 `found` is the false-positive rate, else the power.
+    """
+
+    accuracy_covered: float
+    difference_covered: float
+    found: float
+
+
+def grid() -> Iterator[Setting]:
+    """The settings that the procedures were chosen by, without an effect."""
+    for problems, samples, accuracy in product(PROBLEMS, SAMPLES, ACCURACIES):
+        yield Setting(problems, samples, accuracy)
+
+
+def simulate(
+    setting: Setting, repetitions: int, seed: int = 0
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Right (1) and wrong (0) answers of the baseline and of the method: (repetitions, problems, samples) each."""
+    from scipy.special import expit
+
+    rng = np.random.default_rng(seed)
+    shape = (repetitions, setting.problems)
+    shared, own = rng.standard_normal(shape), rng.standard_normal(shape)
+    correlation = setting.correlation
+    easiness = (shared, correlation * shared + np.sqrt(1 - correlation**2) * own)
+    drawn = []
+    for truth, normal in zip((setting.accuracy, setting.accuracy + setting.effect), easiness, strict=True):
+        chances = expit(_centre(truth, setting.spread) + setting.spread * normal)
+        drawn.append((rng.random((*shape, setting.samples)) < chances[..., None]).astype(np.float64))
+    return drawn[0], drawn[1]
+
+
+def try_out(
+    setting: Setting, repetitions: int = 1000, seed: int = 0, *, resamples: int = statistics.RESAMPLES
+) -> Outcome:
+    """Simulate the study and put the statistics to the test. resamples: of the bootstrap; 0 leaves accuracies out."""
+    baseline, method = (statistics.averaged(one) for one in simulate(setting, repetitions, seed))
+    covered = float("nan")
+    if resamples:
+        accuracy = statistics.share(baseline, samples=setting.samples, seed=seed, resamples=resamples)
+        covered = _covered(accuracy.low, accuracy.high, setting.accuracy)
+    found = statistics.difference(method, baseline)
+    return Outcome(covered, _covered(found.low, found.high, setting.effect), float((found.p < statistics.ALPHA).mean()))
+
+
+def _covered(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], truth: float) -> float:
+    return float(((low - 1e-12 <= truth) & (truth <= high + 1e-12)).mean())
+
+
+def _centre(accuracy: float, spread: float) -> float:
+    """The mean logit that gives `accuracy` over all problems."""
+    from scipy.optimize import brentq
+    from scipy.special import expit
+
+    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    weights = weights / weights.sum()
+    return float(brentq(lambda centre: float(weights @ expit(centre + spread * nodes)) - accuracy, -40, 40))
+
 
 COVERED = (0.93, 0.97)
 FALSE_POSITIVE = (0.04, 0.06)

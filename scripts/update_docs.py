@@ -9,14 +9,16 @@ The results are the report of the studies in docs/results/.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from selar_local.cli.options import Described, described, flag_of, shown
+from selar_local.cli.options import flag_of
 from selar_local.config import SamplingConfig
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method
+from selar_local.options import Option, described, shown
 
 FOLDER = Path(__file__).parent.parent / "docs" / "methods"
 RESULTS = FOLDER.parent / "RESULTS.md"
@@ -41,7 +43,7 @@ def main(arguments: list[str]) -> int:
 
 def pages() -> list[Path]:
     """The page of every method, and the index. Raises SystemExit where one is missing."""
-    wanted = [FOLDER / "README.md", *(FOLDER / f"{name}.md" for name in METHODS)]
+    wanted = [FOLDER / "README.md", *(FOLDER / f"{name}.md" for name in METHODS.built_in)]
     missing = [str(path) for path in wanted if not path.exists()]
     if missing:
         raise SystemExit(f"no page: {', '.join(missing)}")
@@ -62,7 +64,7 @@ def generated(name: str, page: str) -> str:
     if name == "options":
         return options(METHODS[page])
     if name == "results":
-        return results(sorted((RESULTS.parent / "results").glob("*.json")))
+        return results(*sorted((RESULTS.parent / "results").glob("*.json")))
     raise SystemExit(f"{page}.md: nothing is called {name!r}")
 
 
@@ -77,19 +79,20 @@ def index() -> str:
                 text(cls.summary),
                 source(cls.source),
             )
-            for name, cls in METHODS.items()
+            for name, cls in METHODS.built_in.items()
         ),
     )
 
 
-def results(files: list[Path]) -> str:
-    """What a report of these studies says, but for how it is to be read; headings one level down."""
+@functools.cache
+def results(*files: Path) -> str:
+    """What a report of these studies says, without the section on how to read it; headings one level down."""
     from selar_local.evaluation.logs import read_studies
     from selar_local.evaluation.report import Report, as_markdown, report_of
 
     report = report_of(read_studies(files), plots=False)
-    told = as_markdown(Report(report.title, tuple(one for one in report.sections if one.title != "How to read this")))
-    return re.sub(r"^#", "##", told[told.index("## ") :], flags=re.MULTILINE)
+    page = as_markdown(Report(report.title, tuple(one for one in report.sections if one.title != "How to read this")))
+    return re.sub(r"^#", "##", page[page.index("## ") :], flags=re.MULTILINE)
 
 
 def options(cls: type[Method]) -> str:
@@ -104,15 +107,21 @@ def options(cls: type[Method]) -> str:
     return "\n".join(parts)
 
 
-def row_of(row: Described) -> tuple[str, ...]:
+def row_of(row: Option) -> tuple[str, ...]:
     """One option's cells."""
     flags = [flag for declared in row.flags for flag in declared.split("/")]
     name = ", ".join(f"`{flag}`" for flag in flags) or f"`{row.name}` (Python only)"
-    value = ", ".join(f"`{choice}`" for choice in row.choices) or text(_KINDS.get(row.kind, row.kind))
+    value = ", ".join(f"`{choice}`" for choice in row.choices) or text(value_of(row))
     return name, value, text(row.default_text), text(row.meaning), source(row.source or "")
 
 
-_KINDS = {"boolean": "on or off", "float": "number", "integer": "whole number", "number|text": "number or text"}
+def value_of(row: Option) -> str:
+    """What an option takes, in words."""
+    if row.number is None:
+        return "on or off" if row.kind == "boolean" else row.kind
+    number = ", ".join(filter(None, ("whole number" if row.number is int else "number", row.bounds)))
+    texts = (row.words or ("text",)) if row.kind == "number|text" else ()
+    return ", or ".join((number, *texts))
 
 
 def source(name: str) -> str:

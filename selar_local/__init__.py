@@ -133,6 +133,10 @@ def run_child_if_asked() -> None:
 
         main()
         sys.exit(0)
+    if sys.argv[1:2] == ["--selar-local-probe"]:
+        from selar_local.llama.probe_process import main as probe
+
+        probe(sys.argv[2])
 
 
 def __getattr__(name: str) -> Any:

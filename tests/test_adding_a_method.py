@@ -103,7 +103,7 @@ def test_its_test_and_its_page_pass(copy):
     )  # fmt: skip
     assert re.search(r"\d+ passed", said) and "failed" not in said
     page = (copy / "docs" / "methods" / "periodic.md").read_text(encoding="utf-8")
-    assert "| `--every` | whole number | 16 | steps from one soft one to the next | ours |" in page
+    assert "| `--every` | whole number, at least 1 | 16 | steps from one soft one to the next | ours |" in page
     assert "[`periodic`](periodic.md)" in (copy / "docs" / "methods" / "README.md").read_text(encoding="utf-8")
     assert [name for name in ("README", "selar", "cot") if changed(copy, f"docs/methods/{name}.md")] == ["README"]
 

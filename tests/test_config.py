@@ -137,7 +137,7 @@ def test_minus_one_is_what_llama_cpp_means_by_it(cls, name, meaning):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"top_k": 2**31}, "top_k must be between 0 and 2147483647, not 2147483648"),
+        ({"top_k": 2**31}, "top_k must be at most 2147483647, not 2147483648"),
         ({"temperature": -1}, "temperature must be between 0 and 100, not -1"),
         ({"min_p": 1.5}, "min_p must be between 0 and 1, not 1.5"),
     ],

@@ -19,8 +19,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 #: Rooms by floor: a room may import its own floor and what lies below. The package itself is the public API.
 FLOORS = (
     ("errors", "_version"),
+    ("options",),
     ("config",),
-    ("methods", "cache", "install_hint", "thinking", "template_sandbox"),
+    ("methods", "formats", "cache", "install_hint", "thinking", "template_sandbox"),
     ("llama", "chat", "catalog", "calibration"),
     ("engine", "trace", "advice", "plotting"),
     ("", "server", "evaluation", "analysis"),
@@ -29,7 +30,8 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Rooms with a narrower door.
 ONLY = {
-    "methods": {"methods", "config", "errors", "thinking"},
+    "methods": {"methods", "config", "options", "errors", "thinking"},
+    "formats": {"formats"},
     "llama": {"llama", "methods", "config", "errors", "cache"},
     "calibration": {"calibration", "cache", "config", "errors"},
 }
@@ -92,8 +94,20 @@ def test_only_the_llama_room_knows_llama_cpp(path):
     if own_room(path) != "llama":
         assert "llama_cpp" not in outside
         assert "ctypes" not in outside
-    if own_room(path) == "methods":
-        assert outside - {"selar_local", "numpy"} <= sys.stdlib_module_names
+    if own_room(path) in ("methods", "formats"):
+        pure = {"selar_local", "numpy"} if own_room(path) == "methods" else {"selar_local"}
+        assert outside - pure <= sys.stdlib_module_names
+
+
+#: Where llama_cpp is imported. The grammar's schema converter is Python of llama-cpp-python's own, with no C in it.
+LLAMA_CPP = {"llama/native.py": {"llama_cpp"}, "llama/grammar.py": {"llama_cpp.llama_grammar"}}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_one_file_imports_the_bindings(path):
+    """The others take them from there, so that the environment is set before the library is loaded."""
+    found = {module for module, _ in imports(path) if module.split(".")[0] == "llama_cpp"}
+    assert found <= LLAMA_CPP.get(path.relative_to(PACKAGE).as_posix(), set())
 
 
 def test_errors_import_nothing():

@@ -20,11 +20,12 @@ import numpy.typing as npt
 from selar_local._version import __version__
 from selar_local.analysis.valley import certain_entropy, find_valley, same_share
 from selar_local.calibration import Calibration
-from selar_local.config import SamplingConfig, opt, whole
+from selar_local.config import SamplingConfig, opt
 from selar_local.engine.events import TokenEvent
 from selar_local.errors import PromptTooLong
 from selar_local.methods import Selar
 from selar_local.methods.entropy import renormalise, truncated_entropy
+from selar_local.options import Options
 
 if TYPE_CHECKING:  # the command line declares its options without llama.cpp
     from selar_local.engine.engine import Engine
@@ -36,18 +37,14 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class CalibrationConfig:
+class CalibrationConfig(Options):
     """How much a calibration asks of the model."""
 
-    max_tokens: int = opt(256, "most tokens of an answer", "-n", "--max-tokens")
-    limit: int | None = opt(None, "ask only the first prompts, this many (default: all)", "--limit")
-    seed: int = opt(0, "seed of the draws: that of the first prompt, the next one has the next", "-s", "--seed")
-
-    def __post_init__(self) -> None:
-        whole("max_tokens", self.max_tokens, 1)
-        if self.limit is not None:
-            whole("limit", self.limit, 1)
-        whole("seed", self.seed, 0, 2**62)
+    max_tokens: int = opt(256, "most tokens of an answer", "-n", "--max-tokens", low=1)
+    limit: int | None = opt(None, "ask only the first prompts, this many (default: all)", "--limit", low=1)
+    seed: int = opt(
+        0, "seed of the draws: that of the first prompt, the next one has the next", "-s", "--seed", low=0, high=2**62
+    )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find
-from selar_local.cli.options import as_usage, build, build_sampling, config_options, some_of
+from selar_local.cli.options import as_usage, build, build_sampling, config_options
 from selar_local.cli.plot_option import plot_option, require_plot
 from selar_local.cli.prompt import read_prompts
 from selar_local.cli.streams import print_json
@@ -59,7 +59,7 @@ Examples:
 @config_options(
     ("What is looked at", LensConfig),
     ("Options of selar", Selar),
-    ("Sampling", some_of(SamplingConfig, *_SAMPLING)),
+    ("Sampling", SamplingConfig, *_SAMPLING),
     ("Model and engine", EngineConfig),
 )
 @option(

@@ -13,12 +13,12 @@ from selar_local.analysis.questions import QUESTIONS
 from selar_local.analysis.valley import certain_entropy
 from selar_local.calibration import Calibration, find, keep
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.grouped_help import GroupedCommand, json_option, option
 from selar_local.cli.histogram import bin_counts, entropy_histogram
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find as find_model
 from selar_local.cli.opening import open_engine
-from selar_local.cli.options import build, build_sampling, config_options, some_of
+from selar_local.cli.options import build, build_sampling, config_options
 from selar_local.cli.prompt import read_prompts
 from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig, SamplingConfig
@@ -46,13 +46,11 @@ Examples:
 )
 @config_options(
     ("Prompts and length", CalibrationConfig),
-    ("What it holds for", some_of(Selar, "k", "gate_on")),
-    ("What it holds for", some_of(SamplingConfig, "temperature", "top_k", "top_p", "min_p")),
+    ("What it holds for", Selar, "k", "gate_on"),
+    ("What it holds for", SamplingConfig, "temperature", "top_k", "top_p", "min_p"),
     ("Model and engine", EngineConfig),
 )
-@option(
-    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the text"
-)
+@json_option
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
 def calibrate(model: str | None, prompts_file: str | None, as_json: bool, quiet: bool, **values: Any) -> int:
     """Let MODEL answer questions with ordinary sampling, and find the valley in the histogram of its entropies.

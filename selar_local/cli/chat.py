@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from selar_local.cli.chat_commands import LEAVE, help_text, parse
-from selar_local.cli.chat_completion import completions
 from selar_local.cli.chat_files import AttachedFile, read_file, split_path, unquoted_path, with_files
 from selar_local.cli.chat_input import Reader, open_reader, unquoted
 from selar_local.cli.chat_options import describe, set_option
@@ -17,8 +16,8 @@ from selar_local.cli.session import Session
 from selar_local.config import ChatConfig
 from selar_local.engine.conversation import Conversation
 from selar_local.engine.conversation_file import is_conversation
+from selar_local.engine.settings import as_method
 from selar_local.engine.stream import Stream
-from selar_local.engine.turn_settings import as_method
 from selar_local.errors import OptionError, PromptTooLong, SelarError
 from selar_local.methods import Method
 
@@ -35,9 +34,7 @@ def chat(engine: Any, session: Session, config: ChatConfig) -> int:
         **session.given, **given,
     )  # fmt: skip
     with Interrupts() as interrupts:
-        reader = open_reader(
-            interrupts, partial(completions, conversation), history=config.history, colors=display.colors
-        )
+        reader = open_reader(interrupts, conversation, history=config.history, colors=display.colors)
         display.note(f"{engine.info.name} · {session.method.name} · /help for commands and keys")
         if not engine.info.chat_template:
             display.note("this model has no chat template: ChatML is assumed, a base model may not answer to it")

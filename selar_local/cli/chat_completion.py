@@ -6,38 +6,48 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+
 from selar_local.cli.chat_commands import COMMANDS
-from selar_local.cli.chat_input import Completion
 from selar_local.cli.chat_options import find_option, options_of
 from selar_local.engine.conversation import Conversation
 from selar_local.errors import OptionError
 from selar_local.methods import METHODS
 
-__all__ = ["completions"]
+__all__ = ["ChatCompleter"]
 
 _MOST = 200  # names of one folder
 
 
-def completions(conversation: Conversation, text: str) -> Iterator[Completion]:
-    """What may follow `text`, which begins with a slash."""
-    name, space, rest = text[1:].partition(" ")
-    if not space:
-        yield from _starting(name, {command.name: command.help for command in COMMANDS})
-        return
-    takes = next((command.takes for command in COMMANDS if command.name == name), "")
-    rest = rest.lstrip()
-    if takes == "method":
-        yield from _starting(rest, {name: cls.summary for name, cls in METHODS.items()})
-    elif takes == "option":
-        yield from _options(conversation, rest)
-    elif takes == "file":
-        yield from _files(rest)
+class ChatCompleter(Completer):
+    """Completes a line that begins with a slash."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        """What may follow the text before the cursor (prompt_toolkit's hook)."""
+        text = document.text_before_cursor
+        if not text.startswith("/") or "\n" in document.text:
+            return
+        name, space, rest = text[1:].partition(" ")
+        rest = rest.lstrip()
+        takes = next((command.takes for command in COMMANDS if command.name == name), "")
+        if not space:
+            yield from _starting(name, {command.name: command.help for command in COMMANDS})
+        elif takes == "method":
+            yield from _starting(rest, {name: cls.summary for name, cls in METHODS.items()})
+        elif takes == "option":
+            yield from _options(self._conversation, rest)
+        elif takes == "file":
+            yield from _files(rest)
 
 
 def _starting(begun: str, words: dict[str, str]) -> Iterator[Completion]:
     for word, meaning in words.items():
         if word.startswith(begun):
-            yield len(begun), word, meaning
+            yield Completion(word, -len(begun), display_meta=meaning)
 
 
 def _options(conversation: Conversation, text: str) -> Iterator[Completion]:
@@ -45,9 +55,7 @@ def _options(conversation: Conversation, text: str) -> Iterator[Completion]:
     name, space, value = text.partition(" ")
     if not space:
         begun = name.lstrip("-").replace("-", "_")
-        for found in options_of(conversation):
-            if found.option.name.startswith(begun):
-                yield len(begun), found.option.name, found.option.help
+        yield from _starting(begun, {found.option.name: found.option.help for found in options_of(conversation)})
         return
     try:
         found = find_option(conversation, name)
@@ -63,6 +71,6 @@ def _files(text: str) -> Iterator[Completion]:
         found = sorted(Path(folder or ".").expanduser().iterdir())
         for path in [path for path in found if path.name.startswith(begun)][:_MOST]:
             if begun or not path.name.startswith("."):
-                yield len(begun), path.name + (os.sep if path.is_dir() else ""), ""
+                yield Completion(path.name + (os.sep if path.is_dir() else ""), -len(begun))
     except (OSError, RuntimeError, ValueError):  # RuntimeError: ~nobody
         return

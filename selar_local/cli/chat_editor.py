@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
-from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from itertools import takewhile
 from typing import Any
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.completion import CompleteEvent, Completer
-from prompt_toolkit.completion import Completion as Shown
-from prompt_toolkit.document import Document
+from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.history import InMemoryHistory
@@ -23,9 +20,11 @@ from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.output.defaults import create_output
 
 from selar_local.cli.chat_commands import is_command
+from selar_local.cli.chat_completion import ChatCompleter
 from selar_local.cli.chat_history import ChatHistory
-from selar_local.cli.chat_input import CONTINUED, PROMPT, Completion, quotes_open
+from selar_local.cli.chat_input import CONTINUED, PROMPT, quotes_open
 from selar_local.cli.keyboard import keys_wait, mark_pastes
+from selar_local.engine.conversation import Conversation
 
 __all__ = ["Editor", "NoTerminal"]
 
@@ -47,9 +46,8 @@ class Editor:
         'turns, Ctrl-X Ctrl-E opens your editor, Ctrl-D leaves. A text between """ is sent as it is.'
     )
 
-    def __init__(self, complete: Callable[[str], Iterable[Completion]], *, history: bool, colors: bool) -> None:
+    def __init__(self, conversation: Conversation, *, history: bool, colors: bool) -> None:
         """Raises NoTerminal."""
-        self._complete = complete
         self._typed_ahead = False  # the first keys were typed before the prompt appeared
         self._left_over = False  # some of them are still there
         self._session: PromptSession[str] = PromptSession(
@@ -58,7 +56,7 @@ class Editor:
             prompt_continuation=[(_STYLE, CONTINUED)],
             key_bindings=self._bindings(),
             history=ChatHistory() if history else InMemoryHistory(),
-            completer=_Commands(complete),
+            completer=ChatCompleter(conversation),
             complete_while_typing=Condition(lambda: self._session.default_buffer.text.startswith("/")),
             input_processors=[TabsProcessor(char1=" ", char2=" ")],
             enable_open_in_editor=True,
@@ -123,30 +121,11 @@ class Editor:
         if buffer.complete_state is not None and len(buffer.complete_state.completions) > 1:
             buffer.complete_next()
             return
-        found = list(_completions(buffer.document, self._complete))
-        alike = takewhile(
-            lambda letters: len(set(letters)) == 1, zip(*(text[n:] for n, text, _ in found), strict=False)
-        )
-        common = "".join(letters[0] for letters in alike)
+        found = list(buffer.completer.get_completions(buffer.document, CompleteEvent(completion_requested=True)))
+        common = os.path.commonprefix([one.text[-one.start_position :] for one in found])  # noqa: RUF071 - of letters
         buffer.insert_text(common)
         if len(found) > 1 and not common:
             buffer.start_completion()
-
-
-class _Commands(Completer):
-    """Completes lines that begin with a slash."""
-
-    def __init__(self, complete: Callable[[str], Iterable[Completion]]) -> None:
-        self._complete = complete
-
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Shown]:
-        for length, text, meaning in _completions(document, self._complete):
-            yield Shown(text, start_position=-length, display_meta=meaning)
-
-
-def _completions(document: Document, complete: Callable[[str], Iterable[Completion]]) -> Iterable[Completion]:
-    text = document.text_before_cursor
-    return complete(text) if text.startswith("/") and "\n" not in document.text else ()
 
 
 def _screen() -> Output:

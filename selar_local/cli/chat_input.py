@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from selar_local.cli.keyboard import Interrupts, can_edit
 
-__all__ = ["PROMPT", "Completion", "PlainLines", "Reader", "open_reader", "quotes_open", "unquoted"]
+if TYPE_CHECKING:
+    from selar_local.engine.conversation import Conversation
+
+__all__ = ["PROMPT", "PlainLines", "Reader", "open_reader", "quotes_open", "unquoted"]
 
 PROMPT, CONTINUED = ">>> ", "... "
 _QUOTES = '"""'
-
-#: What may stand in place of the end of a text: how many characters to replace, the text, and what it means.
-Completion = tuple[int, str, str]
 
 
 class Reader(Protocol):
@@ -57,19 +56,17 @@ class PlainLines:
             raise
 
 
-def open_reader(
-    interrupts: Interrupts, complete: Callable[[str], Iterable[Completion]], *, history: bool, colors: bool
-) -> Reader:
+def open_reader(interrupts: Interrupts, conversation: Conversation, *, history: bool, colors: bool) -> Reader:
     """The editor, or `PlainLines` where the terminal has no cursor to move.
 
-    complete: what may follow a text that begins with a slash. history: whether what is typed is kept in a file.
+    conversation: Tab completes its options. history: whether what is typed is kept in a file.
     """
     if not can_edit():
         return PlainLines(interrupts)
     from selar_local.cli.chat_editor import Editor, NoTerminal
 
     try:
-        return Editor(complete, history=history, colors=colors)
+        return Editor(conversation, history=history, colors=colors)
     except NoTerminal:
         return PlainLines(interrupts)
 

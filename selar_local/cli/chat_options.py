@@ -6,10 +6,11 @@ import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from selar_local.cli.options import Described, described, parse_value, shown
+from selar_local.cli.options import parse_value
 from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig, opt
 from selar_local.engine.conversation import Conversation
 from selar_local.errors import OptionError
+from selar_local.options import Option, described, shown
 
 __all__ = ["Found", "describe", "find_option", "options_of", "set_option"]
 
@@ -29,7 +30,7 @@ class Found(NamedTuple):
     """An option of a class, under one of its names. negative: the name is a flag that switches it off."""
 
     cls: type
-    option: Described
+    option: Option
     negative: bool = False
 
     @property
@@ -63,7 +64,7 @@ def find_option(conversation: Conversation, name: str) -> Found:
     raise OptionError(f"no option {name!r} with method {conversation.method.name} (there are: {known})")
 
 
-def _flags(option: Described) -> dict[str, bool]:
+def _flags(option: Option) -> dict[str, bool]:
     """The flags without hyphens, and whether they switch the option off."""
     pairs = [flag.split("/") for flag in option.flags]
     return {flag.lstrip("-").replace("-", "_"): off > 0 for pair in pairs for off, flag in enumerate(pair)}
@@ -91,7 +92,7 @@ def _parsed(text: str) -> tuple[str, str]:
 
 def _change(conversation: Conversation, found: Found, text: str) -> None:
     name = found.option.name
-    value = parse_value(found.cls, name, text)
+    value = parse_value(found.option, text)
     if found.cls is _TurnOptions:
         setattr(conversation, name, value)
     elif found.cls in (SamplingConfig, GenerationConfig):

@@ -13,7 +13,7 @@ import click
 
 from selar_local.cli.columns import Piece, side_by_side
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
+from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, json_option, option
 from selar_local.cli.method_specs import specs_of
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
@@ -111,9 +111,7 @@ class _Collector(Display):
     help=f"what to compare; options of one follow a colon: selar:tau=0;contrast=0 [default:{NO_BREAK}{_METHODS}]",
 )
 @config_options((_SAMPLING, GenerationConfig), (_SAMPLING, SamplingConfig))
-@option(
-    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the texts"
-)
+@json_option
 @option("--no-color", is_flag=True, help="no colours (also: the variable NO_COLOR)")
 @option("-q", "--quiet", is_flag=True, help="the answers alone: no notes, thinking, progress or statistics")
 @config_options(("Model and engine", EngineConfig))

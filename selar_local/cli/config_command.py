@@ -16,7 +16,8 @@ from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.lazy_group import load_command
 from selar_local.cli.option_sources import OWN_VARIABLES, PREFIX, origin
-from selar_local.cli.options import build, described, shown
+from selar_local.cli.options import build
+from selar_local.options import described, shown
 
 __all__ = ["config"]
 

@@ -12,7 +12,7 @@ import click
 from selar_local._version import __version__
 from selar_local.catalog import bundled_models
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.grouped_help import GroupedCommand, json_option
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import build, config_options
@@ -34,7 +34,7 @@ _HOW_TO_OFFLOAD = {
 @click.command(cls=GroupedCommand, short_help="Versions, backends, devices; facts about a model.")
 @model_argument(configurable=False)
 @config_options(("Model and engine", EngineConfig))
-@option("--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object")
+@json_option
 def doctor(model: str | None, as_json: bool, **values: Any) -> int:
     """Versions, backends and devices; with MODEL its facts and the injection check, measured now."""
     report = _machine()

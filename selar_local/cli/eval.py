@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
+from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, json_option, option
 from selar_local.cli.interrupt import importing
 from selar_local.cli.method_specs import shared_options, specs_of
 from selar_local.cli.model_argument import model_argument
@@ -57,12 +57,13 @@ Examples:
 )
 @option("--sweep", once=True, help="each method that has the option runs once for each value, such as tau=0.3,0.4")
 @option("--baseline", once=True, help=f"the method that the others are compared with [default:{NO_BREAK}{_BASELINE}]")
-@option("--regrade", is_flag=True, once=True, help="grade what is there once more")
-@config_options((_SAMPLING, SamplingConfig), (_SAMPLING, GenerationConfig))
-@option(
-    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the table"
+@option("--regrade", is_flag=True, once=True, help="grade the kept answers again")
+@config_options(
+    (_SAMPLING, SamplingConfig, "temperature", "top_k", "top_p", "min_p", "greedy"),
+    (_SAMPLING, GenerationConfig, "stop"),
 )
-@option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
+@json_option
+@option("-q", "--quiet", is_flag=True, help="print only the result: no notes, no progress")
 @config_options(("Model and engine", EngineConfig))
 @method_options
 def evaluation_command(
@@ -89,6 +90,7 @@ def evaluation_command(
     problems = None if given.data is None else _problems(given)
     with importing():
         from selar_local.evaluation.runner import default_folder, import_extra, require_extra
+        from selar_local.evaluation.wording import duration
     require_extra()
     display = Display(quiet=quiet)
     plan = _plan(find(model), specs, given, engine, problems, values, shared_options(methods, values, sweep))
@@ -100,7 +102,7 @@ def evaluation_command(
         for note in _notes(plan, folder):
             display.note(note)
         logs = _evaluate(plan, folder, display, observer, regrade)
-    display.note(f"done in {_duration(time.monotonic() - started)}; selar-local report {folder} makes the report")
+    display.note(f"done in {duration(time.monotonic() - started)}; selar-local report {folder} makes the report")
     study = _study(logs, labels)
     if not plan.config.by_last_number:
         _note_missing_boxes(study, display)
@@ -245,17 +247,3 @@ def _show(study: Study, baseline: str | None, as_json: bool) -> None:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}" + "s" * (number != 1)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-# Where two classes have an option, or the evaluation names it otherwise, its own is kept.
-evaluation_command.params = [
-    parameter
-    for parameter in evaluation_command.params
-    if parameter.name not in ("grammar", "json_schema")
-    and not (getattr(parameter, "heading", "") == _SAMPLING and parameter.name in ("seed", "max_tokens"))
-]

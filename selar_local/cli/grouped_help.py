@@ -10,7 +10,7 @@ import click
 from selar_local.cli.interrupt import raise_interrupts
 from selar_local.cli.option_sources import named, no_config, variable_of
 
-__all__ = ["NO_BREAK", "GroupedCommand", "option", "write_sections"]
+__all__ = ["NO_BREAK", "GroupedCommand", "json_option", "option", "write_sections"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,3 +97,9 @@ def write_sections(formatter: click.HelpFormatter, groups: Mapping[str, Sequence
 def option(*declarations: str, **attributes: Any) -> Callable[[F], F]:
     """`click.option` with a ``heading`` and, where given, the lines ``below`` it."""
     return click.option(*declarations, cls=_Option, **attributes)
+
+
+def json_option(function: F) -> F:
+    """A decorator that adds ``--json``."""
+    add = option("--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object")
+    return add(function)

@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 
-from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option, write_sections
-from selar_local.cli.options import Described, described, flag_of, shown
+from selar_local.cli.display import Display
+from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, json_option, write_sections
+from selar_local.cli.options import flag_of
 from selar_local.cli.streams import print_json
 from selar_local.config import SamplingConfig
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
+from selar_local.options import Option, described, shown
 
 __all__ = ["methods"]
 
@@ -21,10 +23,12 @@ _SHORT = 30  # longer remarks may be wrapped
 
 @click.command(cls=GroupedCommand, short_help="The decoding methods and their options.")
 @click.argument("name", required=False)
-@option("--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object")
+@json_option
 def methods(name: str | None, as_json: bool) -> int:
     """The decoding methods with their sources and options; with NAME that method alone."""
     chosen = list(METHODS.values()) if name is None else [method_class(name)]
+    for problem in METHODS.problems.values():
+        Display().warn(problem)
     if as_json:
         print_json({"default": DEFAULT_METHOD, "methods": [_as_dict(cls) for cls in chosen]})
     else:
@@ -39,19 +43,7 @@ def _as_dict(cls: type[Method]) -> dict[str, Any]:
         "summary": cls.summary,
         "source": cls.source,
         "sampling_defaults": dict(cls.sampling_defaults),
-        "options": [
-            {
-                "name": row.name,
-                "flags": [flag for declared in row.flags for flag in declared.split("/")],
-                "type": row.kind,
-                "default": row.default,
-                "choices": list(row.choices),
-                "help": row.help,
-                "source": row.source,
-                "python_only": not row.flags,
-            }
-            for row in described(cls)
-        ],
+        "options": [row.as_dict() for row in described(cls)],
     }
 
 
@@ -82,10 +74,11 @@ def _in_short(cls: type[Method]) -> str:
     return " ".join([cls.summary, *map(_mark, marks if described(cls) else [*marks, "no options"])])
 
 
-def _explained(row: Described, cls: type[Method]) -> str:
-    """Meaning, default, and the source where it is not the method's."""
-    marks = [f"default: {row.default_text}", *([row.source] if row.source and row.source != cls.source else [])]
-    return " ".join([row.meaning, *map(_mark, marks)])
+def _explained(row: Option, cls: type[Method]) -> str:
+    """Meaning, bounds, default, and the source where it is not the method's."""
+    own_source = row.source if row.source != cls.source else None
+    marks = (row.bounds, f"default: {row.default_text}", own_source)
+    return " ".join([row.meaning, *(_mark(mark) for mark in marks if mark)])
 
 
 def _mark(text: str) -> str:

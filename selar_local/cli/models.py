@@ -8,7 +8,7 @@ import click
 
 from selar_local.catalog import ModelEntry, bundled_models, installed_models
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.grouped_help import GroupedCommand, json_option
 from selar_local.cli.streams import print_json
 from selar_local.install_hint import quoted
 
@@ -19,7 +19,7 @@ _WIDEST_NAME = 60  # longer names push their line to the right, not all lines
 
 
 @click.command(cls=GroupedCommand, short_help="The models on this machine.")
-@option("--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object")
+@json_option
 def models(as_json: bool) -> int:
     """The GGUF models on this machine, with the names that run, serve and sl.load() take.
 

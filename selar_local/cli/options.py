@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import types
-import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, fields, make_dataclass
-from dataclasses import field as declared
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import fields
+from typing import Any, TypeVar
 
 import click
 
@@ -18,28 +13,25 @@ from selar_local.cli.option_sources import is_typed, named
 from selar_local.config import SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
+from selar_local.options import Option, described, shown
 
 __all__ = [
-    "Described",
     "as_usage",
     "build",
     "build_method",
     "build_sampling",
     "config_options",
-    "described",
     "flag_of",
     "method_option",
     "method_options",
     "parse_value",
-    "shown",
-    "some_of",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-_DEFAULT_IN_WORDS = re.compile(r" \(default: (.*)\)$")
 _LONG_CHOICE = 32  # characters of choices beside the flag; longer lists go into the help text
+_TYPES: dict[str, Any] = {"integer": click.INT, "float": click.FLOAT, "boolean": click.BOOL}
 
 
 class _NumberOrText(click.ParamType):  # type: ignore[type-arg]
@@ -57,132 +49,53 @@ class _NumberOrText(click.ParamType):  # type: ignore[type-arg]
             return value
 
 
-_type_hints = lru_cache(typing.get_type_hints)  # they are asked for at every option
+class _MethodName(click.Choice):  # type: ignore[type-arg]
+    """The name of a method. Of an installed method that cannot be used, the message says why."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in METHODS.problems:
+            self.fail(METHODS.problems[value], param, ctx)
+        return super().convert(value, param, ctx)
 
 
-def _hints(cls: type, field: Field[Any]) -> list[Any]:
-    """The field's types, without None."""
-    hint = _type_hints(cls)[field.name]
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return [kind for kind in kinds if kind is not type(None)]
+def _type_of(one: Option) -> Any:
+    """The click type of a value, or of one of several."""
+    if one.choices:
+        return click.Choice(one.choices)
+    if one.kind == "number|text" and one.number is not None:
+        return _NumberOrText(one.number)
+    return _TYPES.get(one.kind, click.STRING)
 
 
-def _parameter(cls: type, field: Field[Any]) -> Any:
-    """The click type of one value of the field."""
-    hints = _hints(cls, field)
-    number = next((hint for hint in hints if hint in (int, float)), None)
-    if len(hints) > 1 and number is not None:
-        return _NumberOrText(number)
-    kinds: dict[Any, Any] = {bool: click.BOOL, int: click.INT, float: click.FLOAT}
-    return kinds.get(hints[0], click.STRING)
-
-
-def shown(value: Any) -> str:
-    """A value of an option as a person writes it."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, tuple):
-        return ", ".join(map(repr, value)) or "none"
-    return "none" if value is None else str(value)
-
-
-def _option(cls: type, field: Field[Any], heading: str) -> Callable[[F], F]:
-    """One click option for one field. Its default is None: absent options stay with the class's default."""
-    hint = _hints(cls, field)[0]
-    metadata = field.metadata
-    flags = list(metadata["flags"])
-    help_text = metadata["help"]
-    more: dict[str, Any] = {"heading": heading, "owner": cls}
-    if "choices" in metadata:
-        choices = list(metadata["choices"])
-        more["type"] = click.Choice(choices)
-        if len("|".join(choices)) > _LONG_CHOICE:
-            more["metavar"] = "TYPE"
-            help_text += f": {', '.join(choices)}"
-    elif hint is not bool:
-        more["type"] = _parameter(cls, field)
-    if field.default not in (None, (), MISSING) and field.default is not False:
-        help_text += f" [default:{NO_BREAK}{shown(field.default)}]"
-    if cls is SamplingConfig:
-        for method in METHODS.values():
-            if field.name in method.sampling_defaults:
-                help_text += f" [{method.name}:{NO_BREAK}{shown(method.sampling_defaults[field.name])}]"
-    if hint is bool:
+def _flag(one: Option, owner: type, heading: str) -> Callable[[F], F]:
+    """The click option. Its default is None: options that are not given stay with the default of the class."""
+    more: dict[str, Any] = {"heading": heading, "owner": owner, "multiple": one.kind == "texts"}
+    help_text = one.help
+    if one.kind == "boolean":
         more["is_flag"] = True
-    if typing.get_origin(hint) is tuple:
-        more["multiple"] = True
-    return option(*flags, field.name, default=None, help=help_text, **more)
+    else:
+        more["type"] = _type_of(one)
+    if len("|".join(one.choices)) > _LONG_CHOICE:
+        more["metavar"] = "TYPE"
+        help_text += f": {', '.join(one.choices)}"
+    marks = [one.bounds] if one.high is not None or one.below is not None else []
+    if one.default not in (None, ()) and one.default is not False:
+        marks.append(f"default: {shown(one.default)}")
+    if owner is SamplingConfig:
+        own = [(cls.name, cls.sampling_defaults) for cls in METHODS.values()]
+        marks += [f"{name}: {shown(defaults[one.name])}" for name, defaults in own if one.name in defaults]
+    help_text = " ".join([help_text, *(f"[{mark.replace(' ', NO_BREAK)}]" for mark in marks)])
+    return option(*one.flags, one.name, default=None, help=help_text, **more)
 
 
-class Described(NamedTuple):
-    """One option as people are told of it.
-
-    flags: as declared, none where only Python has the option. kind: "integer", "float", "text", "number|text",
-    "boolean" or "choice". source: of the option, else of its class.
-    """
-
-    name: str
-    flags: tuple[str, ...]
-    kind: str
-    default: Any
-    choices: tuple[str, ...]
-    help: str
-    source: str | None
-
-    @property
-    def usage(self) -> str:
-        """What one writes, as the help page of ``run`` shows it."""
-        if not self.flags:
-            return f"{self.name} (Python only)"
-        if self.kind == "boolean":
-            return ", ".join(flag.replace("/", " / ") for flag in self.flags)
-        value = f"[{'|'.join(self.choices)}]" if self.choices else self.kind.upper()
-        return f"{', '.join(self.flags)} {value}"
-
-    @property
-    def default_text(self) -> str:
-        """The default as a person reads it; where it is None, the words that the help has for it."""
-        words = _DEFAULT_IN_WORDS.search(self.help) if self.default is None else None
-        return words[1] if words else shown(self.default)
-
-    @property
-    def meaning(self) -> str:
-        """The help without those words."""
-        return _DEFAULT_IN_WORDS.sub("", self.help) if self.default is None else self.help
-
-
-def described(cls: type) -> list[Described]:
-    """The options of a method or a configuration class, for the pages that list them."""
-    return [
-        Described(
-            name=field.name,
-            flags=tuple(field.metadata["flags"]) if field.metadata.get("cli", True) else (),
-            kind="choice" if "choices" in field.metadata else _parameter(cls, field).name,
-            default=field.default,
-            choices=tuple(field.metadata.get("choices", ())),
-            help=field.metadata["help"],
-            source=field.metadata.get("source", getattr(cls, "source", None)),
-        )
-        for field in fields(cls)
-    ]
-
-
-def some_of(cls: type, *names: str) -> type:
-    """A class with some of the options of `cls`: their flags, help texts and defaults are declared there."""
-    chosen = [one for one in fields(cls) if one.name in names]
-    return make_dataclass(
-        cls.__name__, [(one.name, one.type, declared(default=one.default, metadata=one.metadata)) for one in chosen]
-    )
-
-
-def config_options(*groups: tuple[str, type]) -> Callable[[F], F]:
-    """A decorator that adds the options of configuration classes, given as ``(heading, class)``."""
+def config_options(*groups: tuple[Any, ...]) -> Callable[[F], F]:
+    """A decorator that adds the options of classes: ``(heading, class)``, or some: ``(heading, class, name, ...)``."""
 
     def decorate(function: F) -> F:
-        for heading, cls in reversed(groups):
-            for field in reversed(fields(cls)):
-                if field.metadata.get("cli", True):
-                    function = _option(cls, field, heading)(function)
+        for heading, cls, *names in reversed(groups):
+            for one in reversed(described(cls)):
+                if one.flags and (not names or one.name in names):
+                    function = _flag(one, cls, heading)(function)
         return function
 
     return decorate
@@ -193,7 +106,7 @@ def method_option(function: F) -> F:
     return option(
         "-M",
         "--method",
-        type=click.Choice(list(METHODS)),
+        type=_MethodName(list(METHODS)),
         default=DEFAULT_METHOD,
         metavar="NAME",
         heading="Method",
@@ -206,21 +119,19 @@ def method_options(function: F) -> F:
     """A decorator that adds every option of every method, each once."""
     owners: dict[str, list[type[Method]]] = {}
     for cls in METHODS.values():
-        for field in fields(cls):
-            owners.setdefault(field.name, []).append(cls)
+        for one in described(cls):
+            owners.setdefault(one.name, []).append(cls)
     for name, classes in reversed(owners.items()):
-        field = next(f for f in fields(classes[0]) if f.name == name)
-        if not field.metadata.get("cli", True):
-            continue
-        heading = f"Options of {' and '.join(c.name for c in classes)}"
-        function = _option(classes[0], field, heading)(function)
+        one = next(one for one in described(classes[0]) if one.name == name)
+        if one.flags:
+            function = _flag(one, classes[0], f"Options of {' and '.join(cls.name for cls in classes)}")(function)
     return function
 
 
 def _chosen(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The options of `cls` the user gave."""
-    names = {f.name for f in fields(cls)}
-    return {k: v for k, v in values.items() if k in names and v is not None and v != ()}
+    names = {one.name for one in fields(cls)}
+    return {name: value for name, value in values.items() if name in names and value is not None and value != ()}
 
 
 def flag_of(name: str) -> str:
@@ -228,15 +139,22 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def build(cls: type[T], values: Mapping[str, Any]) -> T:
-    """A `cls` of the options the user gave. What is wrong with one is told by its flag, as a usage error."""
-    return _made(lambda chosen: cls(**chosen), _chosen(cls, values))
+def build(cls: Callable[..., T], values: Mapping[str, Any]) -> T:
+    """A `cls` of the options the user gave. A wrong one is a usage error that names its flag."""
+    chosen = _chosen(cls, values)  # type: ignore[arg-type]
+    try:
+        return cls(**chosen)
+    except OptionError as error:
+        raise as_usage(error, chosen) from None
 
 
 def build_sampling(method: Method, values: Mapping[str, Any]) -> tuple[SamplingConfig, dict[str, Any]]:
     """The sampling for `method`, and what of it the user gave."""
     chosen = _chosen(SamplingConfig, values)
-    sampling = _made(method.sampling, chosen)
+    try:
+        sampling = method.sampling(chosen)
+    except OptionError as error:
+        raise as_usage(error, chosen) from None
     return sampling, {name: getattr(sampling, name) for name in chosen}
 
 
@@ -246,17 +164,10 @@ def as_usage(error: OptionError, names: Iterable[str]) -> click.UsageError:
     return click.UsageError((named(name, flag_of(name)) if name in names else name) + space + rest)
 
 
-def _made(make: Callable[[dict[str, Any]], T], chosen: dict[str, Any]) -> T:
-    try:
-        return make(chosen)
-    except OptionError as error:
-        raise as_usage(error, chosen) from None
-
-
 def build_method(name: str, values: Mapping[str, Any]) -> Method:
     """The method with the options the user gave. An option of another method is a usage error, but as a default."""
     cls = method_class(name)
-    own = {f.name for f in fields(cls)}
+    own = {one.name for one in fields(cls)}
     for other in METHODS.values():
         for option_name in _chosen(other, values):
             if option_name not in own and is_typed(option_name):
@@ -264,14 +175,13 @@ def build_method(name: str, values: Mapping[str, Any]) -> Method:
     return build(cls, values)
 
 
-def parse_value(cls: type, name: str, text: str) -> Any:
-    """`text` as a value of the field `name` of `cls`, for ``/set``. Raises OptionError."""
-    field = next(f for f in fields(cls) if f.name == name)
+def parse_value(one: Option, text: str) -> Any:
+    """`text` as a value of the option, for ``/set``. Raises OptionError."""
     if text.lower() in ("none", "default"):
-        return field.default
-    if typing.get_origin(_hints(cls, field)[0]) is tuple:
+        return one.default
+    if one.kind == "texts":
         return (text,)
     try:
-        return _parameter(cls, field).convert(text, None, None)
+        return _type_of(one).convert(text, None, None)
     except click.BadParameter as error:
-        raise OptionError(f"{name}: {error.message}") from None
+        raise OptionError(f"{one.name}: {error.message}") from None

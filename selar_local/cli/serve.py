@@ -56,7 +56,7 @@ Examples:
 @option("--log-requests", is_flag=True, help="one line for each request on standard error")
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
 @method_option
-@config_options((_SAMPLING, GenerationConfig), (_SAMPLING, SamplingConfig))
+@config_options((_SAMPLING, GenerationConfig, "max_tokens", "stop"), (_SAMPLING, SamplingConfig))
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")
 @config_options(("Model and engine", EngineConfig))
 @method_options
@@ -120,7 +120,3 @@ def _config(values: dict[str, Any]) -> ServerConfig:
 def _log(line: RequestLine) -> None:
     text = f"{line.method} {line.path[:200]} {line.status} {line.seconds:.3f} s"
     click.echo(one_line(text), err=True)
-
-
-# A grammar for every request would also be one for tool calls and response formats: it is the request's to ask.
-serve.params = [parameter for parameter in serve.params if parameter.name not in ("grammar", "json_schema")]

@@ -13,13 +13,14 @@ import click
 from selar_local.advice import advice
 from selar_local.cli.display import Display
 from selar_local.cli.option_sources import is_typed
-from selar_local.cli.options import as_usage, flag_of, shown
+from selar_local.cli.options import as_usage, flag_of
 from selar_local.cli.streams import print_json
 from selar_local.cli.trace_outputs import TraceOutputs
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result
 from selar_local.errors import OptionError
 from selar_local.methods import Method
+from selar_local.options import shown
 
 if TYPE_CHECKING:
     from selar_local.engine.stream import Stream

@@ -6,47 +6,35 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from selar_local.engine.awaiting import Inbox, Launch, Refused
-from selar_local.engine.events import Result, TokenEvent
-from selar_local.engine.messages import Emit, Message, Prefilled, Source, Started
-from selar_local.engine.stream import BaseStream, Streaming
+from selar_local.engine.awaiting import Launch, Refused
+from selar_local.engine.events import Emit, Message, Prefilled, Result, Started, TokenEvent
+from selar_local.engine.stream import Arrived, BaseStream
+
+if TYPE_CHECKING:
+    from selar_local.engine.base_engine import BaseEngine
 
 __all__ = ["AsyncStream"]
 
 
-class _Arrivals:
-    """What has come of one generation; the event loop's thread alone touches it.
+class _Arrived(Arrived):
+    """The messages of one generation so far; the event loop's thread alone touches them.
 
-    It does not know its `AsyncStream`, so that one which nobody has any more is noticed while messages still come.
+    It does not know its `AsyncStream`: a stream without references is noticed while messages still come.
     """
 
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
         self.ready: deque[TokenEvent | Prefilled] = deque()
-        self.source: Source | None = None
-        self.result: Result | None = None
-        self.error: Exception | None = None
         self.over = False
         self._changed = asyncio.Event()
-        self._launch: Launch | None = None
-
-    def begin(self, begin: Callable[[Emit], Source]) -> None:
-        """Hand the generation to the engine."""
-        inbox = Inbox(self.take, self.cancel)
-        self._launch = Launch(begin, inbox.put)
-
-    def cancel(self) -> None:
-        """Ask the generation to stop; any thread may."""
-        if self._launch is not None:
-            self._launch.cancel()
 
     def take(self, message: Message | Refused) -> None:
-        """One more message."""
+        """Add one more message."""
         if isinstance(message, (TokenEvent, Prefilled)):
             self.ready.append(message)
         elif isinstance(message, Started):
-            self.source = message.source
+            self.started = message
         elif isinstance(message, Result):
             self.result, self.over = message, True
         elif isinstance(message, Refused):
@@ -68,96 +56,87 @@ class AsyncStream(BaseStream, AsyncIterator[TokenEvent]):
     cancelled task that waits for an event, or dropping the last reference stops it within one decode step.
     """
 
+    _arrived: _Arrived
+
     def __init__(
         self,
-        begin: Callable[[Emit], Source],
-        engine: Streaming,
+        begin: Callable[[Emit], Started],
+        engine: BaseEngine,
         on_prefill: Callable[[int, int], None] | None = None,
     ) -> None:
         """begin: `BaseEngine.begin` with its other arguments."""
-        self._begin: Callable[[Emit], Source] | None = begin
-        self._engine: Streaming | None = engine
+        super().__init__(_Arrived(), engine)
+        self._begin: Callable[[Emit], Started] | None = begin
         self._on_prefill = on_prefill
         self._cancelled = False
-        self._arrivals: _Arrivals | None = None
-
-    def _facts(self) -> tuple[Source | None, Result | None]:
-        return (None, None) if self._arrivals is None else (self._arrivals.source, self._arrivals.result)
+        self._launch: Launch | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __anext__(self) -> TokenEvent:
-        arrivals = self._started()
+        arrived = self._launched()
         while True:
-            if arrivals.ready:
-                message = arrivals.ready.popleft()
+            if arrived.ready:
+                message = arrived.ready.popleft()
                 if isinstance(message, TokenEvent):
                     self._tokens += 1
                     return message
                 if self._on_prefill is not None:
                     self._on_prefill(message.done, message.total)
-            elif arrivals.over:
-                self._end(arrivals)
+            elif arrived.over:
+                self._engine = None
+                self._raise_error()
                 raise StopAsyncIteration
             else:
-                await self._wait(arrivals)
+                await self._wait()
 
-    def _started(self) -> _Arrivals:
-        """What has come so far. The first call hands the generation to the engine."""
-        if self._arrivals is None:
-            self._arrivals = _Arrivals()
+    def _launched(self) -> _Arrived:
+        """The messages so far. The first call gives the generation to the engine."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
             if self._begin is not None:
-                self._arrivals.begin(self._begin)
+                self._launch = Launch(self._begin, self._arrived.take)
                 self._begin = None
             if self._cancelled:
-                self._arrivals.cancel()
-        elif self._arrivals.loop is not asyncio.get_running_loop():
+                self.cancel()
+        elif self._loop is not asyncio.get_running_loop():
             raise RuntimeError("this stream belongs to another event loop")
-        return self._arrivals
+        return self._arrived
 
-    async def _wait(self, arrivals: _Arrivals) -> None:
+    async def _wait(self) -> None:
         try:
-            await arrivals.change()
+            await self._arrived.change()
         except BaseException:  # the task was cancelled, or dropped
             self.cancel()
             raise
 
-    def _end(self, arrivals: _Arrivals) -> None:
-        """All has come: let the engine go, and raise its error, once."""
-        self._engine = None
-        if arrivals.error is not None:
-            error, arrivals.error = arrivals.error, None
-            try:
-                raise error
-            finally:
-                del error  # see `Stream`
-
     def cancel(self) -> None:
         """Ask the generation to stop. Returns at once; callable from any thread, any number of times."""
         self._cancelled = True
-        if self._arrivals is not None:
-            self._arrivals.cancel()
+        if self._launch is not None:
+            self._launch.cancel()
 
     async def aclose(self) -> None:
         """Stop the generation and wait until it has stopped; `result` is then there. Idempotent.
 
-        One that has not begun never begins, and has no result.
+        A generation that has not begun never begins, and has no result.
         """
         self.cancel()
-        if self._arrivals is None:
-            self._begin = None
-            self._started().over = True
-        arrivals = self._started()
-        while not arrivals.over:
-            await arrivals.change()
-        arrivals.ready.clear()
+        if self._loop is None:
+            self._begin, self._arrived.over = None, True
+        arrived = self._launched()
+        while not arrived.over:
+            await arrived.change()
+        arrived.ready.clear()
         self._engine = None
 
     async def __aenter__(self) -> AsyncStream:
         """Wait until the engine has taken the request. Raises its errors."""
-        arrivals = self._started()
-        while arrivals.source is None and not arrivals.over:
-            await self._wait(arrivals)
-        if arrivals.source is None:
-            self._end(arrivals)
+        arrived = self._launched()
+        while arrived.started is None and not arrived.over:
+            await self._wait()
+        if arrived.started is None:
+            self._engine = None
+            self._raise_error()
         return self
 
     async def __aexit__(
@@ -169,4 +148,5 @@ class AsyncStream(BaseStream, AsyncIterator[TokenEvent]):
             await self.aclose()
 
     def __del__(self) -> None:
-        self.cancel()
+        if hasattr(self, "_launch"):
+            self.cancel()

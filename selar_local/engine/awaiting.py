@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from selar_local.engine.events import Result
-from selar_local.engine.messages import Emit, Message, Source, Started
+from selar_local.engine.events import Emit, Message, Result, Started, TokenEvent
 
 __all__ = ["Inbox", "Launch", "Refused"]
 
@@ -18,7 +17,7 @@ T = TypeVar("T")
 
 
 class Inbox(Generic[T]):
-    """Hands items from any thread to the event loop that made it, which is woken once for all that have come."""
+    """Passes items from any thread to the event loop that made it. The loop wakes once for all that have come."""
 
     def __init__(self, receive: Callable[[T], None], on_closed: Callable[[], None] = lambda: None) -> None:
         """receive: called in the loop with each item, in their order.
@@ -32,7 +31,7 @@ class Inbox(Generic[T]):
         self._woken = False
 
     def put(self, item: T) -> None:
-        """Hand over one item, and return at once."""
+        """Pass one item, and return at once."""
         self._items.append(item)
         if self._woken and not self._loop.is_closed():
             return
@@ -56,38 +55,50 @@ class Refused:
 
 
 class Launch:
-    """Hands one generation to an engine without holding up the event loop: what that takes is done in a thread.
+    """One generation, begun from an event loop that does not wait: a thread gives the request to the engine.
 
-    (Rendering and tokenising the prompt; loading the model again after a crash.) The thread ends when the engine has
-    taken the request.
+    (The prompt must be rendered and tokenised; after a crash the model is loaded again.) The thread ends when the
+    engine has taken the request.
     """
 
-    def __init__(self, begin: Callable[[Emit], Source], emit: Callable[[Message | Refused], None]) -> None:
-        """begin: `BaseEngine.begin` with its other arguments. emit: takes the messages, in the engine's thread."""
-        self._emit = emit
-        self._source: Source | None = None
+    def __init__(
+        self,
+        begin: Callable[[Emit], Started],
+        receive: Callable[[Message | Refused], None],
+        on_event: Callable[[TokenEvent], None] | None = None,
+    ) -> None:
+        """begin: `BaseEngine.begin` with its other arguments. receive: called in the loop with each message.
+
+        on_event: called with each `TokenEvent` instead, in the engine's thread, so that no token wakes the loop.
+        """
+        self._inbox: Inbox[Message | Refused] = Inbox(receive, self.cancel)
+        self._on_event = on_event
+        self._started: Started | None = None
         self._cancelled = False
         self._over = False
         threading.Thread(target=self._run, args=(begin,), name="selar-local request", daemon=True).start()
 
     def cancel(self) -> None:
-        """Stop the generation, also one that the engine has yet to take. Returns at once; any thread may call it."""
+        """Stop the generation, also before the engine has taken it. Returns at once; any thread may call it."""
         self._cancelled = True
-        if self._source is not None:
-            self._source.cancelled.set()
+        if self._started is not None:
+            self._started.cancel()
 
-    def _run(self, begin: Callable[[Emit], Source]) -> None:
+    def _run(self, begin: Callable[[Emit], Started]) -> None:
         try:
-            begin(self._pass_on)
-        except Exception as error:  # nothing may leave the event loop waiting
+            begin(self._emit)
+        except Exception as error:  # whatever it is, the event loop must not wait for ever
             if not self._over:
-                self._emit(Refused(error))
+                self._inbox.put(Refused(error))
 
-    def _pass_on(self, message: Message) -> None:
+    def _emit(self, message: Message) -> None:
+        if isinstance(message, TokenEvent) and self._on_event is not None:
+            self._on_event(message)
+            return
         if isinstance(message, Started):
-            self._source = message.source
+            self._started = message
             if self._cancelled:
-                message.source.cancelled.set()
+                message.cancel()
         elif isinstance(message, Result):
             self._over = True
-        self._emit(message)
+        self._inbox.put(message)

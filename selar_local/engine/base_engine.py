@@ -10,10 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from selar_local.config import EngineConfig
-from selar_local.engine.events import Result
-from selar_local.engine.messages import Emit, Message, Source
+from selar_local.engine.events import Emit, Message, Result, Started
 from selar_local.engine.model_info import ModelInfo
-from selar_local.engine.request_options import Messages, RequestOptions, Tools
+from selar_local.engine.request_options import Messages, RenderOptions, RequestOptions
 from selar_local.engine.stream import Stream
 
 if TYPE_CHECKING:
@@ -107,22 +106,19 @@ class BaseEngine(ABC):
     @abstractmethod
     def begin(
         self, emit: Emit, prompt: str | None = None, *, events: bool = True, **request: Unpack[RequestOptions]
-    ) -> Source:
-        """Hand a generation to the engine, which is to be kept meanwhile. `emit` gets its messages, `Started` first.
+    ) -> Started:
+        """Give a generation to the engine, which the caller must keep meanwhile. `emit` gets its messages.
 
-        For those who do not want a `Stream`; the arguments and errors are its own.
+        `Started` is the first message, and is returned. For callers that want no `Stream`; arguments and errors are
+        those of `stream`.
         """
 
     @abstractmethod
-    def render(
-        self,
-        messages: Messages,
-        *,
-        thinking: bool | None = None,
-        tools: Tools | None = None,
-        add_generation_prompt: bool = True,
-    ) -> str:
-        """The prompt text the model's chat template makes of `messages`. Raises TemplateError."""
+    def render(self, messages: Messages, **options: Unpack[RenderOptions]) -> str:
+        """The prompt text that the model's chat template makes of `messages`. Raises TemplateError.
+
+        options: thinking and tools, for templates that know them; add_generation_prompt, True by default.
+        """
 
     @abstractmethod
     def tokenize(self, text: str) -> tuple[int, ...]:

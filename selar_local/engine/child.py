@@ -1,7 +1,11 @@
-"""The process that runs llama.cpp for an app: one engine, told what to do over its standard input.
+"""The process that runs llama.cpp for an app: one engine that takes commands from its standard input.
 
 Started by `IsolatedEngine` as ``python -m selar_local.engine.child``. It ends when its input does, so it never
 outlives the app.
+
+Both sides send frames ``(kind, number, content)``; an answer has the number of its command. To the child: "open" first,
+then "begin", "cancel", the names of `_QUERIES`, and "close". To the app, in lists: "answer" or "error"; for "begin"
+"started" or "error", then a "message" for each message of the generation; "progress" of the load; "log".
 """
 
 from __future__ import annotations
@@ -12,26 +16,27 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from selar_local.config import EngineConfig
 from selar_local.engine.engine import Engine
-from selar_local.engine.sequence import Sequence
+from selar_local.engine.events import Message, Result, Started
 from selar_local.engine.wire import Wire
 from selar_local.errors import OptionError, SelarError
 
 __all__ = ["main"]
 
+_QUERIES = ("render", "tokenize", "token_bytes", "is_end")
 _END = object()
+
+Put = Callable[[Any], None]
 
 
 class _LogSender(logging.Handler):
-    """Log records go to the app's own logging."""
+    """Sends log records to the app's own logging."""
 
-    def __init__(self, put: Callable[[Any], None]) -> None:
+    def __init__(self, put: Put) -> None:
         super().__init__()
         self._put = put
 
@@ -49,8 +54,7 @@ def main() -> None:
     writer = Thread(target=_write, args=(wire, outbox), name="selar-local writer", daemon=True)
     writer.start()
     try:
-        path, config, check_again = wire.receive()
-        _serve(wire, outbox.put, path, config, check_again)
+        _serve(wire, outbox.put)
     except EOFError:
         pass
     finally:
@@ -59,7 +63,7 @@ def main() -> None:
 
 
 def _print_elsewhere() -> None:
-    """What native code prints must not get between the frames: it goes to standard error, if there is one."""
+    """Native code must not print between the frames: its output goes to standard error, if there is one."""
     try:
         os.dup2(2, 1)
     except OSError:  # an app without a console
@@ -69,7 +73,7 @@ def _print_elsewhere() -> None:
 
 
 def _write(wire: Wire, outbox: SimpleQueue[Any]) -> None:
-    """Send what there is in one frame, so that many streams cost no more writes than one."""
+    """Send all that waits in one frame, so that many streams cost no more writes than one."""
     ended = False
     while not ended:
         batch = [outbox.get()]
@@ -85,53 +89,49 @@ def _write(wire: Wire, outbox: SimpleQueue[Any]) -> None:
             os._exit(0)  # nobody listens any more
 
 
-def _serve(wire: Wire, put: Callable[[Any], None], path: str, config: EngineConfig, check_again: bool) -> None:
+def _serve(wire: Wire, put: Put) -> None:
+    _, _, content = wire.receive()
     try:
-        engine = Engine(path, config, on_progress=lambda share: put(("progress", 0, share)), check_again=check_again)
+        engine = Engine(**_unpacked(content), on_progress=lambda share: put(("progress", 0, share)))
     except Exception as error:
-        put(("failed", 0, _portable(error)))
+        put(("error", 0, _portable(error)))
         return
-    running: dict[int, Sequence] = {}
+    running: dict[int, Started] = {}
     with engine:
-        put(("ready", 0, engine.info))
+        put(("answer", 0, engine.info))
         while True:
-            try:
-                kind, number, content = wire.receive()
-            except EOFError:
-                return
+            kind, number, content = wire.receive()
             if kind == "close":
                 return
             if kind == "cancel":
-                if number in running:
-                    running[number].cancelled.set()
+                if (started := running.get(number)) is not None:
+                    started.cancel()
                 continue
             try:
-                put(("answer", number, _answer(engine, running, put, kind, number, _unpacked(content))))
+                arguments = _unpacked(content)
+                if kind == "begin":
+                    engine.begin(_sender(put, number, running), **arguments)
+                elif kind in _QUERIES:
+                    put(("answer", number, getattr(engine, kind)(**arguments)))
             except Exception as error:
                 if engine.closed:  # its worker has failed: another process must take over
                     sys.exit(1)
-                put(("refused", number, _portable(error)))
+                put(("error", number, _portable(error)))
 
 
-def _answer(
-    engine: Engine, running: dict[int, Sequence], put: Callable[[Any], None], kind: str, number: int, content: Any
-) -> Any:
-    """Do what is asked; a stream's first answer has its seed, prompt, method and notes."""
-    if kind == "stream":
-        arguments, events = content
-        request = replace(engine.request(**arguments), events=events)
-        for ended in [key for key, sequence in running.items() if sequence.finished]:
-            del running[ended]
-        # Held back until the answer is on its way: messages before it would find nobody.
-        sequence = running[number] = engine.sequence(request, lambda message: put(("message", number, message)))
-        put(("started", number, (sequence.seed, request.prompt, request.method, request.notes)))
-        engine.enqueue(sequence)
-        return None
-    if kind == "render":
-        return engine.render(**content)
-    if kind in ("tokenize", "token_bytes", "is_end"):
-        return getattr(engine, kind)(content)
-    raise ValueError(f"unknown command {kind!r}")
+def _sender(put: Put, number: int, running: dict[int, Started]) -> Callable[[Message], None]:
+    """Sends the messages of a generation, and lists it under `running` until its result."""
+
+    def emit(message: Message) -> None:
+        if isinstance(message, Started):
+            running[number] = message
+            put(("started", number, (message.seed, message.prompt, message.method, message.notes)))
+            return
+        if isinstance(message, Result):
+            running.pop(number, None)
+        put(("message", number, message))
+
+    return emit
 
 
 def _unpacked(content: bytes) -> Any:

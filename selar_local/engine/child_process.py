@@ -1,4 +1,7 @@
-"""The app's side of the process that runs llama.cpp: what it is asked, and what it says."""
+"""The app's side of the process that runs llama.cpp: commands to it, and a thread that reads its frames.
+
+`selar_local.engine.child` describes the frames.
+"""
 
 from __future__ import annotations
 
@@ -11,39 +14,95 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from selar_local.config import EngineConfig
-from selar_local.engine.events import Result
+from selar_local.engine.events import Emit, Message, Prefilled, Result, Started, Timings, TokenEvent, Usage
 from selar_local.engine.lifetime import require_own_process
-from selar_local.engine.messages import Emit, Source
 from selar_local.engine.model_info import ModelInfo
-from selar_local.engine.remote_sequence import AskedRequest, RemoteSequence
 from selar_local.engine.wire import Wire
 from selar_local.errors import EngineClosed, EngineCrashed, OptionError, SelarError
+from selar_local.methods.base import Method
 
 __all__ = ["CHILD_ARGUMENT", "ChildProcess"]
 
-_PATIENCE = 10.0  # seconds in which a process that is asked to end does: one decode of a chunk at most
-#: What a frozen app is started with to be the child: see `selar_local.run_child_if_asked`.
+_PATIENCE = 10.0  # seconds in which a process ends that is asked to: the decode of one chunk takes less
+#: A frozen app is started with this argument to be the child: see `selar_local.run_child_if_asked`.
 CHILD_ARGUMENT = "--selar-local-child"
 
 logging.getLogger("selar_local").addHandler(logging.NullHandler())  # nothing is printed unless the app wants it
 
 
+class _Generation:
+    """The messages of one generation on their way to `emit`, and a result for it where the process dies."""
+
+    def __init__(self, emit: Emit, cancel: Callable[[], None]) -> None:
+        self._emit = emit
+        self._cancel = cancel
+        self._started: Started | None = None
+        self._events: list[TokenEvent] = []
+        self._prompt_read = 0
+        self._finished = False
+
+    def start(self, seed: int, prompt: tuple[int, ...], method: Method, notes: tuple[str, ...]) -> Started:
+        """The engine there has taken it."""
+        self._started = Started(seed, prompt, method, notes, self._cancel, self.fail)
+        self._emit(self._started)
+        return self._started
+
+    def take(self, message: Message) -> None:
+        """Pass one message on."""
+        if isinstance(message, TokenEvent):
+            self._events.append(message)
+        elif isinstance(message, Prefilled):
+            self._prompt_read = message.done
+        self._finished = self._finished or isinstance(message, Result)
+        self._emit(message)
+
+    def fail(self, error: SelarError) -> None:
+        """End it from this side, with the text so far. Before `start` nothing was emitted, and nothing is."""
+        started, events = self._started, self._events
+        if started is None or self._finished:
+            return
+        self.take(error)
+        self.take(
+            Result(
+                text="".join(event.text for event in events),
+                thinking="".join(event.thinking for event in events),
+                finish_reason="error",
+                usage=Usage(
+                    prompt_tokens=len(started.prompt),
+                    completion_tokens=len(events),
+                    explored_steps=sum(event.explored for event in events),
+                    prompt_read=self._prompt_read,
+                ),
+                timings=Timings(0.0, 0.0, len(events)),
+                seed=started.seed,
+                tokens=tuple(event.token for event in events),
+                logprobs=tuple(event.logprobs for event in events if event.logprobs is not None),
+                notes=started.notes,
+            )
+        )
+
+
 class ChildProcess:
-    """One process, and the thread here that reads what it says. closed: whether it was asked to end."""
+    """One process, and the thread here that reads its frames. closed: whether it was asked to end."""
 
     def __init__(self, path: Path, config: EngineConfig, check_again: bool) -> None:
+        self.closed = False
+        self._arguments = (os.fspath(path), config, check_again)
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._answers: dict[int, SimpleQueue[Any]] = {}
-        self._running: dict[int, RemoteSequence] = {}
+        self._answers: dict[int, Future[Any]] = {}
+        self._running: dict[int, _Generation] = {}
+        self._progress: SimpleQueue[float | None] = SimpleQueue()  # None ends it
+        self._ready = False
         self._gone = threading.Event()
         self._owner = os.getpid()
-        self.closed = False
         (child_in, to_child), (from_child, child_out) = os.pipe(), os.pipe()
         try:
             # A session of its own: Ctrl-C on the terminal is for the app, also while this process still starts.
@@ -59,82 +118,64 @@ class ChildProcess:
             os.close(child_in)
             os.close(child_out)
         self._wire = Wire(os.fdopen(from_child, "rb"), os.fdopen(to_child, "wb"))
-        self._opening: SimpleQueue[Any] = SimpleQueue()
         threading.Thread(target=self._read, name="selar-local reader", daemon=True).start()
-        self._ready = False
-        self._first = (os.fspath(path), config, check_again)
 
     def open(self, on_progress: Callable[[float], None] | None) -> ModelInfo:
-        """Have it load the model. Raises what went wrong there; it has ended then."""
+        """Have it load the model. Raises the error of the load; the process has ended then."""
+        opened: Future[Any] | None = None
+        path, config, check_again = self._arguments
         try:
-            self._send(self._first)
-            info = self._await_opening(on_progress)
+            opened = self._command("open", 0, {"path": path, "config": config, "check_again": check_again})
+            opened.add_done_callback(lambda _: self._progress.put(None))
+            while (share := self._progress.get()) is not None:
+                if on_progress is not None:
+                    on_progress(share)
+            info: ModelInfo = opened.result()
             self._ready = True
             return info
         except BaseException:
             self.close()
             raise
-
-    def _await_opening(self, on_progress: Callable[[float], None] | None) -> ModelInfo:
-        while True:
-            kind, _, content = self._opening.get()
-            if kind == "failed":
-                raise content
-            if kind == "ready":
-                info: ModelInfo = content
-                return info
-            if on_progress is not None:
-                on_progress(content)
+        finally:
+            opened = None  # else this frame and its error would keep each other, and the caller's engine with them
 
     def alive(self) -> bool:
-        """Whether it runs and is heard: not in a fork of the app."""
+        """Whether it runs and its frames are read: not in a fork of the app."""
         return not self._gone.is_set() and os.getpid() == self._owner
-
-    def ask(self, kind: str, content: Any) -> Any:
-        """An answer. Raises what the other side raised, or EngineCrashed."""
-        number = next(self._numbers)
-        return self._ask(number, kind, content)
 
     def require_own_process(self) -> None:
         """Raises EngineClosed in a fork of the app."""
         require_own_process(self._owner)
 
-    def start(self, arguments: dict[str, Any], events: bool, emit: Emit) -> Source:
-        """A generation that has been accepted there."""
-        number = next(self._numbers)
-        remote = RemoteSequence(emit, lambda: self._send(("cancel", number, None), may_fail=True))
-        with self._lock:
-            self._running[number] = remote
-        try:
-            self._ask(number, "stream", (arguments, events))
-        except BaseException:  # Ctrl-C too: it may have been accepted there all the same
-            with self._lock:
-                self._running.pop(number, None)
-            self._send(("cancel", number, None), may_fail=True)
-            raise
-        return remote
+    def ask(self, query: str, **arguments: Any) -> Any:
+        """The answer of the engine's method `query` there. Raises its errors, and EngineCrashed."""
+        return self._command(query, next(self._numbers), arguments).result()
 
-    def _ask(self, number: int, kind: str, content: Any) -> Any:
-        answers: SimpleQueue[Any] = SimpleQueue()
+    def begin(self, emit: Emit, **arguments: Any) -> Started:
+        """A generation that the engine there has taken. Raises its errors, and EngineCrashed."""
+        number = next(self._numbers)
+        cancel = partial(self._send, ("cancel", number, None), may_fail=True)
+        self._running[number] = _Generation(emit, cancel)
+        try:
+            started: Started = self._command("begin", number, arguments).result()
+            return started
+        except BaseException:  # Ctrl-C too: the engine may have taken it all the same
+            self._running.pop(number, None)
+            cancel()
+            raise
+
+    def _command(self, kind: str, number: int, arguments: dict[str, Any]) -> Future[Any]:
+        """Send a command. A caller that keeps the future in a variable deletes it: see `open`."""
+        content, answer = _packed(arguments), Future[Any]()
         with self._lock:
             if self._gone.is_set():
                 raise self._crash()
-            self._answers[number] = answers
-        try:
-            self._send((kind, number, _packed(content)))
-            verdict, answer = answers.get()
-        finally:
-            with self._lock:
-                self._answers.pop(number, None)
-        if verdict == "refused":
-            try:
-                raise answer
-            finally:
-                del answer  # else this frame and the error would keep each other, and the caller's engine with them
+            self._answers[number] = answer
+        self._send((kind, number, content))
         return answer
 
     def _send(self, frame: Any, may_fail: bool = False) -> None:
-        if os.getpid() != self._owner:  # a fork of the app has the pipe, too; but it is not the fork's
+        if os.getpid() != self._owner:  # a fork of the app has the pipe too, but it is not the fork's
             return
         try:
             self._wire.send(frame)
@@ -152,58 +193,54 @@ class ChildProcess:
     def _read(self) -> None:
         try:
             while True:
-                self._hear_all(self._wire.receive())
+                self._take_all(self._wire.receive())
         except (EOFError, OSError, ValueError):
             pass
         except Exception:
-            logging.getLogger(__name__).exception("what the engine's process says cannot be read")
+            logging.getLogger(__name__).exception("a frame of the engine's process cannot be read")
             self.process.kill()
         finally:
             self._end()
 
-    def _hear_all(self, messages: list[tuple[str, int, Any]]) -> None:
-        # A function of its own: the thread that waits for the next ones must not hold an error that somebody caught.
-        for kind, number, content in messages:
-            self._hear(kind, number, content)
+    def _take_all(self, frames: list[tuple[str, int, Any]]) -> None:
+        # A function of its own: while the thread waits for the next frames it must keep no error that somebody caught.
+        for kind, number, content in frames:
+            self._take(kind, number, content)
 
-    def _hear(self, kind: str, number: int, content: Any) -> None:
-        if kind == "message":
-            with self._lock:
-                remote = self._running.get(number)
-                if isinstance(content, Result):
-                    self._running.pop(number, None)
-            if remote is not None:
-                remote.take(content)
-        elif kind == "started":
-            with self._lock:
-                remote = self._running.get(number)
-            if remote is not None:  # else nobody waits for it any more
-                seed, *asked = content
-                remote.begin(seed, AskedRequest(*asked))
-        elif kind in ("answer", "refused"):
-            with self._lock:
-                answers = self._answers.get(number)
-            if answers is not None:
-                answers.put((kind, content))
+    def _take(self, kind: str, number: int, content: Any) -> None:
+        # Nobody waits for an answer or a generation that is not found: Ctrl-C came first.
+        answer, generation = self._answers.get(number), self._running.get(number)
+        if kind in ("answer", "error", "started"):
+            self._answers.pop(number, None)
+        if kind == "answer" and answer is not None:
+            answer.set_result(content)
+        elif kind == "error" and answer is not None:
+            answer.set_exception(content)
+        elif kind == "started" and answer is not None and generation is not None:
+            answer.set_result(generation.start(*content))
+        elif kind == "message" and generation is not None:
+            if isinstance(content, Result):
+                self._running.pop(number, None)
+            generation.take(content)
+        elif kind == "progress":
+            self._progress.put(content)
         elif kind == "log":
             name, level, text = content
             logging.getLogger(name).log(level, "%s", text)
-        else:
-            self._opening.put((kind, number, content))
 
     def _end(self) -> None:
-        """The process is gone: everybody who waits for it is told."""
+        """The process is gone: all that wait for it get an error."""
         self.process.wait()
         error = self._crash()
         with self._lock:
             self._gone.set()
-            remotes, self._running = list(self._running.values()), {}
-            waiting = list(self._answers.values())
-        for remote in remotes:
-            remote.finish("error", error)
-        for answers in waiting:
-            answers.put(("refused", error))
-        self._opening.put(("failed", 0, error))
+            running, answers = list(self._running.values()), list(self._answers.values())
+            self._running.clear()
+            self._answers.clear()
+        for generation in running:
+            generation.fail(error)
+        for answer in answers:
+            answer.set_exception(error)
 
     def stop(self) -> None:
         """Begin to end, and return at once, see `Closable`."""
@@ -212,7 +249,7 @@ class ChildProcess:
             _thread.start_new_thread(self.close, ())  # one of `threading` would wait for its start, and for a lock
 
     def close(self) -> None:
-        """End the process: it is asked to, and killed where it does not listen, or still loads."""
+        """End the process: it is asked to end, and killed where it does not react or still loads."""
         self.closed = True
         if os.getpid() != self._owner:
             return
@@ -228,21 +265,21 @@ class ChildProcess:
         self._wire.close()
 
 
-def _packed(content: Any) -> bytes:
-    """The content apart from its frame: where it cannot be read there, this request alone fails."""
+def _packed(arguments: dict[str, Any]) -> bytes:
+    """The arguments apart from their frame: where they cannot be read there, this request alone fails."""
     try:
-        return pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps(arguments, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # whatever an object does when it is pickled
         raise OptionError(f"the request cannot be sent to the engine's process: {error}") from error
 
 
 def _command() -> list[str]:
-    """How this program starts the child. In a frozen app the app itself is started, with a word it must know."""
+    """The words that start the child. In a frozen app they start the app itself, with an argument that it must know."""
     if getattr(sys, "frozen", False):
         return [sys.executable, CHILD_ARGUMENT]
     return [sys.executable, "-m", "selar_local.engine.child"]
 
 
 def _environment() -> dict[str, str]:
-    """This process's, with its own module path: the child must find what the app found."""
+    """This process's, with its own module path: the child must find the modules that the app found."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -9,36 +9,30 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from selar_local.config import OVERFLOW, ChatConfig, choice
-from selar_local.engine.conversation_file import ChatMessage, SavedConversation, checked_messages, read, write
+from selar_local.config import ChatConfig
+from selar_local.engine.conversation_file import SavedConversation, read, write
 from selar_local.engine.events import Result
-from selar_local.engine.model_info import ModelInfo
+from selar_local.engine.history import (
+    ChatMessage,
+    ContextUse,
+    checked_messages,
+    last_question,
+    turn_starts,
+    turns_to_drop,
+)
+from selar_local.engine.settings import TurnSettings, as_method
 from selar_local.engine.stream import Stream
-from selar_local.engine.turn_settings import TurnSettings, as_method
-from selar_local.engine.turns import ContextUse, last_question, turn_starts, turns_to_drop
 from selar_local.errors import ConversationBusy, ConversationFileError, OptionError, SelarError, TemplateError
 from selar_local.methods import Method
+
+if TYPE_CHECKING:
+    from selar_local.engine.base_engine import BaseEngine
 
 __all__ = ["Conversation"]
 
 _MAX_SEED = 2**63
-
-
-class ChatEngine(Protocol):
-    """What a conversation needs of an engine. `Engine` and `IsolatedEngine` have it."""
-
-    info: ModelInfo
-
-    def stream(self, *args: Any, **kwargs: Any) -> Stream:
-        """See `Engine.stream`."""
-
-    def render(self, *args: Any, **kwargs: Any) -> str:
-        """See `Engine.render`."""
-
-    def tokenize(self, text: str) -> tuple[int, ...]:
-        """See `Engine.tokenize`."""
 
 
 class Conversation(TurnSettings):
@@ -59,7 +53,7 @@ class Conversation(TurnSettings):
 
     def __init__(
         self,
-        engine: ChatEngine,
+        engine: BaseEngine,
         *,
         system: str | None = None,
         method: Method | str | None = None,
@@ -106,7 +100,8 @@ class Conversation(TurnSettings):
 
         Raises what `Engine.stream` raises, and ConversationBusy while another turn is being answered.
         """
-        return self._ask(text, method, thinking, options, on_prefill=on_prefill, events=events)
+        options = {"on_prefill": on_prefill, "events": events, **options}
+        return self._ask(text, method=method, thinking=thinking, **options)
 
     def say(self, text: str, **overrides: Any) -> Result:
         """Ask `text` and wait for the `Result`. Same arguments and errors as `stream`."""
@@ -115,21 +110,13 @@ class Conversation(TurnSettings):
                 pass
         return stream.result
 
-    def retry(
-        self,
-        *,
-        method: Method | str | None = None,
-        thinking: bool | None = None,
-        on_prefill: Callable[[int, int], None] | None = None,
-        events: bool = True,
-        **options: Any,
-    ) -> Stream:
+    def retry(self, **overrides: Any) -> Stream:
         """Ask the last question again, with the next seed where none is given; the new answer replaces the old one.
 
         An `unanswered` question (stopped early, or failed) is the last one. Arguments and errors are those of `stream`;
         SelarError where there is no question.
         """
-        return self._ask(None, method, thinking, options, on_prefill=on_prefill, events=events)
+        return self._ask(None, **overrides)
 
     def undo(self) -> str | None:
         """Forget the last question and its answer. Returns the question, None where there is none."""
@@ -178,7 +165,7 @@ class Conversation(TurnSettings):
 
     @overflow.setter
     def overflow(self, overflow: str) -> None:
-        choice("overflow", overflow, OVERFLOW)
+        ChatConfig(overflow=overflow)  # checks it
         self._overflow = overflow
 
     @property
@@ -227,10 +214,10 @@ class Conversation(TurnSettings):
     def _ask(
         self,
         question: str | None,
-        method: Method | str | None,
-        thinking: bool | None,
-        options: dict[str, Any],
-        **more: Any,
+        *,
+        method: Method | str | None = None,
+        thinking: bool | None = None,
+        **options: Any,
     ) -> Stream:
         """Start a turn. question None: the last one again."""
         chosen = self.method if method is None else as_method(method)
@@ -246,7 +233,7 @@ class Conversation(TurnSettings):
             messages = (*before, {"role": "user", "content": question})
             dropped = self._fitted(messages, chosen, thinks, given.get("max_tokens"))
             sent = self._sent(messages, dropped)
-            stream = self.engine.stream(messages=sent, method=chosen, thinking=thinks, **given, **more)
+            stream = self.engine.stream(messages=sent, method=chosen, thinking=thinks, **given)
             self._dropped = dropped
             stream.on_result(partial(self._finish, messages))
             self._running = weakref.ref(stream)  # a stream that nobody keeps has been cancelled

@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from selar_local._version import __version__
 from selar_local.config import from_mapping, require
+from selar_local.engine.history import ChatMessage, checked_messages
 from selar_local.errors import ConversationFileError, OptionError
 from selar_local.methods import Method, method_class
 
-__all__ = ["ChatMessage", "SavedConversation", "checked_messages", "is_conversation", "read", "write"]
-
-ChatMessage = dict[str, str]
+__all__ = ["SavedConversation", "is_conversation", "read", "write"]
 
 _TYPE = "conversation"
 _VERSION = 1
 _LARGEST = 1 << 28  # bytes; far more than any conversation has
-_ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
@@ -35,17 +33,6 @@ class SavedConversation:
     thinking: bool | None = None
     options: Mapping[str, Any] | None = None
     model: str | None = None  # for people who read the file
-
-
-def checked_messages(messages: Iterable[Mapping[str, Any]]) -> tuple[ChatMessage, ...]:
-    """The roles and contents. Raises OptionError for anything but texts of known roles."""
-    checked = []
-    for message in messages:
-        role, content = (message.get("role"), message.get("content")) if isinstance(message, Mapping) else (None, None)
-        if role not in _ROLES or not isinstance(content, str):
-            raise OptionError(f'a message must have a "role" ({", ".join(_ROLES)}) and a "content", which is a text')
-        checked.append({"role": str(role), "content": content})
-    return tuple(checked)
 
 
 def write(path: str | os.PathLike[str], saved: SavedConversation) -> None:

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from selar_local.config import EngineConfig, require
 from selar_local.engine.base_engine import BaseEngine
+from selar_local.engine.events import Emit, Started
 from selar_local.engine.lifetime import close_stopped, end_with
-from selar_local.engine.messages import Emit, Started
-from selar_local.engine.model_info import ModelInfo, describe
+from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.request import Request
-from selar_local.engine.request_maker import RequestMaker
-from selar_local.engine.request_options import Messages, RequestOptions, Tools
-from selar_local.engine.sequence import Sequence
+from selar_local.engine.request_options import Messages, RenderOptions, RequestOptions
 from selar_local.engine.worker import Worker
 
 if TYPE_CHECKING:
@@ -44,52 +42,31 @@ class Engine(BaseEngine):
         """
         close_stopped()
         self.config = config or EngineConfig()
-        self._worker = worker = Worker(Path(path), self.config, check_again=check_again)
-        end_with(self, worker)
-        self._runtime = worker.open(on_progress)
-        self.info = describe(self._runtime)
-        model = self._runtime.model
-        specials = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
-        # Nothing here may know this object: it is freed as soon as nobody has it.
-        self._requests = RequestMaker(self.info, worker, model.chat_template(), specials, worker.constraint)
+        # The worker does not know this object: an engine without references is freed.
+        self._worker = Worker(Path(path), self.config, check_again=check_again)
+        end_with(self, self._worker)
+        self._worker.open(on_progress)
+        self._runtime = self._worker.runtime
+        self._prompts = self._worker.prompts
+        self.info = self._worker.info
 
     def begin(
         self, emit: Emit, prompt: str | None = None, *, events: bool = True, **request: Unpack[RequestOptions]
-    ) -> Sequence:
-        sequence = self.sequence(replace(self.request(prompt, **request), events=events), emit)
-        emit(Started(sequence))
-        self.enqueue(sequence)
-        return sequence
+    ) -> Started:
+        return self._worker.submit(replace(self.request(prompt, **request), events=events), emit)
 
     def request(self, prompt: str | None = None, **request: Any) -> Request:
-        """What `stream` would decode for these arguments, which are its own, as are the errors."""
-        return self._requests.make(prompt, **request)
+        """The request that `stream` would decode for these arguments. Raises its errors."""
+        rendered = self._prompts.rendered(prompt, **request)
+        with self._worker.model() as model:
+            return self._prompts.request(model, rendered)
 
-    def sequence(self, request: Request, emit: Emit | None = None) -> Sequence:
-        """A sequence for the request, to be given to `enqueue`; `emit` takes its messages instead of its queue.
-
-        Raises EngineBusy, EngineClosed, and OptionError for options that do not fit the model.
-        """
-        return self._worker.sequence(request, emit)
-
-    def enqueue(self, sequence: Sequence) -> None:
-        """Have the worker decode it."""
-        self._worker.enqueue(sequence)
-
-    def render(
-        self,
-        messages: Messages,
-        *,
-        thinking: bool | None = None,
-        tools: Tools | None = None,
-        add_generation_prompt: bool = True,
-    ) -> str:
-        return self._requests.render(
-            messages, thinking=thinking, tools=tools, add_generation_prompt=add_generation_prompt
-        )
+    def render(self, messages: Messages, **options: Unpack[RenderOptions]) -> str:
+        return self._prompts.render(messages, **options)
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        return tuple(self._worker.prompt_tokens(text))
+        with self._worker.model() as model:
+            return tuple(model.prompt_tokens(text))
 
     def token_bytes(self, token: int) -> bytes:
         self._require_token(token)

@@ -1,14 +1,29 @@
-"""What a generation reports: one `TokenEvent` a step, a `Result` at the end."""
+"""What a generation reports: `Started`, progress, one `TokenEvent` a step, an error if there is one, the `Result`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from selar_local.engine.reprs import call, short
-from selar_local.methods.base import Mixture, NextInput, Token
+from selar_local.errors import SelarError
+from selar_local.methods.base import Method, Mixture, NextInput, Token
 
-__all__ = ["FINISH_REASONS", "Fed", "Logprobs", "Result", "Timings", "TokenEvent", "Usage", "fed_by"]
+__all__ = [
+    "FINISH_REASONS",
+    "Emit",
+    "Fed",
+    "Logprobs",
+    "Message",
+    "Prefilled",
+    "Result",
+    "Started",
+    "Timings",
+    "TokenEvent",
+    "Usage",
+    "fed_by",
+]
 
 FINISH_REASONS = ("stop", "length", "cancelled", "error")
 
@@ -35,32 +50,24 @@ class Logprobs(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """One generated token, the ending one included.
-
-    text: what this step adds to the answer (``""`` while half a character or a possible stop string is
-    held back). thinking: the same for the thinking before the answer. entropy: as the method uses it, in its
-    `entropy_unit` (SeLaR: normalised to [0, 1]; others: nats), None where it uses none. explored: the next
-    input is not a plain token. top: the candidates ``(id, probability)`` in the filtered distribution, zeros
-    included. drawn: the token that was drawn; a method may show another one (`token`). fed: what the next input is made
-    of, ``(id, weight)`` of each embedding row; ``()`` where the text ended and nothing is fed, None where the input is
-    a vector that is no sum of rows, such as a hidden state. kept: why a step that would have explored stayed a certain
-    one: "symbol guard", "scope", "budget" or "end"; under a grammar "grammar" at every step; methods may have reasons
-    of their own. mode: the method's state, such as "soft" or "normal", for those that have several. logprobs: where
-    they were asked for.
-    """
+    """One generated token, the ending one included."""
 
     index: int
-    token: int
-    text: str
-    thinking: str
-    entropy: float | None
-    explored: bool
-    top: tuple[tuple[int, float], ...]
-    drawn: int
+    token: int  # the shown one
+    text: str  # added to the answer; "" while half a character or a possible stop string waits
+    thinking: str  # the same for the thinking before the answer
+    entropy: float | None  # in the method's `entropy_unit` (SeLaR: normalised to [0, 1]); None where it uses none
+    explored: bool  # the next input is not a plain token
+    top: tuple[tuple[int, float], ...]  # candidates (id, probability) in the filtered distribution, zeros included
+    drawn: int  # the drawn token; a method may show another one
+    #: What the next input is made of, (id, weight) of each embedding row. () where the text ended and nothing is fed;
+    #: None for a vector that is no sum of rows, such as a hidden state.
     fed: Fed | None
+    #: Why a step that would have explored stayed a certain one: "symbol guard", "scope", "budget" or "end"; under a
+    #: grammar "grammar" at every step; methods may have reasons of their own.
     kept: str | None = None
-    mode: str | None = None
-    logprobs: Logprobs | None = None
+    mode: str | None = None  # the method's state, such as "soft" or "normal", where it has several
+    logprobs: Logprobs | None = None  # where the request asks for them
 
     def __repr__(self) -> str:
         shown = {"text": short(self.text)} if self.text or not self.thinking else {"thinking": short(self.thinking)}
@@ -72,20 +79,16 @@ class TokenEvent:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Counts of tokens (the ending token included) and of exploration steps.
-
-    latent_steps: positions without a token of their own, between prompt and text (Coconut). cached_tokens: prompt
-    tokens that an earlier prompt had left in the KV cache. thinking_tokens: those before the answer's first text, the
-    tags of the thinking included; 0 where there was no thinking. prompt_read: prompt tokens that were in the KV cache
-    at the end, the cached ones included; fewer than prompt_tokens where the generation ended before its first token.
-    """
+    """Counts of tokens (the ending token included) and of exploration steps."""
 
     prompt_tokens: int
     completion_tokens: int
     explored_steps: int
-    latent_steps: int = 0
-    cached_tokens: int = 0
-    thinking_tokens: int = 0
+    latent_steps: int = 0  # positions without a token of their own, between prompt and text (Coconut)
+    cached_tokens: int = 0  # prompt tokens that an earlier prompt had left in the KV cache
+    thinking_tokens: int = 0  # before the answer's first text, tags included; 0 without a thinking
+    #: Prompt tokens in the KV cache at the end, the cached ones included: fewer than prompt_tokens where the generation
+    #: ended before its first token.
     prompt_read: int = 0
 
     @property
@@ -96,15 +99,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds spent on the prompt and on the tokens after the first logits.
-
-    core_wait: the part of the time, 0 to 1, that llama.cpp's threads were ready to run and had no core, because other
-    programs had them; None where the system has no such figure, or the generation was too short for one.
-    """
+    """Seconds spent on the prompt and on the tokens after the first logits."""
 
     prefill_seconds: float
     decode_seconds: float
     tokens: int
+    #: The part of the time, 0 to 1, in which llama.cpp's threads were ready to run and other programs had the cores.
+    #: None where the system has no such figure, or the generation was too short for one.
     core_wait: float | None = None
 
     @property
@@ -115,26 +116,21 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished generation.
-
-    finish_reason: ``stop`` (the model ended it, or a stop string), ``length`` (max_tokens, or the context
-    is full: `context_full`), ``cancelled`` or ``error``. mean_entropy: of the steps that have one, else None.
-    logprobs: one for each of `tokens` where they were asked for. notes: what a person should know about the request,
-    such as an option that has no effect on this model, in plain sentences.
-    """
+    """A finished generation."""
 
     text: str
     thinking: str
+    #: "stop" (the model or a stop string ended it), "length" (max_tokens, or a full context), "cancelled" or "error".
     finish_reason: str
     usage: Usage
     timings: Timings
-    mean_entropy: float | None = None
+    mean_entropy: float | None = None  # of the steps that have one
     context_full: bool = False
     stop_string: str | None = None
     seed: int = 0
     tokens: tuple[int, ...] = ()
-    logprobs: tuple[Logprobs, ...] = ()
-    notes: tuple[str, ...] = ()
+    logprobs: tuple[Logprobs, ...] = ()  # one for each of `tokens` where the request asks for them
+    notes: tuple[str, ...] = ()  # options that have no effect on this model, in plain sentences
 
     def __repr__(self) -> str:
         thinking = short(self.thinking) if self.thinking else None
@@ -143,3 +139,28 @@ class Result:
             self, text=short(self.text), thinking=thinking, finish_reason=self.finish_reason,
             tokens=usage.completion_tokens, explored=usage.explored_steps or None, seed=self.seed, notes=notes,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Started:
+    """The engine has taken the request. Callers act on the generation through this object alone."""
+
+    seed: int  # of its draws
+    prompt: tuple[int, ...]  # token ids
+    method: Method  # with what depends on the model filled in
+    notes: tuple[str, ...]  # see `Result`
+    cancel: Callable[[], None]  # asks for the end; returns at once, any thread may call it
+    fail: Callable[[SelarError], None]  # ends it from the caller's side
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """Progress of the prompt: `done` of `total` tokens are in the KV cache."""
+
+    done: int
+    total: int
+
+
+Message = Started | Prefilled | TokenEvent | SelarError | Result
+#: Takes the messages of one generation. The engine's thread calls it, so it must not wait.
+Emit = Callable[[Message], None]

@@ -7,14 +7,14 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from selar_local.config import EngineConfig
 from selar_local.engine.base_engine import BaseEngine
 from selar_local.engine.child_process import ChildProcess
+from selar_local.engine.events import Emit, Started
 from selar_local.engine.lifetime import close_stopped, end_with
-from selar_local.engine.messages import Emit, Source
-from selar_local.engine.request_options import Messages, RequestOptions, Tools
+from selar_local.engine.request_options import Messages, RenderOptions, RequestOptions
 from selar_local.errors import EngineClosed
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class IsolatedEngine(BaseEngine):
     ) -> None:
         """As `Engine`: raises ModelNotFound, ModelFileError, UnsupportedModel; EngineCrashed where loading kills it.
 
-        on_progress: also told when a new process loads, by the thread whose request starts it.
+        on_progress: called also when a new process loads, by the thread that starts it with its request.
         """
         close_stopped()
         self.config = config or EngineConfig()
@@ -66,31 +66,20 @@ class IsolatedEngine(BaseEngine):
 
     def begin(
         self, emit: Emit, prompt: str | None = None, *, events: bool = True, **request: Unpack[RequestOptions]
-    ) -> Source:
-        return self._living().start({"prompt": prompt, **request}, events, emit)
+    ) -> Started:
+        return self._living().begin(emit, prompt=prompt, events=events, **request)
 
-    def render(
-        self,
-        messages: Messages,
-        *,
-        thinking: bool | None = None,
-        tools: Tools | None = None,
-        add_generation_prompt: bool = True,
-    ) -> str:
-        more = {"thinking": thinking, "tools": tools, "add_generation_prompt": add_generation_prompt}
-        text: str = self._living().ask("render", {"messages": messages, **more})
-        return text
+    def render(self, messages: Messages, **options: Unpack[RenderOptions]) -> str:
+        return cast(str, self._living().ask("render", messages=messages, **options))
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        tokens: tuple[int, ...] = self._living().ask("tokenize", text)
-        return tokens
+        return cast("tuple[int, ...]", self._living().ask("tokenize", text=text))
 
     def token_bytes(self, token: int) -> bytes:
-        data: bytes = self._living().ask("token_bytes", token)
-        return data
+        return cast(bytes, self._living().ask("token_bytes", token=token))
 
     def is_end(self, token: int) -> bool:
-        return bool(self._living().ask("is_end", token))
+        return cast(bool, self._living().ask("is_end", token=token))
 
     def alive(self) -> bool:
         return self._child.alive()

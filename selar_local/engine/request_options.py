@@ -1,6 +1,6 @@
 """The keywords of `load`, `stream` and `generate`, for editors and type checkers.
 
-They repeat the fields of the dataclasses in `selar_local.config`, which hold defaults, help and checks. A test compares
+They repeat the fields of the dataclasses in `selar_local.config`, which have defaults, help and checks. A test compares
 names and types.
 """
 
@@ -11,7 +11,15 @@ from typing import Any, TypedDict
 
 from selar_local.methods.base import Method
 
-__all__ = ["EngineOptions", "GenerationOptions", "Messages", "RequestOptions", "SamplingOptions", "Tools"]
+__all__ = [
+    "EngineOptions",
+    "GenerationOptions",
+    "Messages",
+    "RenderOptions",
+    "RequestOptions",
+    "SamplingOptions",
+    "Tools",
+]
 
 Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]]
@@ -58,8 +66,16 @@ class GenerationOptions(TypedDict, total=False):
     logprobs: int | None
 
 
+class RenderOptions(TypedDict, total=False):
+    """How a chat template renders messages: see `BaseEngine.render`."""
+
+    thinking: bool | None
+    tools: Tools | None
+    add_generation_prompt: bool
+
+
 class RequestOptions(SamplingOptions, GenerationOptions, total=False):
-    """What a generation is made of, besides its prompt: see `BaseEngine.stream`."""
+    """The arguments of a generation besides its prompt: see `BaseEngine.stream`."""
 
     messages: Messages | None
     system: str | None

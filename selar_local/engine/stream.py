@@ -2,80 +2,86 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from selar_local.engine.events import Result, TokenEvent
-from selar_local.engine.messages import Message, Prefilled, Source
+from selar_local.engine.events import Message, Prefilled, Result, Started, TokenEvent
 from selar_local.engine.reprs import short
 from selar_local.errors import EngineClosed, SelarError
 from selar_local.methods.base import Method
 
-__all__ = ["BaseStream", "Stream", "Streaming"]
+if TYPE_CHECKING:
+    from selar_local.engine.base_engine import BaseEngine
+
+__all__ = ["Arrived", "BaseStream", "Stream"]
 
 _POLL_SECONDS = 0.5  # lets Ctrl-C through on Windows, and notices a worker that died
 
 
-class Streaming(Protocol):
-    """What a stream needs of its engine, which it keeps from being dropped while the generation goes on."""
+class Arrived:
+    """The messages of one generation so far that concern it as a whole."""
 
-    def alive(self) -> bool:
-        """Whether the thread or process that computes is there."""
+    started: Started | None = None
+    error: Exception | None = None
+    result: Result | None = None
 
 
-class BaseStream(ABC):
-    """What both kinds of stream know of their generation."""
+class BaseStream:
+    """The part that `Stream` and `AsyncStream` have in common."""
 
-    _tokens = 0  # of the events so far
-
-    @abstractmethod
-    def _facts(self) -> tuple[Source | None, Result | None]:
-        """The generation once it has begun, and its result once it has ended."""
+    def __init__(self, arrived: Arrived, engine: BaseEngine) -> None:
+        """engine: not dropped while the generation goes on."""
+        self._arrived = arrived
+        self._engine: BaseEngine | None = engine
+        self._tokens = 0  # of the events so far
 
     @property
     def result(self) -> Result:
         """The finished generation. Raises RuntimeError while it is still going on."""
-        _, result = self._facts()
-        if result is None:
+        if self._arrived.result is None:
             raise RuntimeError("the generation is not finished: iterate over the stream or close it first")
-        return result
+        return self._arrived.result
 
     @property
     def seed(self) -> int:
         """The seed of this generation's draws: give it again for the same run."""
-        return self._begun().seed
+        return self._started().seed
 
     @property
     def method(self) -> Method:
         """The method at work, with what depends on the model filled in (a calibrated tau)."""
-        method: Method = self._begun().request.method
-        return method
+        return self._started().method
 
     @property
     def prompt(self) -> tuple[int, ...]:
         """The prompt's token ids."""
-        prompt: tuple[int, ...] = self._begun().request.prompt
-        return prompt
+        return self._started().prompt
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about the request, such as an option that has no effect on this model."""
-        notes: tuple[str, ...] = self._begun().request.notes
-        return notes
+        return self._started().notes
 
-    def _begun(self) -> Source:
-        source, _ = self._facts()
-        if source is None:
+    def _started(self) -> Started:
+        if self._arrived.started is None:
             raise RuntimeError("the generation has not begun: enter `async with`, or iterate, first")
-        return source
+        return self._arrived.started
+
+    def _raise_error(self) -> None:
+        """Raise the generation's error, once."""
+        if self._arrived.error is not None:
+            error, self._arrived.error = self._arrived.error, None
+            try:
+                raise error
+            finally:
+                del error  # else this frame and the error would keep each other, and the caller's engine with them
 
     def __repr__(self) -> str:
-        source, result = self._facts()
+        result = self._arrived.result
         if result is None:
-            count, state, preview = self._tokens, "running" if source else "not begun", ""
+            count, state, preview = self._tokens, "running" if self._arrived.started else "not begun", ""
         else:
             count, state = result.usage.completion_tokens, result.finish_reason
             preview = f", {short(result.text)!r}"
@@ -83,7 +89,7 @@ class BaseStream(ABC):
 
 
 class Stream(BaseStream, Iterator[TokenEvent]):
-    """Iterate over it for `TokenEvent`s; afterwards `result` holds the `Result`.
+    """Iterate over it for `TokenEvent`s; afterwards `result` has the `Result`.
 
     Leaving the ``with`` block, `close`, or dropping the last reference stops the generation within one
     decode step. An error of the engine is raised by the iteration, after the events before it.
@@ -91,41 +97,31 @@ class Stream(BaseStream, Iterator[TokenEvent]):
 
     def __init__(
         self,
-        sequence: Source,
+        started: Started,
         messages: SimpleQueue[Message],
-        engine: Streaming,
+        engine: BaseEngine,
         on_prefill: Callable[[int, int], None] | None = None,
     ) -> None:
-        """messages: those of the sequence."""
-        self._sequence = sequence
+        """messages: of the generation that `started` describes."""
+        super().__init__(Arrived(), engine)
+        self._arrived.started = started
         self._messages = messages
-        self._engine: Streaming | None = engine
         self._on_prefill = on_prefill
-        self._error: SelarError | None = None
-        self._result: Result | None = None
         self._on_result: Callable[[Result], None] | None = None
-
-    def _facts(self) -> tuple[Source | None, Result | None]:
-        return self._sequence, self._result
 
     def on_result(self, callback: Callable[[Result], None]) -> None:
         """Have `callback` called with the `Result`, in the thread that receives it, just before `result` has it."""
         self._on_result = callback
 
     def __next__(self) -> TokenEvent:
-        while self._result is None:
+        while self._arrived.result is None:
             message = self._receive()
             if isinstance(message, TokenEvent):
                 self._tokens += 1
                 return message
             if isinstance(message, Prefilled) and self._on_prefill is not None:
                 self._on_prefill(message.done, message.total)
-        if self._error is not None:
-            error, self._error = self._error, None
-            try:
-                raise error
-            finally:
-                del error  # else this frame and the error would keep each other, and the caller's engine with them
+        self._raise_error()
         raise StopIteration
 
     def _receive(self) -> Message | None:
@@ -133,26 +129,25 @@ class Stream(BaseStream, Iterator[TokenEvent]):
             message = self._messages.get(timeout=_POLL_SECONDS)
         except Empty:
             if self._engine and not self._engine.alive() and self._messages.empty():
-                self._sequence.finish("error", EngineClosed("the engine was closed"))
+                self._started().fail(EngineClosed("the engine was closed"))
             return None
         if isinstance(message, Result):
             if self._on_result is not None:
                 self._on_result(message)
-            self._result, self._engine, self._on_result = message, None, None  # a finished stream keeps nothing
+            # A finished stream keeps neither the engine nor the callback.
+            self._arrived.result, self._engine, self._on_result = message, None, None
         elif isinstance(message, SelarError):
-            self._error = message
-        else:
-            return message
-        return None
+            self._arrived.error = message
+        return message
 
     def cancel(self) -> None:
         """Ask the generation to stop. Returns at once; callable from any thread, any number of times."""
-        self._sequence.cancelled.set()
+        self._started().cancel()
 
     def close(self) -> None:
         """Stop the generation and wait until it has stopped; `result` is then there. Idempotent."""
         self.cancel()
-        while self._result is None:
+        while self._arrived.result is None:
             self._receive()
 
     def __enter__(self) -> Stream:
@@ -164,6 +159,5 @@ class Stream(BaseStream, Iterator[TokenEvent]):
         self.close()
 
     def __del__(self) -> None:
-        sequence = getattr(self, "_sequence", None)
-        if sequence is not None:
-            sequence.cancelled.set()
+        if hasattr(self, "_arrived"):
+            self.cancel()

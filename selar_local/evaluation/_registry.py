@@ -6,21 +6,9 @@ from typing import Any
 
 from inspect_ai.model import modelapi
 
-from selar_local.evaluation.inspect_tasks import (
-    aime24,
-    aime25,
-    answer,
-    generated,
-    gpqa_diamond,
-    graded,
-    gsm8k,
-    math500,
-    problems,
-)
+from selar_local.evaluation.inspect_tasks import answer, graded, problems
 
-__all__ = [
-    "aime24", "aime25", "answer", "generated", "gpqa_diamond", "graded", "gsm8k", "math500", "problems", "selar",
-]  # fmt: skip
+__all__ = ["answer", "graded", "problems", "selar"]
 
 
 @modelapi(name="selar")

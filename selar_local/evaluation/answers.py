@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 
-__all__ = ["Parts", "boxed", "last_letter", "last_number", "parts", "plain", "split_top", "split_unit", "tidy"]
+__all__ = ["boxed", "items", "last_letter", "last_number", "plain", "split_unit", "tidy"]
 
 _TOKEN = re.compile(r"\\+(?P<box>boxed|fbox)(?![A-Za-z])|\\[A-Za-z]+|\\.|[{}]", re.DOTALL)
 #: `\boxed 5`, `\boxed\frac12`, `\boxed C`: a number, a command or one capital. Other words are talk about boxes.
@@ -90,6 +89,7 @@ def tidy(answer: str, *, thousands: bool = True) -> str:
     text = _FONT.sub(_unfont, re.sub(r"\\(?:text)?color\{[^{}]*\}", "", text))
     text = re.sub(r"\\frac\{\\text\{([^{}]*)\}\}\{\\text\{([^{}]*)\}\}", r"\\text{\1/\2}", text)
     text = re.sub(r"\\\{\s*\\\}", r"\\emptyset", text)
+    text = re.sub(r"\s*(?:\\text\{\s*per ?cent\s*\}|(?<![A-Za-z])per ?cent)\s*$", r"\\%", text)
     text = re.sub(r"\\frac\s*(\d|\{[^{}]*\})\s*(\d|\{[^{}]*\})", _fraction, text)
     text = re.sub(r"\s+", " ", text).strip(" *`\n").rstrip(".;: ")
     text = _THOUSANDS.sub(lambda found: found[0].replace(" ", ""), text)
@@ -126,71 +126,21 @@ def plain(answer: str) -> str:
     return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)  # 1 2 is not 12
 
 
-@dataclass(frozen=True)
-class Parts:
-    """How an answer is built. kind: both brackets, such as `[)`, or set, list, union, ratio, atom, `matrix of N`."""
-
-    kind: str
-    items: tuple[str, ...]
-
-
-def split_top(text: str, separator: str) -> list[str]:
-    """Split where the pattern matches outside all brackets."""
-    pieces, depth, start = [], 0, 0
-    for token in re.finditer(rf"\\[{{}}]|[({{\[]|[)}}\]]|(?P<cut>{separator})", text):
-        if token["cut"] is not None:
-            if depth == 0:
-                pieces.append(text[start : token.start()])
-                start = token.end()
-        else:
-            depth += 1 if token[0][-1] in "({[" else -1
-    return [piece.strip() for piece in [*pieces, text[start:]]]
-
-
-_MATRIX = re.compile(r"\\begin\{[pbBvV]?(?:small)?(?:matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\w+\}", re.DOTALL)
-_WORDS_BETWEEN = re.compile(r",?\s*(?:\\text\{\s*,?\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))\s*")
-
-
-def parts(answer: str) -> Parts:
-    """Take a tidy answer apart, one level deep."""
-    answer = re.sub(r"^[A-Za-z] *\\in(?![A-Za-z]) *", "", _WORDS_BETWEEN.sub(" , ", answer)).strip(" ,")
-    sides = split_top(answer, "=")
-    if len(sides) > 1 and _group(sides[-1]):
-        answer = sides[-1]
-    if len(union := split_top(answer, r"\\cup(?![A-Za-z])")) > 1:
-        return Parts("union", tuple(union))
-    if group := _group(answer):
-        return group
-    if len(items := split_top(answer, "[,;]")) > 1:
-        return Parts("list", tuple(item for item in items if item))
-    if len(items := split_top(answer, ":")) > 1:
-        return Parts("ratio", tuple(items))
-    return Parts("atom", (answer,))
-
-
-def _group(answer: str) -> Parts | None:
-    """Brackets around everything, with commas between them; a set; a matrix."""
-    if matrix := _MATRIX.fullmatch(answer):
-        rows = [row for row in re.split(r"\\\\|\\cr(?![a-z])", matrix[1]) if row.strip()]
-        return Parts(f"matrix of {len(rows)}", tuple(cell.strip() for row in rows for cell in row.split("&")))
-    if answer.startswith(r"\{") and answer.endswith(r"\}") and len(split_top(answer[2:-2], r"\\[{}]")) == 1:
-        return Parts("set", tuple(item for item in split_top(answer[2:-2], "[,;]") if item))
-    if answer[:1] in ("(", "[") and answer[-1:] in (")", "]") and len(answer) > 2:
-        inside = split_top(answer[1:-1], "[,;]")
-        if len(inside) > 1 and all(_balanced(item) for item in inside):
-            return Parts(answer[0] + answer[-1], tuple(inside))
-    return None
-
-
-def _balanced(text: str) -> bool:
-    depth = 0
-    for letter in text:
+def items(answer: str) -> list[str]:
+    """What stands between the top-level commas of a list or a set, without the set's braces."""
+    answer = _WORDS_BETWEEN.sub(" , ", answer)
+    if answer.startswith(r"\{") and answer.endswith(r"\}"):
+        answer = answer[2:-2]
+    found, depth, start = [], 0, 0
+    for place, letter in enumerate(answer):
         depth += (letter in "([{") - (letter in ")]}")
-        if depth < 0:
-            return False
-    return depth == 0
+        if letter in ",;" and depth == 0:
+            found.append(answer[start:place])
+            start = place + 1
+    return [item.strip() for item in [*found, answer[start:]] if item.strip()]
 
 
+_WORDS_BETWEEN = re.compile(r",?\s*(?:\\text\{\s*,?\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))\s*")
 _UNITS = {
     name: unit
     for unit, names in {

@@ -8,9 +8,10 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from selar_local.config import from_mapping, opt, require, switch, whole
+from selar_local.config import from_mapping, opt, require
 from selar_local.errors import OptionError
 from selar_local.methods import METHODS, Method, method_class
+from selar_local.options import Options, shown
 
 __all__ = [
     "BUDGETS",
@@ -24,7 +25,6 @@ __all__ = [
     "methods_of",
     "name_of",
     "seed_of",
-    "shown",
     "with_defaults",
 ]
 
@@ -42,23 +42,26 @@ _WORDS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(Options):
     """The problems, the samples of each, and the budget: the same for every method."""
 
     task: str = opt(GENERATED_TASK, "problems to solve; generated: made on the spot, no download", "--task")
     data: str | None = opt(None, "take the problems from this file: JSON Lines with question and answer", "--data")
-    limit: int | None = opt(None, "only so many problems (default: all; generated: 40)", "--limit")
+    limit: int | None = opt(None, "only so many problems (default: all; generated: 40)", "--limit", low=1)
     level: str | None = opt(None, "only problems of this level, or of several such as 1-3 (MATH)", "--level")
-    samples: int = opt(1, "answers to each problem", "--samples")
+    samples: int = opt(1, "answers to each problem", "--samples", low=1, high=10_000)
     max_tokens: int | None = opt(
         None,
         "most tokens of an answer (default: generated 256, or 2048 where the model thinks; gsm8k 4096, aime 16384, "
         "others 8192)",
         "-n",
         "--max-tokens",
+        low=1,
     )
-    seed: int = opt(0, "what the seeds of all answers, and generated problems, are made of", "-s", "--seed")
-    parallel: int = opt(8, "answers decoded together", "-np", "--parallel")
+    seed: int = opt(
+        0, "what the seeds of all answers, and generated problems, are made of", "-s", "--seed", low=0, high=2**53 - 1
+    )
+    parallel: int = opt(8, "answers decoded together", "-np", "--parallel", low=1, high=256)
     last_number: bool | None = opt(
         None,
         "grade the last number, or letter, of an answer that has no box (default: on for generated problems and for a "
@@ -77,15 +80,7 @@ class EvaluationConfig:
         """The grading rule: whether the last number of an answer without a box counts."""
         return grades_last_number(self.task, self.last_number)
 
-    def __post_init__(self) -> None:
-        for name, value in (("limit", self.limit), ("max_tokens", self.max_tokens)):
-            if value is not None:
-                whole(name, value, 1)
-        whole("samples", self.samples, 1, 10_000)
-        whole("seed", self.seed, 0, 2**53 - 1)
-        whole("parallel", self.parallel, 1, 256)
-        if self.last_number is not None:
-            switch("last_number", self.last_number)
+    def check_together(self) -> None:
         levels_of(self.level)
         made = self.task == GENERATED_TASK and self.data is None
         require(self.level is None or not made, "level has no effect: generated problems have no levels")
@@ -221,13 +216,6 @@ def _value(text: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-def shown(value: Any) -> str:
-    """The value of an option as it is written: ``on``, ``none``, ``0.3``."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "none" if value is None else str(value)
 
 
 def with_defaults(config: EvaluationConfig, *, thinks: bool = False) -> EvaluationConfig:

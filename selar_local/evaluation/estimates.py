@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ __all__ = [
     "Comparison", "Figure", "MethodSummary", "accuracy_of", "answers_of", "compare", "corrected", "describe",
     "means_of", "only", "problems_of",
 ]  # fmt: skip
+
+_SHARES = {"accuracy": "correct", "truncated": "truncated", "repetitive": "repetitive"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Comparison:
 
     answers: how many those are. difference: of the accuracies, in shares. p_corrected: after Holm, over `several`
     comparisons. minimum_detectable: the smallest true difference that a study like this finds with 80 % power after the
-    correction; None where it cannot be told. tokens: difference of the tokens of an answer.
+    correction; None where it is unknown. tokens: difference of the tokens of an answer.
     """
 
     method: str
@@ -108,21 +110,19 @@ def only(run: MethodRun, answers: Collection[tuple[str, int]]) -> MethodRun:
 def describe(run: MethodRun, *, seed: int = 0, resamples: int = statistics.RESAMPLES) -> MethodSummary:
     """The method's figures over all problems it has answers to. seed, resamples: of the bootstrap."""
     per_problem = _by_problem(run.answers)
-    tokens, explored, correct, samples = (_sums(per_problem, what) for what in (_tokens, _explored, _correct, _one))
+    tokens, explored, correct = (_sums(per_problem, name) for name in ("tokens", "explored", "correct"))
+    samples = np.array([len(row) for row in per_problem], dtype=np.float64)
     most = int(samples.max()) if samples.size else 0
     how: dict[str, Any] = {"seed": seed, "resamples": resamples}
-    shares = [
-        statistics.share(statistics.averaged(_matrix(per_problem, what)), samples=most, **how)
-        for what in (_correct, _truncated, _repetitive)
-    ]
     estimates = {
-        "accuracy": shares[0],
-        "tokens": statistics.mean(statistics.averaged(_matrix(per_problem, _tokens)), **how),
+        **{
+            name: statistics.share(_means(per_problem, field), samples=most, **how)
+            for name, field in _SHARES.items()
+        },
+        "tokens": statistics.mean(_means(per_problem, "tokens"), **how),
         "tpca": statistics.per_correct(tokens, correct, samples, **how),
         "explored": statistics.ratio(explored, tokens, **how),
-        "truncated": shares[1],
-        "repetitive": shares[2],
-    }
+    }  # fmt: skip
     return MethodSummary(
         run.label,
         run.method,
@@ -140,15 +140,12 @@ def accuracy_of(run: MethodRun, problems: Collection[str], *, resamples: int = s
     """The accuracy on these problems alone."""
     per_problem = _by_problem(run.answers, problems)
     most = max((len(answers) for answers in per_problem), default=0)
-    means = statistics.averaged(_matrix(per_problem, _correct))
-    return Figure.of(statistics.share(means, samples=most, resamples=resamples))
+    return Figure.of(statistics.share(_means(per_problem, "correct"), samples=most, resamples=resamples))
 
 
-def means_of(
-    run: MethodRun, problems: Collection[str], what: Callable[[Answer], float]
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The mean of `what` over the answers to each of these problems, (problems,), in the order of their ids."""
-    return statistics.averaged(_matrix(_by_problem(run.answers, problems), what))
+def means_of(run: MethodRun, problems: Collection[str], name: str) -> statistics.Floats:
+    """The mean of a field of `Answer` over the answers to each of these problems, in the order of their ids."""
+    return _means(_by_problem(run.answers, problems), name)
 
 
 def compare(
@@ -167,8 +164,8 @@ def compare(
     if problems is not None:
         common = {one for one in common if one[0] in problems}
     sides = [_by_problem(only(one, common).answers) for one in (run, baseline)]
-    ours, theirs = (statistics.averaged(_matrix(side, _correct)) for side in sides)
-    spent, before = (statistics.averaged(_matrix(side, _tokens)) for side in sides)
+    ours, theirs = (_means(side, "correct") for side in sides)
+    spent, before = (_means(side, "tokens") for side in sides)
     found = statistics.difference(ours, theirs)
     p = _finite(found.p)
     return Comparison(
@@ -214,40 +211,16 @@ def _by_problem(answers: Sequence[Answer], problems: Collection[str] | None = No
     return [found[problem] for problem in sorted(found)]
 
 
-def _matrix(per_problem: Sequence[Sequence[Answer]], what: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(problems, samples), not a number where a problem has fewer samples."""
+def _means(per_problem: Sequence[Sequence[Answer]], name: str) -> statistics.Floats:
+    """The mean of a field of `Answer` over the answers to each problem, (problems,)."""
     table = np.full((len(per_problem), max((len(row) for row in per_problem), default=0)), np.nan)
     for place, row in enumerate(per_problem):
-        table[place, : len(row)] = [what(answer) for answer in row]
-    return table
+        table[place, : len(row)] = [getattr(answer, name) for answer in row]
+    return statistics.averaged(table)
 
 
-def _sums(per_problem: Sequence[Sequence[Answer]], what: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([sum(what(answer) for answer in row) for row in per_problem], dtype=np.float64)
-
-
-def _correct(answer: Answer) -> float:
-    return float(answer.correct)
-
-
-def _tokens(answer: Answer) -> float:
-    return float(answer.tokens)
-
-
-def _explored(answer: Answer) -> float:
-    return float(answer.explored)
-
-
-def _truncated(answer: Answer) -> float:
-    return float(answer.truncated)
-
-
-def _repetitive(answer: Answer) -> float:
-    return float(answer.repetitive)
-
-
-def _one(answer: Answer) -> float:
-    return 1.0
+def _sums(per_problem: Sequence[Sequence[Answer]], name: str) -> statistics.Floats:
+    return np.array([sum(getattr(answer, name) for answer in row) for row in per_problem], dtype=np.float64)
 
 
 def _finite(value: Any) -> float | None:

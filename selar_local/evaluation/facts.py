@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 from selar_local._version import __version__
 from selar_local.cache import sha256_of
 from selar_local.catalog import file_label
-from selar_local.config import EngineConfig
 from selar_local.errors import ModelFileError, OptionError
-from selar_local.evaluation.config import EvaluationConfig, MethodSpec
+from selar_local.evaluation.config import MethodSpec
 from selar_local.thinking import TAGS
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ __all__ = [
     "model_facts",
     "plain",
     "problems_sha256",
-    "settings_of",
     "thinks",
 ]
 
@@ -118,33 +116,6 @@ def problems_sha256(problems: Sequence[Problem]) -> str:
     for problem in problems:
         digest.update(repr(sorted(asdict(problem).items())).encode())
     return digest.hexdigest()
-
-
-def settings_of(
-    config: EvaluationConfig,
-    engine: EngineConfig,
-    sampling: Mapping[str, Any],
-    *,
-    stop: Sequence[str],
-    thinking: bool | None,
-) -> dict[str, Any]:
-    """The settings of a study that its options name. sampling: what was given of it."""
-    return {
-        "task": config.name,
-        "level": config.level,
-        "samples": config.samples,
-        "seed": config.seed,
-        "max_tokens": config.max_tokens,
-        "stop": list(stop),
-        "sampling_given": dict(sampling),
-        "thinking": thinking,
-        **{
-            name: getattr(engine, name)
-            for name in (
-                "ctx_size", "parallel", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers",
-            )
-        },
-    }  # fmt: skip
 
 
 def method_facts(spec: MethodSpec, sampling: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import count, islice
 from typing import Any
 
-from selar_local.config import whole
+from selar_local.config import require
 from selar_local.errors import MissingExtra
 from selar_local.evaluation.problems import Problem
 from selar_local.install_hint import install_hint
@@ -45,7 +45,7 @@ def generated_problems(number: int, seed: int = 0) -> list[Problem]:
     Ids are such as `gsm_symbolic-0-17` (the seed, the index); the kind is the subject. Raises OptionError beyond
     10,000 problems, MissingExtra without reasoning-gym.
     """
-    whole("the number of generated problems", number, 1, MOST)
+    require(1 <= number <= MOST, f"the number of generated problems must be between 1 and {MOST}, not {number!r}")
     try:
         from reasoning_gym import create_dataset
     except ImportError as error:

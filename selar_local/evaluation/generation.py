@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selar_local.config import EngineConfig
-from selar_local.engine.awaiting import Inbox, Launch, Refused
-from selar_local.engine.events import Result, TokenEvent
-from selar_local.engine.messages import Message, Started
+from selar_local.engine.awaiting import Launch, Refused
+from selar_local.engine.events import Message, Result, Started, TokenEvent
 from selar_local.errors import SelarError
 from selar_local.evaluation.records import BINS
 from selar_local.llama.present import require_llama_cpp
@@ -118,29 +117,26 @@ class _Job:
         self._bins = [0] * BINS
         self._normalised = self._method.entropy_unit == "normalised"
         self._error: Exception | None = None
-        inbox = Inbox(self._deliver, self.cancel)
-        self._end = inbox.put
-        self._launch = Launch(partial(engine.begin, **arguments), self._take)
+        self._launch = Launch(partial(engine.begin, **arguments), self._take, on_event=self._step)
 
     def cancel(self) -> None:
         """Ask it to stop, also before it has begun. Returns at once."""
         self._launch.cancel()
 
     def _take(self, message: Message | Refused) -> None:
-        """One message, in the engine's thread."""
-        if isinstance(message, TokenEvent):
-            self._step(message)
-        elif isinstance(message, Started):
-            self._method = message.source.request.method
+        """One message, in the event loop."""
+        if isinstance(message, Started):
+            self._method = message.method
         elif isinstance(message, Result):
-            self._end(self._error or self._generated(message))
+            self._deliver(self._error or self._generated(message))
         elif isinstance(message, Refused):
             known = isinstance(message.error, SelarError)
-            self._end(message.error if known else SelarError(f"internal error: {message.error!r}"))
+            self._deliver(message.error if known else SelarError(f"internal error: {message.error!r}"))
         elif isinstance(message, SelarError):
             self._error = message
 
     def _step(self, event: TokenEvent) -> None:
+        """Count one step, in the engine's thread."""
         METER.tokens += 1
         if event.entropy is not None and self._normalised:
             self._bins[min(int(event.entropy * BINS), BINS - 1)] += 1

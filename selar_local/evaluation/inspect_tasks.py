@@ -19,10 +19,10 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from selar_local.evaluation.config import grades_last_number, levels_of, name_of, seed_of
 from selar_local.evaluation.grading import grade
-from selar_local.evaluation.problems import Problem, load_problems, prompt_of
+from selar_local.evaluation.problems import TASKS, Problem, load_problems, prompt_of
 from selar_local.evaluation.repetition import is_repetitive
 
-__all__ = ["aime24", "aime25", "answer", "generated", "gpqa_diamond", "graded", "gsm8k", "math500", "problems"]
+__all__ = ["answer", "graded", "problems"]
 
 
 @task
@@ -52,40 +52,18 @@ def problems(
     )
 
 
-@task
-def gsm8k(limit: int | None = None, seed: int = 0, samples: int = 1) -> Task:
-    """GSM8K, the test set."""
-    return problems("gsm8k", None, limit, None, seed, samples)
+def _register(name: str) -> None:
+    """One of our tasks by its own name, such as ``selar_local/gsm8k``."""
+
+    @task(name=re.sub(r"\W", "_", name))
+    def of_this_name(
+        limit: int | None = None, level: str | int | None = None, seed: int = 0, samples: int = 1
+    ) -> Task:  # fmt: skip
+        return problems(name, None, limit, level, seed, samples)
 
 
-@task
-def math500(limit: int | None = None, level: str | int | None = None, seed: int = 0, samples: int = 1) -> Task:
-    """MATH-500."""
-    return problems("math500", None, limit, level, seed, samples)
-
-
-@task
-def gpqa_diamond(limit: int | None = None, seed: int = 0, samples: int = 1) -> Task:
-    """GPQA diamond; the seed shuffles the choices."""
-    return problems("gpqa-diamond", None, limit, None, seed, samples)
-
-
-@task
-def aime24(limit: int | None = None, seed: int = 0, samples: int = 1) -> Task:
-    """AIME 2024."""
-    return problems("aime24", None, limit, None, seed, samples)
-
-
-@task
-def aime25(limit: int | None = None, seed: int = 0, samples: int = 1) -> Task:
-    """AIME 2025."""
-    return problems("aime25", None, limit, None, seed, samples)
-
-
-@task
-def generated(limit: int | None = None, seed: int = 0, samples: int = 1) -> Task:
-    """Problems made by reasoning-gym: no download."""
-    return problems("generated", None, limit, None, seed, samples)
+for _name in TASKS:
+    _register(_name)
 
 
 def _sample(problem: Problem) -> Sample:

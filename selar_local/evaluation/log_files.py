@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LogFile", "best_of", "delete", "log_files"]
+__all__ = ["LogFile", "best_of", "log_files"]
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,3 @@ def best_of(files: Sequence[LogFile], label: str) -> LogFile | None:
     """The log to go by, or on from: a finished one, else that with the most answers, the newest of several."""
     own = [file for file in files if file.label == label]
     return max(own, key=lambda file: (file.finished, file.answers, file.changed), default=None)
-
-
-def delete(file: LogFile) -> None:
-    """Remove a log that another has taken the place of."""
-    with suppress(OSError):
-        file.path.unlink()

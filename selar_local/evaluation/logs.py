@@ -1,4 +1,7 @@
-"""From Inspect's logs to studies: the answers with their grades, and the facts of the runs."""
+"""From Inspect's logs to studies: the answers with their grades, and the facts of the runs.
+
+Inspect's `samples_df` needs pyarrow besides pandas, and its columns are texts where an answer's metadata has lists.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from selar_local.errors import SelarError
 from selar_local.evaluation.facts import SETTINGS
-from selar_local.evaluation.pooling import facts_of, pooled, told
+from selar_local.evaluation.pooling import as_key, facts_of, pooled
 from selar_local.evaluation.records import BINS, Answer, MethodRun, Study
 from selar_local.evaluation.study_files import SUFFIX, read_study_file
 from selar_local.methods import METHODS
@@ -40,7 +43,7 @@ def read_studies(paths: Sequence[Path]) -> list[Study]:
             continue
         log = _read(path)
         runs = studies.setdefault(_key(log), {})
-        method = _label(log), told((log.eval.metadata or {}).get("options"))
+        method = _label(log), as_key((log.eval.metadata or {}).get("options"))
         before = runs.get(method)
         if before is None or _rank(log) > _rank(before):
             runs[method] = log
@@ -87,7 +90,7 @@ def _key(log: EvalLog) -> str:
         facts["samples"] = log.eval.config.epochs
         facts["seed"] = (log.eval.task_args or {}).get("seed")
         facts["max_tokens"] = log.plan.config.max_tokens
-    return told(facts)
+    return as_key(facts)
 
 
 def _label(log: EvalLog) -> str:
@@ -136,8 +139,8 @@ def _part(log: EvalLog) -> Study:
 
 def _began(log: EvalLog) -> float:
     """Unix time; Inspect's own has whole seconds, which tell short runs apart no better than their names do."""
-    told = [one["started"] for sample in log.samples or () if "started" in (one := _reported(sample))]
-    return min(told) if told else datetime.fromisoformat(log.eval.created).timestamp()
+    started = [one["started"] for sample in log.samples or () if "started" in (one := _reported(sample))]
+    return min(started) if started else datetime.fromisoformat(log.eval.created).timestamp()
 
 
 def _name(log: EvalLog) -> str:
@@ -175,16 +178,16 @@ def _answer(log: EvalLog, sample: EvalSample) -> Answer:
     score = scores.get("graded") or next(iter(scores.values()), None)
     if score is None:
         raise SelarError(f"{_label(log)}: {_name(log)} is not graded; selar-local eval with the same options grades it")
-    output, told = sample.output, _reported(sample)
+    output, reported = sample.output, _reported(sample)
     return Answer(
         problem=str(sample.id),
         sample=sample.epoch,
         correct=score.value in ("C", 1, 1.0, True),
         tokens=output.usage.output_tokens if output.usage else 0,
-        explored=int(told.get("explored_steps", 0)),
+        explored=int(reported.get("explored_steps", 0)),
         truncated=bool(output.choices) and output.stop_reason in ("max_tokens", "model_length"),
         repetitive=bool((score.metadata or {}).get("repetitive", False)),
-        seconds=float(told.get("seconds", output.time or 0.0)),
+        seconds=float(reported.get("seconds", output.time or 0.0)),
         given=score.answer,
     )
 

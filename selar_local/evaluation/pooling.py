@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from selar_local.errors import SelarError
-from selar_local.evaluation.config import defaults_of, shown
+from selar_local.evaluation.config import defaults_of
 from selar_local.evaluation.facts import SETTINGS
 from selar_local.evaluation.records import Answer, MethodRun, Study
+from selar_local.options import shown
 
-__all__ = ["facts_of", "pooled", "seeds_of", "told"]
+__all__ = ["as_key", "facts_of", "pooled", "seeds_of"]
 
 _NONE = object()
 _OF_ALL = tuple(name for name in SETTINGS if name not in ("seed", "samples"))
@@ -30,7 +31,7 @@ def pooled(studies: Sequence[Study]) -> list[Study]:
     for number, study in enumerate(studies):
         facts = {name: study.facts.get(name) for name in _OF_ALL}
         key = [study.task, study.model, facts, _samples_of_a_seed(study) or f"study {number}"]
-        groups.setdefault(told(key), []).append(study)
+        groups.setdefault(as_key(key), []).append(study)
     return [_together(group) if len(group) > 1 else _apart(group[0]) for group in groups.values()]
 
 
@@ -85,7 +86,7 @@ def _same(run: MethodRun, study: Study, methods: Sequence[list[MethodRun]]) -> l
 
 
 def _identity(run: MethodRun) -> str:
-    return told([run.method, _options(run)])
+    return as_key([run.method, _options(run)])
 
 
 def _options(run: MethodRun) -> dict[str, Any]:
@@ -106,14 +107,14 @@ def _numbered(run: MethodRun, study: Study, seeds: Sequence[Any]) -> MethodRun:
 
 def _names(group: Sequence[Study]) -> list[str]:
     """What tells the parts apart: their methods, their seeds, or both, and a number where those are the same."""
-    names = _told_apart(group)
+    names = _differing_names(group)
     return [
         f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
         for place, name in enumerate(names)
     ]
 
 
-def _told_apart(group: Sequence[Study]) -> list[str]:
+def _differing_names(group: Sequence[Study]) -> list[str]:
     methods = [", ".join(run.label for run in study.runs) for study in group]
     seeds = [f"seed {', '.join(map(str, seeds_of(study.facts)))}" for study in group]
     if len(set(seeds)) == 1:
@@ -123,7 +124,7 @@ def _told_apart(group: Sequence[Study]) -> list[str]:
     return [f"{seed}: {labels}" for seed, labels in zip(seeds, methods, strict=True)]
 
 
-def told(value: Any) -> str:
+def as_key(value: Any) -> str:
     """A text that is the same for the same facts or options, however they are ordered."""
     return json.dumps(value, sort_keys=True, default=str)
 
@@ -157,7 +158,7 @@ def facts_of(parts: Sequence[Study], names: Sequence[str]) -> dict[str, Any]:
         if name in ("created", "seed", "samples", "last_number"):
             continue
         by_part = {key: part.facts.get(name) for key, part in zip(names, parts, strict=True)}
-        if len(set(map(told, by_part.values()))) > 1:
+        if len(set(map(as_key, by_part.values()))) > 1:
             facts[name] = by_part
     return facts
 

@@ -6,30 +6,23 @@ from collections.abc import Sequence
 
 __all__ = ["is_repetitive"]
 
-#: Most characters of a text, or tokens, in one turn of a loop.
-LONGEST_TEXT, LONGEST_TOKENS = 1200, 300
-#: Least turns, and least characters or tokens in all of them: "1000000" and a table's rule are no loops.
-TURNS = 4
-SHORTEST_TEXT, SHORTEST_TOKENS = 200, 50
+#: Most characters of one turn of a loop; least turns, and least characters of all: "1000000" is no loop.
+LONGEST, TURNS, SHORTEST = 1200, 4, 200
 
 
-def is_repetitive(
-    generation: str | Sequence[int], *, longest: int | None = None, turns: int = TURNS, shortest: int | None = None
-) -> bool:
-    """Whether a text, or a sequence of token ids, ends in a loop.
+def is_repetitive(text: str) -> bool:
+    """Whether a text ends in a loop, white space at its end aside.
 
-    It does where its end consists of at least `turns` turns of one piece of at most `longest` elements, the last turn
-    perhaps cut short, with at least `shortest` elements together (text: 1,200 and 200 characters; tokens: 300 and 50).
-    Loops that count or vary are not seen. White space at the end of a text does not matter. Linear in the smaller of
-    the length and what `turns` of the longest pieces take.
+    Its end must consist of at least 4 turns of one piece of at most 1,200 characters, the last turn perhaps cut short,
+    with at least 200 characters together. Loops that count or vary are not seen.
     """
-    is_text = isinstance(generation, str)
-    longest = longest or (LONGEST_TEXT if is_text else LONGEST_TOKENS)
-    shortest = shortest if shortest is not None else (SHORTEST_TEXT if is_text else SHORTEST_TOKENS)
-    if isinstance(generation, str):
-        generation = generation.rstrip()
+    return _loops(text.rstrip(), LONGEST, TURNS, SHORTEST)
+
+
+def _loops(items: Sequence[object], longest: int, turns: int, shortest: int) -> bool:
+    """Linear in the smaller of the length and of what `turns` of the longest pieces take."""
     enough = longest + max(longest * turns, shortest)
-    reversed_end = generation[: -enough - 1 : -1]
+    reversed_end = items[: -enough - 1 : -1]
     shared = _shared_with_start(reversed_end)
     return any(
         period + shared[period] >= max(turns * period, shortest)

@@ -2,6 +2,10 @@
 
 What survives a `kill -9`: Inspect writes every finished answer to a database in the user's data folder at once, and the
 log file itself every few answers; `eval_retry` takes both. So only the answers that were under way are lost.
+
+Inspect's `eval_set` would choose between `eval` and `eval_retry` as well, but it knows a log by the model's path and
+the grading's arguments (not by the file's SHA-256), leaves a killed run's log in the folder, and prints to standard
+output.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import importlib.util
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,20 +24,21 @@ from typing import TYPE_CHECKING, Any
 
 from selar_local.catalog import file_stem
 from selar_local.config import EngineConfig
-from selar_local.errors import MissingExtra, OptionError, SelarError
+from selar_local.errors import MissingExtra, OptionError, PromptTooLong, SelarError
 from selar_local.evaluation import facts
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec
-from selar_local.evaluation.log_files import LogFile, best_of, delete, log_files
+from selar_local.evaluation.log_files import LogFile, best_of, log_files
+from selar_local.evaluation.problems import Problem, prompt_of
 from selar_local.install_hint import install_hint
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog
 
     from selar_local.engine.engine import Engine
-    from selar_local.evaluation.problems import Problem
 
 __all__ = ["Evaluation", "Observer", "default_folder", "evaluate", "import_extra", "require_extra"]
 
+_ENGINE = ("ctx_size", "parallel", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers")
 _FLUSHES = 200  # times a log file is written at most: each time it is written whole
 
 
@@ -63,14 +68,17 @@ class Evaluation:
     def settings(self) -> dict[str, Any]:
         """What must be the same in all logs of the study, and the facts about the model file."""
         return {
-            **facts.settings_of(
-                self.config, self.engine, self.sampling, stop=self.stop, thinking=self.thinking
-            ),
+            "task": self.config.name,
+            **{name: getattr(self.config, name) for name in ("level", "samples", "seed", "max_tokens")},
+            "stop": list(self.stop),
+            "sampling_given": dict(self.sampling),
+            "thinking": self.thinking,
+            **{name: getattr(self.engine, name) for name in _ENGINE},
             **facts.data_facts(self.config.data),
             **facts.model_facts(self.model),
             "problems": len(self.problems),
             "problems_sha256": facts.problems_sha256(self.problems),
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -107,12 +115,12 @@ def import_extra() -> None:
 
 
 def default_folder(evaluation: Evaluation) -> Path:
-    """Where the logs of these settings go unless told otherwise: the same settings find them again."""
+    """Where the logs go by default: the same settings find them again."""
     settings = evaluation.settings()
-    told = repr(sorted((name, settings[name]) for name in facts.SETTINGS))
+    written = repr(sorted((name, settings[name]) for name in facts.SETTINGS))
     if evaluation.shared:
-        told += repr(sorted(evaluation.shared.items()))
-    key = hashlib.sha256(told.encode()).hexdigest()[:8]
+        written += repr(sorted(evaluation.shared.items()))
+    key = hashlib.sha256(written.encode()).hexdigest()[:8]
     model = file_stem(evaluation.model).replace("/", "-").replace(":", "-")  # as in ollama:qwen3:8b
     return Path("selar-eval") / f"{Path(evaluation.config.name).stem}-{model}-{key}"
 
@@ -147,17 +155,15 @@ def evaluate(
     import_extra()
     settings = evaluation.settings()
     found = log_files(folder)
-    _require_same(settings, found, folder)
-    _require_same_options(evaluation, found, folder)
+    _require_same(evaluation, settings, found, folder)
     best = {spec.label: best_of(found, spec.label) for spec in evaluation.specs}
     missing = [spec for spec in evaluation.specs if not _finished(best[spec.label])]
     if missing:
         from selar_local.evaluation.generation import shared_engines
-        from selar_local.evaluation.request_notes import request_notes
 
         with open_engine(evaluation.engine) as engine, shared_engines().lend(engine, evaluation.model):
             metadata = {**settings, **facts.environment(), "threads": engine.info.threads}
-            for note in request_notes(engine, evaluation, missing):
+            for note in _request_notes(engine, evaluation, missing):
                 observer.note(note)
             for spec in missing:
                 _generate(evaluation, spec, best[spec.label], folder, metadata, observer)
@@ -172,43 +178,53 @@ def evaluate(
     return [one.path for spec in evaluation.specs if (one := best_of(found, spec.label))]
 
 
+def _request_notes(engine: Engine, evaluation: Evaluation, specs: Sequence[MethodSpec]) -> list[str]:
+    """The engine's notes on each method's request for the first problem; with the methods' labels, unless all have it.
+
+    Raises what making a request raises, such as NotCalibrated.
+    """
+    asked = prompt_of(evaluation.problems[0])
+    prompt: dict[str, Any] = {"messages": [{"role": "user", "content": asked}]}
+    if not engine.info.chat_template:
+        prompt = {"prompt": asked, "raw": True}  # as the provider asks a base model
+    labels: dict[str, list[str]] = {}
+    for spec in specs:
+        with contextlib.suppress(PromptTooLong):  # the answer records it
+            request = engine.request(
+                **prompt, method=spec.method, thinking=evaluation.thinking, **evaluation.sampling
+            )  # fmt: skip
+            for note in request.notes:
+                labels.setdefault(note, []).append(spec.label)
+    return [note if len(own) == len(specs) else f"{', '.join(own)}: {note}" for note, own in labels.items()]
+
+
 def _finished(file: LogFile | None) -> bool:
     return file is not None and file.finished
 
 
-def _require_same(settings: Mapping[str, Any], found: Sequence[LogFile], folder: Path) -> None:
-    """Raises OptionError where a log of the folder has other settings: it says which."""
+def _require_same(evaluation: Evaluation, settings: Mapping[str, Any], found: Sequence[LogFile], folder: Path) -> None:
+    """Raises OptionError where a log of the folder has other settings, or other options of its method."""
     for file in found:
-        other = [
-            f"{name} {_brief(file.metadata[name])}, here {_brief(settings[name])}"
-            for name in facts.SETTINGS
-            if name in file.metadata and file.metadata[name] != settings[name]
-        ]
-        if other:
-            raise OptionError(
-                f"{folder} holds a study with other settings ({'; '.join(other)}): choose another folder with --out"
-            )
-
-
-def _require_same_options(evaluation: Evaluation, found: Sequence[LogFile], folder: Path) -> None:
-    """Raises OptionError where a log that would be taken for a method's is of other options of it."""
+        if other := _differences(file.metadata, settings, facts.SETTINGS):
+            raise OptionError(f"{folder} holds a study with other settings ({other}): choose another folder with --out")
     for spec in evaluation.specs:
-        here = facts.method_facts(spec, evaluation.sampling)
+        here = facts.plain(facts.method_facts(spec, evaluation.sampling))
         for file in found:
-            if file.label != spec.label:
-                continue
-            other = [
-                f"{name} {_brief(there[name])}, here {_brief(mine[name])}"
-                for part in ("options", "sampling")
-                for there, mine in [(file.metadata.get(part) or {}, facts.plain(here[part]))]
-                for name in mine
-                if name in there and there[name] != mine[name]
-            ]
-            if other:
+            parts = [(file.metadata.get(part) or {}, here[part]) for part in ("options", "sampling")]
+            other = "; ".join(filter(None, (_differences(there, mine, mine) for there, mine in parts)))
+            if file.label == spec.label and other:
                 raise OptionError(
-                    f"{folder} holds {spec.label} with other options ({'; '.join(other)}): "
+                    f"{folder} holds {spec.label} with other options ({other}): "
                     "choose another folder with --out, or give the option to the method, such as selar:tau=0.3"
                 )
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any], names: Iterable[str]) -> str:
+    return "; ".join(
+        f"{name} {_brief(there[name])}, here {_brief(here[name])}"
+        for name in names
+        if name in there and there[name] != here[name]
+    )
 
 
 def _brief(value: Any) -> str:
@@ -241,7 +257,8 @@ def _generate(
         raise SelarError(f"{spec.label}: {_reason(log)}; the same command again goes on from here")
     for file in log_files(folder):
         if file.label == spec.label and not file.finished:
-            delete(file)
+            with contextlib.suppress(OSError):  # Windows deletes no file that another program reads
+                file.path.unlink()
 
 
 def _reason(log: EvalLog) -> str:

@@ -49,18 +49,18 @@ def read_study_file(path: Path) -> list[Study]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != _FORMAT or content["version"] != _VERSION:
             raise ValueError("another format or version")
-        return [_study(told) for told in content["studies"]]
+        return [_study(entry) for entry in content["studies"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise SelarError(f"{path} is no file of studies that can be read: {error!r}"[:300]) from None
 
 
-def _study(told: Mapping[str, Any]) -> Study:
-    runs = tuple(_run(run) for run in told["runs"])
-    return Study(str(told["task"]), str(told["model"]), runs, dict(told["facts"]))
+def _study(entry: Mapping[str, Any]) -> Study:
+    runs = tuple(_run(run) for run in entry["runs"])
+    return Study(str(entry["task"]), str(entry["model"]), runs, dict(entry["facts"]))
 
 
-def _run(told: Mapping[str, Any]) -> MethodRun:
-    columns: Mapping[str, list[Any]] = told["answers"]
+def _run(entry: Mapping[str, Any]) -> MethodRun:
+    columns: Mapping[str, list[Any]] = entry["answers"]
     for name, kind in _COLUMNS.items():
         if any(type(value) not in _KINDS[str(kind)] for value in columns[name]):
             raise ValueError(f"a value of {name} that is no {kind}")
@@ -68,10 +68,12 @@ def _run(told: Mapping[str, Any]) -> MethodRun:
     answers = tuple(Answer(**dict(zip(_COLUMNS, row, strict=True))) for row in rows)
     if len({(one.problem, one.sample) for one in answers}) < len(answers) or any(one.sample < 1 for one in answers):
         raise ValueError("samples of a problem that are not numbered from 1, each once")
-    wall_seconds = float(told["wall_seconds"])
+    wall_seconds = float(entry["wall_seconds"])
     if not math.isfinite(wall_seconds):
         raise ValueError("a wall time that is no number")
-    entropies = tuple(int(count) for count in told["entropies"])
+    entropies = tuple(int(count) for count in entry["entropies"])
     if len(entropies) not in (0, BINS):
         raise ValueError(f"entropies of {len(entropies)} bins, not {BINS}")
-    return MethodRun(str(told["label"]), str(told["method"]), answers, dict(told["options"]), entropies, wall_seconds)
+    return MethodRun(
+        str(entry["label"]), str(entry["method"]), answers, dict(entry["options"]), entropies, wall_seconds
+    )

@@ -115,8 +115,8 @@ def _too_hard_or_easy(methods: Sequence[MethodSummary]) -> list[str]:
 def sentences(summary: Summary) -> list[str]:
     """What the study shows, one line for each comparison and each choice; then what is missing."""
     most = max((one.answers for one in summary.methods), default=0)
-    told = [compared(one, summary.problems, most) for one in summary.comparisons]
-    return [*told, *(choice.sentence for choice in summary.chosen), *(f"note: {note}" for note in summary.notes)]
+    found = [compared(one, summary.problems, most) for one in summary.comparisons]
+    return [*found, *(choice.sentence for choice in summary.chosen), *(f"note: {note}" for note in summary.notes)]
 
 
 def table(summary: Summary) -> list[str]:
@@ -190,13 +190,8 @@ def _method_dict(one: MethodSummary) -> dict[str, Any]:
         "explored_share": one.explored.value,
         "truncated": one.truncated.value,
         "repetitive": one.repetitive.value,
-        "answers": one.answers,
-        "samples": one.samples,
-        "tokens_interval": _ends(one.tokens),
-        "tpca_interval": _ends(one.tpca),
-        "explored_interval": _ends(one.explored),
-        "wall_seconds": one.wall_seconds,
-        "method": one.method,
+        **{f"{name}_interval": _ends(getattr(one, name)) for name in ("tokens", "tpca", "explored")},
+        **_fields(one, "answers", "samples", "wall_seconds", "method"),
         "options": dict(one.options),
         "entropies": list(one.entropies),
     }
@@ -204,16 +199,12 @@ def _method_dict(one: MethodSummary) -> dict[str, Any]:
 
 def _comparison_dict(one: Comparison) -> dict[str, Any]:
     return {
-        "method": one.method,
-        "baseline": one.baseline,
+        **_fields(one, "method", "baseline"),
         "difference": one.difference.value,
         "interval": _ends(one.difference),
-        "p": one.p,
-        "p_corrected": one.p_corrected,
+        **_fields(one, "p", "p_corrected"),
         "n": one.problems,
-        "answers": one.answers,
-        "minimum_detectable": one.minimum_detectable,
-        "verdict": one.verdict,
+        **_fields(one, "answers", "minimum_detectable", "verdict"),
         "tokens_difference": one.tokens.value,
         "tokens_interval": _ends(one.tokens),
     }
@@ -223,18 +214,16 @@ def _choice_dict(one: Choice) -> dict[str, Any]:
     """`value` and `method` are None where nothing separates the values."""
     return {
         "method": one.label,
-        "base": one.base,
-        "option": one.option,
-        "value": one.value,
-        "p": one.p,
-        "seed": one.seed,
-        "choosing_problems": one.choosing_problems,
-        "reporting_problems": one.reporting_problems,
+        **_fields(one, "base", "option", "value", "p", "seed", "choosing_problems", "reporting_problems"),
         "chosen_by": dict(one.chosen_by),
         "accuracy": None if one.accuracy is None else one.accuracy.value,
         "interval": [None, None] if one.accuracy is None else _ends(one.accuracy),
         "comparison": None if one.comparison is None else _comparison_dict(one.comparison),
     }
+
+
+def _fields(one: MethodSummary | Comparison | Choice, *names: str) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in names}
 
 
 def _ends(figure: Figure) -> list[float | None]:

@@ -117,8 +117,8 @@ def _chosen(sweep: Sweep, baseline: MethodRun | None, seed: int, resamples: int)
     if not all(parts.values()):
         return None
     runs = {value: only(run, common) for value, run in sweep.runs.items()}
-    right = {value: means_of(run, parts["choose"], lambda one: float(one.correct)) for value, run in runs.items()}
-    tokens = {value: means_of(run, parts["choose"], lambda one: float(one.tokens)) for value, run in runs.items()}
+    right = {value: means_of(run, parts["choose"], "correct") for value, run in runs.items()}
+    tokens = {value: means_of(run, parts["choose"], "tokens") for value, run in runs.items()}
     scores = {value: round(float(means.mean()), 12) for value, means in right.items()}
     p = statistics.separation(list(right.values()), resamples=resamples)
     found = Choice(

@@ -1,6 +1,6 @@
-"""Opens a GGUF model, possibly of several parts, and refuses what is damaged before llama.cpp sees it.
+"""Reads the header of a GGUF model, possibly of several parts, and says what is wrong with a file that is none.
 
-llama.cpp answers some damaged files by aborting the process, so everything it takes on trust is looked at here.
+Whether llama.cpp survives the values in it is the probe's question.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from selar_local.errors import ModelFileError, ModelNotFound
-from selar_local.llama.gguf_check import check_hyperparameters
 from selar_local.llama.gguf_reader import Fault, Header, Scalar, TensorInfo, read_header
-from selar_local.llama.gguf_tokens import check_tokens
 
-__all__ = ["GgufFile", "TensorInfo", "check_hyperparameters", "open_gguf"]
+__all__ = ["GgufFile", "TensorInfo", "open_gguf"]
 
 _PART_NAME = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 _MAX_PARTS = 0xFFFF
@@ -29,9 +27,8 @@ _MAX_PARTS = 0xFFFF
 class GgufFile:
     """A checked model file.
 
-    ``path`` is the first part, ``file_size`` the bytes of all parts. ``value_types`` holds GGUF's names ("u32",
-    "[str]"). Of arrays only type and length are kept, and in ``small_arrays`` the values of numeric ones of up to 512
-    entries.
+    ``path`` is the first part, ``file_size`` the bytes of all parts. ``value_types`` has GGUF's names ("u32",
+    "[str]"). Arrays are not read.
     """
 
     path: Path
@@ -41,8 +38,6 @@ class GgufFile:
     file_size: int
     metadata: Mapping[str, Scalar] = field(repr=False)
     value_types: Mapping[str, str] = field(repr=False)
-    array_lengths: Mapping[str, int] = field(repr=False)
-    small_arrays: Mapping[str, tuple[int | float | bool, ...]] = field(repr=False)
     tensors: Mapping[str, TensorInfo] = field(repr=False)
 
 
@@ -70,8 +65,6 @@ def open_gguf(path: Path) -> GgufFile:
         file_size=sum(header.size for header in headers),
         metadata=MappingProxyType(first.metadata),
         value_types=MappingProxyType(first.value_types),
-        array_lengths=MappingProxyType(first.array_lengths),
-        small_arrays=MappingProxyType(first.small_arrays),
         tensors=MappingProxyType(_all_tensors(headers, parts)),
     )
 
@@ -91,17 +84,11 @@ def _read(path: Path) -> Header:
         reason = getattr(error, "strerror", None) or str(error)
         raise ModelFileError(f"{path.name} cannot be read: {reason}") from None
     try:
-        return _walk(data, path)
+        with closing(data):
+            return read_header(data, path)
     except Fault as fault:
         text = f"is incomplete or damaged: it {fault}; download it again" if fault.cut else str(fault)
         raise ModelFileError(f"{path.name} {text}") from None
-
-
-def _walk(data: mmap.mmap, path: Path) -> Header:
-    with closing(data):
-        header = read_header(data, path)
-        check_tokens(data, header)
-        return header
 
 
 def _size(path: Path) -> int:

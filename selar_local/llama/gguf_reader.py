@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selar_local.llama.ggml import type_traits
-from selar_local.llama.gguf_strings import Fault, Offsets, find_strings
+from selar_local.llama.gguf_strings import Fault, skip_strings
 
 __all__ = ["Fault", "Header", "Scalar", "TensorInfo", "read_header"]
 
@@ -29,7 +29,6 @@ _MAX_TENSORS = 1 << 20
 _MAX_TEXT = 1 << 30
 _MAX_NAME = 63
 _MAX_ELEMENTS = 1 << 48
-_SMALL_ARRAY = 512  # LLAMA_MAX_LAYERS: longer numeric arrays hold no per-layer values
 
 
 class TensorInfo(NamedTuple):
@@ -52,10 +51,6 @@ class Header:
     size: int
     metadata: dict[str, Scalar] = field(default_factory=dict)
     value_types: dict[str, str] = field(default_factory=dict)
-    array_lengths: dict[str, int] = field(default_factory=dict)
-    small_arrays: dict[str, tuple[int | float | bool, ...]] = field(default_factory=dict)
-    array_offsets: dict[str, int] = field(default_factory=dict)
-    strings: dict[str, tuple[Offsets, int]] = field(default_factory=dict)
     tensors: list[TensorInfo] = field(default_factory=list)
 
 
@@ -152,23 +147,17 @@ def _read_pair(walker: _Walker, header: Header) -> None:
 
 
 def _read_array(walker: _Walker, header: Header, key: str) -> None:
-    """Steps over an array, keeping its length, where it lies, and the values of short numeric ones."""
+    """Steps over an array."""
     kind, count = walker.u32(), walker.u64()
     header.value_types[key] = f"[{value_type_name(kind, key)}]"
     if kind == ARRAY:
         raise Fault(f"is damaged: {key} is an array of arrays")
     if count > _MAX_TEXT:
         raise Fault(f"is damaged: {key} claims {count} entries")
-    header.array_lengths[key] = count
-    header.array_offsets[key] = walker.position
     if kind == STRING:
-        header.strings[key] = find_strings(walker.data, walker.position, count)
-        walker.position = header.strings[key][1]
-        return
-    start = walker.take(SCALARS[kind].size * count)
-    if count <= _SMALL_ARRAY:
-        values = struct.unpack_from(f"<{count}{SCALARS[kind].format[1:]}", walker.data, start)
-        header.small_arrays[key] = tuple(map(bool, values)) if kind == BOOL else values
+        walker.position = skip_strings(walker.data, walker.position, count)
+    else:
+        walker.take(SCALARS[kind].size * count)
 
 
 def value_type_name(kind: int, key: str) -> str:

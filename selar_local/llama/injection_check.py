@@ -1,4 +1,4 @@
-"""Can this model be fed rows? Known-bad architectures are refused; the rest is settled by feeding tokens both ways."""
+"""Can this model be fed rows? Two tokens are fed both ways: as ids and as rows."""
 
 from __future__ import annotations
 
@@ -9,38 +9,15 @@ from selar_local.config import EngineConfig
 from selar_local.errors import ModelFileError, UnsupportedModel
 from selar_local.llama.context import LlamaContext
 from selar_local.llama.embedding_table import EmbeddingTable
-from selar_local.llama.gguf_file import GgufFile
 from selar_local.llama.input_batch import InputBatch
 from selar_local.llama.library import binding_version
 from selar_local.llama.model import LlamaModel
 
-__all__ = ["TOLERANCE", "injection_difference", "refuse_known_bad"]
+__all__ = ["TOLERANCE", "injection_difference"]
 
 #: Largest difference, as a share of the largest logit, that still counts as the same input. On CPU it
 #: is 0; a GPU may round a row gathered on the device and one sent to it through different kernels.
 TOLERANCE = 1e-2
-
-_NO_TEXT = "it does not write from left to right"
-_PER_TOKEN = "it looks tokens up in further tables, which a vector cannot enter"
-_ABORTS = "llama.cpp aborts when it is fed embeddings"
-_REFUSED = {
-    "gemma3n": _PER_TOKEN, "qwen4exp": _PER_TOKEN, "deepseek4": _PER_TOKEN, "cogvlm": _PER_TOKEN,
-    "glm4": _ABORTS, "glm4moe": _ABORTS, "granite-switch": _ABORTS,
-    "dream": _NO_TEXT, "llada": _NO_TEXT, "llada-moe": _NO_TEXT, "rnd1": _NO_TEXT,
-    "bert": _NO_TEXT, "modern-bert": _NO_TEXT, "nomic-bert": _NO_TEXT, "nomic-bert-moe": _NO_TEXT,
-    "neo-bert": _NO_TEXT, "jina-bert-v2": _NO_TEXT, "jina-bert-v3": _NO_TEXT, "eurobert": _NO_TEXT,
-    "gemma-embedding": _NO_TEXT, "llama-embed": _NO_TEXT, "t5": _NO_TEXT, "t5encoder": _NO_TEXT,
-    "wavtokenizer-dec": _NO_TEXT, "clip": "it is a picture encoder (mmproj), not a language model",
-}  # fmt: skip
-
-
-def refuse_known_bad(gguf: GgufFile) -> None:
-    """Raise UnsupportedModel for architectures that cannot be fed vectors, before llama.cpp opens the file."""
-    reason = _REFUSED.get(gguf.architecture)
-    if gguf.architecture == "gemma4" and "per_layer_token_embd.weight" in gguf.tensors:
-        reason = _PER_TOKEN
-    if reason:
-        raise UnsupportedModel(f"{gguf.path.name}: architecture {gguf.architecture} is not supported: {reason}")
 
 
 def injection_difference(

@@ -74,14 +74,14 @@ class LlamaModel:
     def _require_generator(self) -> None:
         reason = None
         if C.llama_model_is_diffusion(self.pointer):
-            reason = "a diffusion model, it does not write from left to right"
+            reason = "is a diffusion model, it does not write from left to right"
         elif C.llama_model_has_encoder(self.pointer) or not C.llama_model_has_decoder(self.pointer):
-            reason = "an encoder model, it does not generate text from a prompt alone"
-        elif self.n_vocab <= 0:
-            reason = "a model without a vocabulary"
+            reason = "is an encoder model, it does not generate text from a prompt alone"
+        elif self.n_vocab <= 0 or C.llama_vocab_type(self.vocab) == C.LLAMA_VOCAB_TYPE_NONE:
+            reason = "has no tokenizer, so it cannot read or write text"
         if reason:
             self.close()
-            raise UnsupportedModel(f"{self.name} is {reason}")
+            raise UnsupportedModel(f"{self.name} {reason}")
 
     # -- vocabulary ---------------------------------------------------------------------------
 

@@ -13,11 +13,13 @@ from selar_local.config import EngineConfig
 from selar_local.errors import DecodeError, ModelFileError
 from selar_local.llama.context import LlamaContext
 from selar_local.llama.embedding_table import EmbeddingTable
-from selar_local.llama.gguf_file import GgufFile, check_hyperparameters, open_gguf
-from selar_local.llama.injection_check import injection_difference, refuse_known_bad
+from selar_local.llama.gguf_file import GgufFile, open_gguf
+from selar_local.llama.injection_check import injection_difference
 from selar_local.llama.input_batch import InputBatch
 from selar_local.llama.layer_states import LayerStates
+from selar_local.llama.library import binding_version
 from selar_local.llama.model import LlamaModel
+from selar_local.llama.probe import Probe
 from selar_local.methods.base import Mixture, NextInput, Token
 
 __all__ = ["Chunk", "Feed", "LlamaRuntime"]
@@ -58,28 +60,30 @@ class LlamaRuntime:
         Raises ModelNotFound, ModelFileError or UnsupportedModel; nothing stays open when it does.
         """
         self.gguf: GgufFile = open_gguf(path)
-        refuse_known_bad(self.gguf)
-        check_hyperparameters(self.gguf)
-        self.model = LlamaModel(self.gguf, config, on_progress)
-        self._context: LlamaContext | None = None
-        try:
-            self.table = EmbeddingTable(self.gguf, self.model.n_embd_inp)
-            if self.table.n_vocab < self.model.n_vocab:
-                raise ModelFileError(f"{self.model.name}: the embedding matrix has fewer rows than the vocabulary")
-            self.layers = LayerStates(self.model) if watch_layers else None
-            self._context = LlamaContext(self.model, config, self.layers)
-            self.batch = InputBatch(
-                self._context.n_batch, self.model.n_embd_inp, self.model.n_vocab, mrope=self.model.mrope
-            )
-            self.injection_max_abs_diff = injection_difference(
-                self.model, self._context, self.table, self.batch, config, check_again
-            )
-        except BaseException:
-            self.close()
-            raise
+        with Probe(self.gguf.path, self.gguf.architecture, binding_version, again=check_again) as probe:
+            probe.survives("open", on_wait=lambda: on_progress and on_progress(0.0))
+            self.model = LlamaModel(self.gguf, config, on_progress)
+            self._context: LlamaContext | None = None
+            try:
+                self.table = EmbeddingTable(self.gguf, self.model.n_embd_inp)
+                if self.table.n_vocab < self.model.n_vocab:
+                    raise ModelFileError(f"{self.model.name}: the embedding matrix has fewer rows than the vocabulary")
+                self.layers = LayerStates(self.model) if watch_layers else None
+                probe.survives("context")
+                self._context = context = LlamaContext(self.model, config, self.layers)
+                self.batch = InputBatch(
+                    context.n_batch, self.model.n_embd_inp, self.model.n_vocab, mrope=self.model.mrope
+                )
+                probe.survives("rows")
+                self.injection_max_abs_diff = injection_difference(
+                    self.model, context, self.table, self.batch, config, check_again
+                )
+            except BaseException:
+                self.close()
+                raise
         self._hidden: list[npt.NDArray[np.float32]] = []
-        self.capacity = self._context.n_ctx_seq
-        self.batch_size, self.largest_batch = self._context.batch_size, self._context.n_batch
+        self.capacity = context.n_ctx_seq
+        self.batch_size, self.largest_batch = context.batch_size, context.n_batch
         # Where a row is its token to the bit, certain steps may be fed as rows as well: the graph is then reused.
         self.rows_are_exact = self.injection_max_abs_diff == 0.0
 

@@ -12,6 +12,7 @@ from selar_local.errors import ModelFileError
 from selar_local.llama import library
 from selar_local.llama.gguf_file import open_gguf
 from selar_local.llama.library import C
+from selar_local.llama.probe import Probe
 
 __all__ = ["TokenText", "Vocabulary", "read_vocabulary"]
 
@@ -36,6 +37,8 @@ def read_vocabulary(path: Path, tokens: Iterable[int]) -> Vocabulary:
     Raises ModelNotFound or ModelFileError.
     """
     gguf = open_gguf(path)
+    with Probe(gguf.path, gguf.architecture, library.binding_version) as probe:
+        probe.survives("open")
     library.start()
     params = C.llama_model_default_params()
     params.vocab_only = True

@@ -1,4 +1,7 @@
-"""The decoding methods: pure NumPy, no llama.cpp. Every module here that defines a `Method` is found by itself."""
+"""The decoding methods: pure NumPy, no llama.cpp. Every module here that defines a `Method` is found by itself.
+
+Other packages bring methods through entry points of the group ``selar_local.methods``.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from selar_local.errors import OptionError
 from selar_local.methods.base import Method
 from selar_local.methods.coconut import Coconut
 from selar_local.methods.cot import CoT, CoTGreedy
+from selar_local.methods.registry import Registry
 from selar_local.methods.selar import Selar
 from selar_local.methods.soft_thinking import SoftThinking
 from selar_local.methods.swireasoning import SwiReasoning
@@ -40,10 +44,10 @@ def _discover() -> Iterator[type[Method]]:
                 yield cls
 
 
-#: By name: the default first, then in the alphabet's order.
-METHODS: dict[str, type[Method]] = {
-    cls.name: cls for cls in sorted(_discover(), key=lambda cls: (cls.name != DEFAULT_METHOD, cls.name))
-}
+#: By name: the default first, then in the order of the alphabet; those of other packages last.
+METHODS = Registry(
+    {cls.name: cls for cls in sorted(_discover(), key=lambda cls: (cls.name != DEFAULT_METHOD, cls.name))}
+)
 
 
 def method_class(name: str) -> type[Method]:
@@ -51,4 +55,5 @@ def method_class(name: str) -> type[Method]:
     try:
         return METHODS[name]
     except KeyError:
-        raise OptionError(f"unknown method {name!r} (known: {', '.join(METHODS)})") from None
+        problem = METHODS.problems.get(name)
+        raise OptionError(problem or f"unknown method {name!r} (known: {', '.join(METHODS)})") from None

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from selar_local.config import SamplingConfig, from_mapping, require
 from selar_local.errors import OptionError
 from selar_local.methods.distribution import Distribution
+from selar_local.options import Options
 
 __all__ = [
     "Decision",
@@ -154,13 +155,15 @@ class Stepper(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(ABC):
+class Method(Options, ABC):
     """A decoding method with its options, given by name. Frozen: one instance serves any number of sequences.
 
     greedy: the most probable token is taken, none is drawn. feeds_vectors: inputs may be vectors. entropy_unit: of the
     entropies it reports, "normalised" (0 to 1) or "nats". sampling_defaults: fields of `SamplingConfig` whose default
     is another with this method. always_shown: options that a summary of a run names even at their defaults.
-    removed_options: options of earlier versions with their defaults; old files have them.
+    removed_options: options of earlier versions with their defaults; old files have them. ablations: names of the full
+    method (first, it sets nothing) and of the method without one of its parts, with the options that make it so;
+    reports of studies compare them.
     """
 
     name: ClassVar[str]
@@ -172,6 +175,7 @@ class Method(ABC):
     sampling_defaults: ClassVar[Mapping[str, Any]] = {}
     always_shown: ClassVar[tuple[str, ...]] = ()
     removed_options: ClassVar[Mapping[str, Any]] = {}
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init_subclass__(cls) -> None:
         if "__repr__" not in vars(cls):  # else `dataclass` writes one

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from selar_local.config import SamplingConfig, opt, whole
+from selar_local.config import SamplingConfig, opt
 from selar_local.errors import DecodeError
 from selar_local.methods.base import Decision, Method, NamedTokens, Setting, Stepper, StepView, Token, Vector
-from selar_local.methods.think_tokens import check_name, named_token
+from selar_local.methods.think_tokens import named_token
 
 __all__ = ["Coconut"]
 
@@ -27,18 +27,15 @@ class Coconut(Method):
     greedy: ClassVar[bool] = True
     feeds_vectors: ClassVar[bool] = True
 
-    latent_steps: int = opt(6, "latent positions, stages times thoughts a stage (0: none)", "--latent-steps")
+    latent_steps: int = opt(
+        6, "latent positions, stages times thoughts a stage (0: none)", "--latent-steps", low=0, high=10_000
+    )
     latent_start: int | str | None = opt(
-        None, f"token before them, text or id (default: {_START} where the model has it)", "--latent-start"
+        None, f"token before them, text or id (default: {_START} where the model has it)", "--latent-start", low=0
     )
     latent_end: int | str | None = opt(
-        None, f"token after them, text or id (default: {_END} where the model has it)", "--latent-end"
+        None, f"token after them, text or id (default: {_END} where the model has it)", "--latent-end", low=0
     )
-
-    def __post_init__(self) -> None:
-        whole("latent_steps", self.latent_steps, 0, 10_000)
-        check_name("latent_start", self.latent_start)
-        check_name("latent_end", self.latent_end)
 
     @property
     def needs_hidden(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.config import choice, number, opt, require, switch, whole
+from selar_local.config import opt, require
 from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Setting, Stepper, StepView, Token
 from selar_local.methods.budget import Budget
 from selar_local.methods.distribution import top_k
@@ -18,9 +18,6 @@ from selar_local.methods.symbols import symbol_ids
 
 __all__ = ["AUTO", "Selar", "anchored", "contrastive_weights"]
 
-GATES = ("filtered", "full")
-SCOPES = ("all", "thinking")
-SHOWN = ("drawn", "heaviest")
 AUTO = "auto"
 
 _PROGRAM = "the authors' program"
@@ -41,14 +38,22 @@ class Selar(Method):
     feeds_vectors: ClassVar[bool] = True
     always_shown: ClassVar[tuple[str, ...]] = ("tau", "k")
     removed_options: ClassVar[Mapping[str, Any]] = {"batch_gate": False}
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "SeLaR": {},
+        "without selective activation (tau 0, no guard)": {"tau": 0, "symbol_guard": False},
+        "without contrastive regularisation (contrast 0)": {"contrast": 0},
+        "the opposite gate (soft where sure)": {"invert_gate": True},
+    }
 
-    k: int = opt(3, "candidates of the truncated entropy and the mixture", "--k")
+    k: int = opt(3, "candidates of the truncated entropy and the mixture", "--k", low=2, high=1000)
     tau: float | str = opt(
         0.5,
         "explore where the normalised entropy reaches this (0: always; above 1: never; auto: as calibrated)",
         "--tau",
+        low=0,
+        words=(AUTO,),
     )
-    contrast: float = opt(1.0, "strength w of the push away from the dominant token", "--contrast")
+    contrast: float = opt(1.0, "strength w of the push away from the dominant token", "--contrast", low=0, high=10**6)
     symbol_guard: bool = opt(
         True,
         "never explore on digits, letters and mathematical symbols",
@@ -56,51 +61,51 @@ class Selar(Method):
         source=_PROGRAM,
     )
     gate_on: str = opt(
-        "filtered", "distribution the gate looks at: after or before the filters", "--gate-on", choices=GATES
+        "filtered",
+        "distribution the gate looks at: after or before the filters",
+        "--gate-on",
+        choices=("filtered", "full"),
     )
     scope: str = opt(
-        "all", "explore everywhere, or only while the model thinks", "--scope", choices=SCOPES, source=_OURS
+        "all",
+        "explore everywhere, or only while the model thinks",
+        "--scope",
+        choices=("all", "thinking"),
+        source=_OURS,
     )
     strict_gate: bool = opt(False, "explore where h > tau (the paper's text) instead of h >= tau", "--strict-gate")
     invert_gate: bool = opt(
         False, "ablation, the opposite gate: explore where the model is sure", "--invert-gate", source=_OURS
     )
-    repel: int = opt(1, "push away from the m most probable candidates instead of the first", "--repel", source=_OURS)
+    repel: int = opt(
+        1, "push away from the m most probable candidates instead of the first", "--repel", low=1, source=_OURS
+    )
     anchor: float = opt(
         1.0,
         "share of the mixture in what is fed, the rest is the drawn token (0: that token alone)",
         "--anchor",
+        low=0,
+        high=1,
         source=_OURS,
     )
     show: str = opt(
         "drawn",
         "token shown where it explores: the drawn one, or the one of the largest weight",
         "--show",
-        choices=SHOWN,
+        choices=("drawn", "heaviest"),
         source=_OURS,
     )
     max_share: float = opt(
         1.0,
         "largest share of the steps that may explore; the highest entropies so far do (1: no limit)",
         "--max-share",
+        low=0,
+        high=1,
         source=_OURS,
     )
 
-    def __post_init__(self) -> None:
-        whole("k", self.k, 2, 1000)
-        if self.tau != AUTO:
-            require(not isinstance(self.tau, str), f"tau must be a number or {AUTO}, not {self.tau!r}")
-            number("tau", self.tau, 0)
-        number("contrast", self.contrast, 0, 1e6)
-        for name in ("symbol_guard", "strict_gate", "invert_gate"):
-            switch(name, getattr(self, name))
-        choice("gate_on", self.gate_on, GATES)
-        choice("scope", self.scope, SCOPES)
-        whole("repel", self.repel, 1)
+    def check_together(self) -> None:
         require(self.repel < self.k, f"repel must be below k ({self.k}): pushed away from all, nothing moves")
-        number("anchor", self.anchor, 0, 1)
-        choice("show", self.show, SHOWN)
-        number("max_share", self.max_share, 0, 1)
 
     @property
     def n_candidates(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.config import SamplingConfig, choice, number, opt, whole
+from selar_local.config import SamplingConfig, opt
 from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Setting, Stepper, StepView, Token
 from selar_local.methods.distribution import Distribution
 from selar_local.methods.entropy import softmax
@@ -17,7 +17,6 @@ from selar_local.methods.think_tokens import own_think_tokens
 
 __all__ = ["SoftThinking", "noisy"]
 
-NOISES = ("none", "gumbel", "dirichlet")
 _NOISE_TEMPERATURES = {"none": 1.0, "gumbel": 0.5, "dirichlet": 1.0}
 _NOISE_SOURCE = "arXiv 2508.03440"
 _PROGRAM = "the authors' program"
@@ -40,34 +39,39 @@ class SoftThinking(Method):
     entropy_unit: ClassVar[str] = "nats"
     sampling_defaults: ClassVar[Mapping[str, Any]] = {"top_k": 30, "min_p": 0.001}
 
-    max_topk: int = opt(10, "most candidates of a mixture", "--max-topk")
+    max_topk: int = opt(10, "most candidates of a mixture", "--max-topk", low=1, high=1000)
     cold_stop_entropy: float = opt(
-        0.0, "end the thinking after steps below this entropy, in nats (0: never)", "--cold-stop-entropy"
+        0.0, "end the thinking after steps below this entropy, in nats (0: never)", "--cold-stop-entropy", low=0
     )
-    cold_stop_steps: int = opt(256, "consecutive steps of such entropy that end it", "--cold-stop-steps")
-    noise: str = opt("none", "noise on a mixture's weights", "--noise", choices=NOISES, source=_NOISE_SOURCE)
+    cold_stop_steps: int = opt(256, "consecutive steps of such entropy that end it", "--cold-stop-steps", low=1)
+    noise: str = opt(
+        "none", "noise on a mixture's weights", "--noise", choices=_NOISE_TEMPERATURES, source=_NOISE_SOURCE
+    )
     noise_temperature: float | None = opt(
-        None, "its temperature (default: 0.5 for gumbel, 1 for dirichlet)", "--noise-temperature", source=_NOISE_SOURCE
+        None,
+        "its temperature (default: 0.5 for gumbel, 1 for dirichlet)",
+        "--noise-temperature",
+        low=1e-9,
+        high=1000,
+        source=_NOISE_SOURCE,
     )
     after_temperature: float | None = opt(
-        None, "temperature after the thinking (default: as before)", "--after-temperature", source=_PROGRAM
+        None,
+        "temperature after the thinking (default: as before)",
+        "--after-temperature",
+        low=0,
+        high=100,
+        source=_PROGRAM,
     )
     after_top_k: int | None = opt(
-        None, "top-k after the thinking (default: as before)", "--after-top-k", source=_PROGRAM
+        None, "top-k after the thinking (default: as before)", "--after-top-k", low=0, minus_one=0, source=_PROGRAM
     )
     after_top_p: float | None = opt(
-        None, "top-p after the thinking (default: as before)", "--after-top-p", source=_PROGRAM
+        None, "top-p after the thinking (default: as before)", "--after-top-p", above=0, high=1, source=_PROGRAM
     )
-    after_min_p: float = opt(0.0, "min-p after the thinking, whatever it was before", "--after-min-p", source=_PROGRAM)
-
-    def __post_init__(self) -> None:
-        whole("max_topk", self.max_topk, 1, 1000)
-        number("cold_stop_entropy", self.cold_stop_entropy, 0)
-        whole("cold_stop_steps", self.cold_stop_steps, 1)
-        choice("noise", self.noise, NOISES)
-        if self.noise_temperature is not None:
-            number("noise_temperature", self.noise_temperature, 1e-9, 1e3)
-        self.after_sampling(SamplingConfig())
+    after_min_p: float = opt(
+        0.0, "min-p after the thinking, whatever it was before", "--after-min-p", low=0, high=1, source=_PROGRAM
+    )
 
     @property
     def n_candidates(self) -> int:
@@ -79,7 +83,7 @@ class SoftThinking(Method):
         return (entropy, f"cold stop {entropy:g}") if entropy > 0 else None
 
     def after_sampling(self, sampling: SamplingConfig) -> SamplingConfig:
-        """The sampling after the thinking, `sampling` that before. Raises OptionError."""
+        """The sampling after the thinking, `sampling` that before."""
         own = {name: getattr(self, f"after_{name}") for name in ("temperature", "top_k", "top_p", "min_p")}
         return replace(sampling, **{name: value for name, value in own.items() if value is not None})
 

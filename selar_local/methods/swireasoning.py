@@ -9,16 +9,15 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.config import SamplingConfig, choice, number, opt, require, switch, whole
+from selar_local.config import SamplingConfig, opt
 from selar_local.methods.base import Decision, Method, Mixture, NextInput, Setting, Stepper, StepView, Token
 from selar_local.methods.distribution import top_k
 from selar_local.methods.entropy import Softmax, softmax
 from selar_local.methods.symbols import symbol_ids
-from selar_local.methods.think_tokens import check_name, named_token, own_think_tokens
+from selar_local.methods.think_tokens import named_token, own_think_tokens
 
 __all__ = ["SwiReasoning", "soft_mixture"]
 
-BETA_ON = ("token", "soft")
 _PROGRAM = "the authors' program"
 _OURS = "ours"
 _LINE_BREAK = "\\n"  # a backslash and an n: the token the authors' program looks up
@@ -41,23 +40,30 @@ class SwiReasoning(Method):
     feeds_vectors: ClassVar[bool] = True
     entropy_unit: ClassVar[str] = "nats"
 
-    alpha: float = opt(1.0, "share of the soft vector at a switch to soft, the rest is <think>; grows to 1", "--alpha")
-    beta: float = opt(0.7, "share of the token at a switch to normal, the rest is </think>; grows to 1", "--beta")
+    alpha: float = opt(
+        1.0, "share of the soft vector at a switch to soft, the rest is <think>; grows to 1", "--alpha", low=0, high=1
+    )
+    beta: float = opt(
+        0.7, "share of the token at a switch to normal, the rest is </think>; grows to 1", "--beta", low=0, high=1
+    )
     beta_on: str = opt(
         "token",
         "what beta is the share of: the token, or (the authors' program) the soft vector",
         "--beta-on",
-        choices=BETA_ON,
+        choices=("token", "soft"),
     )
-    window_size: int = opt(512, "fewest steps in normal mode before a switch to soft", "--window-size")
+    window_size: int = opt(512, "fewest steps in normal mode before a switch to soft", "--window-size", low=0)
     max_switch_count: int | None = opt(
-        None, "switches to normal after which the thinking is made to end (default: no limit)", "--max-switch-count"
+        None,
+        "switches to normal after which the thinking is made to end (default: no limit)",
+        "--max-switch-count",
+        low=1,
     )
     think_start: int | str | None = opt(
-        None, "token that opens the thinking, text or id (default: the model's own)", "--think-start"
+        None, "token that opens the thinking, text or id (default: the model's own)", "--think-start", low=0
     )
     think_end: int | str | None = opt(
-        None, "token that closes the thinking, text or id (default: the model's own)", "--think-end"
+        None, "token that closes the thinking, text or id (default: the model's own)", "--think-end", low=0
     )
     symbol_guard: bool = opt(
         True,
@@ -66,25 +72,16 @@ class SwiReasoning(Method):
         source=_PROGRAM,
     )
     soft_mass: float = opt(
-        0.999, "probability that the soft vector covers, if its rows suffice", "--soft-mass", source=_OURS
+        0.999,
+        "probability that the soft vector covers, if its rows suffice",
+        "--soft-mass",
+        above=0,
+        high=1,
+        source=_OURS,
     )
     soft_rows: int = opt(
-        512, "most embedding rows of the soft vector (0: any number, slow)", "--soft-rows", source=_OURS
+        512, "most embedding rows of the soft vector (0: any number, slow)", "--soft-rows", low=0, source=_OURS
     )
-
-    def __post_init__(self) -> None:
-        number("alpha", self.alpha, 0, 1)
-        number("beta", self.beta, 0, 1)
-        choice("beta_on", self.beta_on, BETA_ON)
-        whole("window_size", self.window_size, 0)
-        if self.max_switch_count is not None:
-            whole("max_switch_count", self.max_switch_count, 1)
-        check_name("think_start", self.think_start)
-        check_name("think_end", self.think_end)
-        switch("symbol_guard", self.symbol_guard)
-        number("soft_mass", self.soft_mass, 0, 1)
-        require(self.soft_mass > 0, "soft_mass must be above 0")
-        whole("soft_rows", self.soft_rows, 0)
 
     def check_sampling(self, sampling: SamplingConfig) -> None:
         """Any sampling will do: the mixtures are made at temperature 1, without filters."""

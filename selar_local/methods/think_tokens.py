@@ -6,7 +6,7 @@ from selar_local.config import require
 from selar_local.methods.base import NamedTokens, Vocabulary
 from selar_local.thinking import TAGS
 
-__all__ = ["check_name", "named_token", "own_think_tokens"]
+__all__ = ["named_token", "own_think_tokens"]
 
 
 def own_think_tokens(vocabulary: NamedTokens) -> tuple[int, int] | None:
@@ -26,9 +26,3 @@ def named_token(vocabulary: Vocabulary, option: str, token: int | str) -> int:
     known = vocabulary.token_of(token)
     require(known is not None, f"{option} {token!r} is not one token of this model's vocabulary")
     return int(known or 0)
-
-
-def check_name(option: str, token: int | str | None) -> None:
-    """Raises OptionError unless `token` can be the name of a token: an id, a text, or None for the default."""
-    sound = token is None or (isinstance(token, str) and token != "") or (type(token) is int and token >= 0)
-    require(sound, f"{option} must be the text or the id of a token, not {token!r}")

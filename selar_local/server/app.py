@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from selar_local.errors import SelarError
 from selar_local.server.access import CLIENT_LEFT, Door
@@ -35,41 +37,49 @@ def create_app(
     config: ServerConfig | None = None,
     defaults: Defaults | None = None,
     on_request: Callable[[RequestLine], None] | None = None,
-) -> FastAPI:
-    """The application. The engine stays the caller's, who closes it. on_request: told of each answered request."""
+) -> Starlette:
+    """The application. The engine stays the caller's, who closes it. on_request: called after each answered request."""
     config = config or ServerConfig()
     service = Service(engine, config, defaults or Defaults())
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.service = service
     page = page_routes() if config.ui else {"/": _no_page}
-    routes: tuple[tuple[str, str, Callable[..., Any]], ...] = (
-        ("POST", "/v1/chat/completions", chat_completions),
-        ("POST", "/v1/completions", completions),
-        ("GET", "/v1/models", _models),
-        ("GET", "/v1/models/{model:path}", _model),
-        ("GET", "/v1/selar", _selar),
-        ("GET", "/health", _health),
-        ("GET", "/metrics", _metrics),
-        *(("GET", path, endpoint) for path, endpoint in page.items()),
+    routes = [
+        Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        Route("/v1/completions", completions, methods=["POST"]),
+        Route("/v1/models", _models),
+        Route("/v1/models/{model:path}", _model),
+        Route("/v1/selar", _selar),
+        Route("/health", _health),
+        Route("/metrics", _metrics),
+        *(Route(path, endpoint) for path, endpoint in page.items()),
+    ]
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=list(config.cors_origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=["Retry-After"],
     )
-    for method, path, endpoint in routes:
-        app.add_route(path, endpoint, methods=[method])
-    for kind, handler in ((ApiError, _on_api_error), (SelarError, _on_engine_error), (HTTPException, _on_http_error)):
-        app.add_exception_handler(kind, handler)
-    app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    paths = frozenset(path for _, path, _ in routes)
-    # The last one added is the outermost: a refusal, too, must reach the web page that may read it.
-    app.add_middleware(
-        Door, config=config, metrics=service.metrics, paths=paths, public=frozenset(page), on_request=on_request
+    door = Middleware(
+        Door,
+        config=config,
+        metrics=service.metrics,
+        paths=frozenset(route.path for route in routes),
+        public=frozenset(page),
+        on_request=on_request,
     )
-    if config.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(config.cors_origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
-            expose_headers=["Retry-After"],
-        )
+    app = Starlette(
+        routes=routes,
+        # CORS is the outermost: a web page must be able to read a refusal, too.
+        middleware=[cors, door] if config.cors_origins else [door],
+        exception_handlers={
+            ApiError: _on_api_error,
+            SelarError: _on_engine_error,
+            HTTPException: _on_http_error,
+            ClientDisconnect: _on_disconnect,
+        },
+    )
+    app.router.redirect_slashes = False
+    app.state.service = service
     return app
 
 

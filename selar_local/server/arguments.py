@@ -9,6 +9,7 @@ from typing import Any
 from selar_local.config import from_mapping
 from selar_local.errors import OptionError
 from selar_local.methods import Method, method_class
+from selar_local.options import described
 from selar_local.server.config import Defaults
 from selar_local.server.errors import bad_request
 from selar_local.server.schemas import Common
@@ -89,7 +90,7 @@ def _method(own: dict[str, Any], defaults: Defaults) -> Method:
         cls = type(defaults.method) if name is None else method_class(name)
     except OptionError as error:
         raise bad_request(str(error), "selar.method") from None
-    known = [f.name for f in fields(cls) if f.metadata.get("cli", True)]
+    known = [one.name for one in described(cls) if one.flags]
     for option in own:
         if option not in known:
             text = f"selar.{option[:100]} is no option of {cls.name} (known: {', '.join(known) or 'none'})"

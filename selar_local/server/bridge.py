@@ -9,10 +9,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from selar_local.engine.awaiting import Inbox, Launch, Refused
+from selar_local.engine.awaiting import Launch, Refused
 from selar_local.engine.base_engine import BaseEngine
-from selar_local.engine.events import Result, TokenEvent
-from selar_local.engine.messages import Message, Prefilled, Started
+from selar_local.engine.events import Message, Prefilled, Result, Started, TokenEvent
 from selar_local.errors import PromptTooLong, SelarError
 from selar_local.server.errors import Expired
 
@@ -58,7 +57,6 @@ class Job:
         self._max_prompt_tokens = max_prompt_tokens
         self._on_end = on_end
         self._prepare = prepare
-        self._inbox: Inbox[tuple[int, Message | Refused]] = Inbox(lambda item: self._take(*item), self.cancel)
         self._awake = asyncio.Event()
         self._ready: deque[tuple[int, TokenEvent | Result]] = deque()
         self._error: SelarError | None = None
@@ -71,7 +69,7 @@ class Job:
         """Begin with all of them."""
         for index, request in enumerate(self._requests):
             begin = partial(self._engine.begin, events=self._events, **request)
-            self._launches.append(Launch(begin, self._mailbox(index)))
+            self._launches.append(Launch(begin, partial(self._take, index)))
 
     def cancel(self) -> None:
         """Ask all of them to stop."""
@@ -117,13 +115,10 @@ class Job:
     def _all_ended(self) -> bool:
         return all(generation.ended for generation in self.generations)
 
-    def _mailbox(self, index: int) -> Callable[[Message | Refused], None]:
-        return lambda message: self._inbox.put((index, message))
-
     def _take(self, index: int, message: Message | Refused) -> None:
         generation = self.generations[index]
         if isinstance(message, Started):
-            self._check_prompt(index, len(message.source.request.prompt))
+            self._check_prompt(index, len(message.prompt))
         elif isinstance(message, Prefilled):
             generation.running = True
         elif isinstance(message, TokenEvent):

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from selar_local.config import GenerationConfig, number, opt, require, switch, whole
+from selar_local.config import GenerationConfig, opt, require
 from selar_local.methods import DEFAULT_METHOD, Method, method_class
+from selar_local.options import Options
 
 __all__ = ["Defaults", "RequestLine", "ServerConfig", "is_loopback"]
 
@@ -40,50 +41,42 @@ class Defaults:
 
 
 @dataclass(frozen=True)
-class ServerConfig:
+class ServerConfig(Options):
     """Where the server listens, whom it lets in, and what it refuses."""
 
     host: str = opt("127.0.0.1", "address to listen on", "--host")
-    port: int = opt(8080, "port to listen on (0: any free one)", "--port")
-    api_keys: tuple[str, ...] = field(
-        default=(),
+    port: int = opt(8080, "port to listen on (0: any free one)", "--port", low=0, high=65535)
+    api_keys: tuple[str, ...] = opt(
+        (),
+        "key that requests must bring (may be given several times; also: SELAR_LOCAL_API_KEY)",
+        "--api-key",
         repr=False,
-        metadata={
-            "help": "key that requests must bring (may be given several times; also: SELAR_LOCAL_API_KEY)",
-            "flags": ("--api-key",),
-        },
     )
     cors_origins: tuple[str, ...] = opt(
         (), "web origin that may read answers, such as https://app.example (several times; *: any)", "--cors-origin"
     )
-    max_body_bytes: int = opt(8 << 20, "largest request body", "--max-body-bytes")
-    max_prompt_tokens: int | None = opt(None, "longest prompt (default: what the context holds)", "--max-prompt-tokens")
-    request_timeout: float | None = opt(
-        None, "seconds a request may take, waiting included (default: no limit)", "--request-timeout"
+    max_body_bytes: int = opt(8 << 20, "largest request body", "--max-body-bytes", low=1)
+    max_prompt_tokens: int | None = opt(
+        None, "longest prompt (default: what the context holds)", "--max-prompt-tokens", low=1
     )
-    grace: float = opt(5.0, "seconds that running requests get when the server is stopped", "--grace")
+    request_timeout: float | None = opt(
+        None,
+        "seconds a request may take, waiting included (default: no limit)",
+        "--request-timeout",
+        low=0.001,
+        high=10**7,
+    )
+    grace: float = opt(5.0, "seconds that running requests get when the server is stopped", "--grace", low=0, high=3600)
     model_name: str | None = opt(None, "name of the model in the API (default: the file's)", "--model-name")
     insecure: bool = opt(False, "listen beyond this machine without an API key", "--insecure")
     ui: bool = opt(False, "serve a chat page at /", "--ui")
 
-    def __post_init__(self) -> None:
-        require(isinstance(self.host, str) and self.host != "", "host is empty")
-        whole("port", self.port, 0, 65535)
-        for name in ("api_keys", "cors_origins"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        sound = all(isinstance(key, str) and re.fullmatch(r"[\x21-\x7e]+", key) for key in self.api_keys)
-        require(sound, "api_key must be printable ASCII without spaces")
+    def check_together(self) -> None:
+        sound = all(re.fullmatch(r"[\x21-\x7e]+", key) for key in self.api_keys)
+        require(sound, "api_keys must be printable ASCII without spaces")
         for origin in self.cors_origins:
             known = origin == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin) is not None
-            require(known, f"cors_origin must look like https://host[:port], not {origin!r}")
-        whole("max_body_bytes", self.max_body_bytes, 1)
-        if self.max_prompt_tokens is not None:
-            whole("max_prompt_tokens", self.max_prompt_tokens, 1)
-        if self.request_timeout is not None:
-            number("request_timeout", self.request_timeout, 0.001, 1e7)
-        number("grace", self.grace, 0, 3600)
-        switch("ui", self.ui)
-        require(self.model_name is None or self.model_name.strip() != "", "model_name is empty")
+            require(known, f"cors_origins must look like https://host[:port], not {origin!r}")
         require(
             self.insecure or bool(self.api_keys) or is_loopback(self.host),
             f"host {self.host} lets other machines in: give --api-key KEY, or --insecure if that is meant",

@@ -9,11 +9,12 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from selar_local.errors import SelarError
 from selar_local.server.service import Service
@@ -49,25 +50,17 @@ def url_of(host: str, bound: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
 
 
-class _Uvicorn(uvicorn.Server):
-    """Leaves signals alone: they mean something else here."""
+class Server(uvicorn.Server):
+    """Serves the application on a bound socket until it is stopped. The main thread's server takes signals."""
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class Server:
-    """Serves the application on a bound socket until it is stopped. Signals are taken in the main thread only."""
-
-    def __init__(self, app: FastAPI, bound: socket.socket, on_ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, app: Starlette, bound: socket.socket, on_ready: Callable[[], None] = lambda: None) -> None:
         """on_ready: called once connections are taken."""
         self._service: Service = app.state.service
         self._grace = self._service.config.grace
         self._bound = bound
         self._on_ready = on_ready
         self._stops = 0
-        self._server = _Uvicorn(
+        super().__init__(
             uvicorn.Config(
                 app, loop="asyncio", http="h11", ws="none", lifespan="off", access_log=False, log_config=None,
                 log_level="critical", server_header=False, proxy_headers=False,
@@ -75,47 +68,46 @@ class Server:
             )
         )  # fmt: skip
 
-    def run(self) -> None:
-        """Serve until `stop`, SIGINT or SIGTERM. Raises SelarError where the port was taken meanwhile."""
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until `stop`, SIGINT or SIGTERM. Raises SelarError where another program took the port meanwhile."""
         try:
-            asyncio.run(self._run())
+            asyncio.run(self.serve(sockets or [self._bound]))
+        except OSError as error:
+            raise SelarError(f"cannot listen: {error.strerror or error}") from error
         finally:
             self._bound.close()
 
     def stop(self, *_: Any) -> None:
         """Take no more requests; the second call does not wait for the running ones. From any thread, or a signal."""
         self._stops += 1
+        self.should_exit = True
+        self.force_exit = self._stops > 2
 
-    async def _run(self) -> None:
-        with self._signals():
-            serving = asyncio.ensure_future(self._server.serve(sockets=[self._bound]))
-            ready = False
-            while not serving.done() and not self._stops:
-                if not ready and self._server.started:
-                    ready = True
-                    self._on_ready()
-                await asyncio.wait({serving}, timeout=_TICK)
-            await self._end(serving)
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
 
-    async def _end(self, serving: asyncio.Future[None]) -> None:
-        """Close the door, wait for those inside, then end their generations."""
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse new requests, wait for the running ones, and end their generations when the grace is over."""
         self._service.closing = True
-        self._server.should_exit = True
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._grace
-        while not serving.done():
-            if loop.time() >= until or self._stops > 1:
-                self._service.cancel_all()
-            if self._stops > 2:
-                self._server.force_exit = True
-            await asyncio.wait({serving}, timeout=_TICK)
+        ending = asyncio.ensure_future(self._end_generations())
         try:
-            serving.result()
-        except OSError as error:
-            raise SelarError(f"cannot listen: {error.strerror or error}") from error
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    async def _end_generations(self) -> None:
+        until = time.monotonic() + self._grace
+        while True:
+            if time.monotonic() >= until or self._stops > 1:
+                self._service.cancel_all()
+            await asyncio.sleep(_TICK)
 
     @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn's own would raise them again at the end: here they are an end without an error."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import types
-import typing
-from dataclasses import Field, fields
+from dataclasses import fields
 from typing import Any
 
 from selar_local._version import __version__
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.methods import METHODS, Method
+from selar_local.options import Option, described
 from selar_local.server.arguments import wishes
 from selar_local.server.config import Defaults
 from selar_local.server.schemas import Common
@@ -17,7 +16,6 @@ from selar_local.server.service import Service
 
 __all__ = ["offered"]
 
-_KINDS = {bool: "boolean", int: "integer", float: "float", str: "text"}
 _LENGTH = ("max_tokens", "stop")
 
 
@@ -33,11 +31,11 @@ def offered(service: Service) -> dict[str, Any]:
         "method": defaults.method.name,
         "thinking": defaults.thinking,
         "methods": [_method(cls, defaults) for cls in METHODS.values()],
-        "sampling": [_described(SamplingConfig, field) for field in fields(SamplingConfig)],
+        "sampling": [_of_sampling(one) for one in described(SamplingConfig)],
         "generation": [
-            _described(GenerationConfig, field) | {"default": getattr(defaults.generation, field.name)}
-            for field in fields(GenerationConfig)
-            if field.name in _LENGTH
+            one.as_dict() | {"default": getattr(defaults.generation, one.name)}
+            for one in described(GenerationConfig)
+            if one.name in _LENGTH
         ],
     }
 
@@ -54,29 +52,11 @@ def _method(cls: type[Method], defaults: Defaults) -> dict[str, Any]:
         "source": cls.source,
         "entropy_unit": cls.entropy_unit,
         "greedy": cls.greedy,
-        "options": [
-            _described(cls, field) | {"default": getattr(method, field.name)}
-            for field in fields(cls)
-            if field.metadata.get("cli", True)
-        ],
+        "options": [one.as_dict() | {"default": getattr(method, one.name)} for one in described(cls) if one.flags],
         "sampling": {f.name: getattr(sampling, f.name) for f in fields(SamplingConfig)} | {"seed": seed},
     }
 
 
-def _described(cls: type, field: Field[Any]) -> dict[str, Any]:
-    told = {"name": field.name, "type": _kind(cls, field), "help": field.metadata["help"]}
-    if "choices" in field.metadata:
-        told["choices"] = list(field.metadata["choices"])
-    return told
-
-
-def _kind(cls: type, field: Field[Any]) -> str:
-    """What a value is: a word of `selar-local methods --json`, or "texts" for a list of them."""
-    if "choices" in field.metadata:
-        return "choice"
-    hint = typing.get_type_hints(cls)[field.name]
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    kinds = tuple(kind for kind in kinds if kind is not type(None))
-    if len(kinds) > 1 and (int in kinds or float in kinds):
-        return "number|text"
-    return "texts" if typing.get_origin(kinds[0]) is tuple else _KINDS[kinds[0]]
+def _of_sampling(option: Option) -> dict[str, Any]:
+    """Without a default: each method says its own."""
+    return {name: value for name, value in option.as_dict().items() if name != "default"}

@@ -19,11 +19,11 @@ from selar_local.analysis.lens.measure import LensSamples
 from selar_local.analysis.questions import QUESTIONS
 from selar_local.cli import background as background_module
 from selar_local.cli.background import Background
-from selar_local.cli.options import shown
 from selar_local.config import EngineConfig, SamplingConfig
 from selar_local.llama.output_head import OutputHead
 from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods import Selar
+from selar_local.options import shown
 
 SHORT = ("-n", "30", "--max-steps", "3", "-t", "1", "-c", "512")
 OPEN = ("--tau", "0.4", "--no-symbol-guard")
@@ -141,10 +141,10 @@ def test_plots(chat_model, tmp_path, cli):
     ("arguments", "told"),
     [
         (("--contrast", "0"), "--contrast must be above 0"),
-        (("-n", "0"), "--max-tokens must be between 1 and"),
-        (("--max-steps", "-1"), "--max-steps must be between 0 and"),
+        (("-n", "0"), "--max-tokens must be at least 1, not"),
+        (("--max-steps", "-1"), "--max-steps must be at least 0, not"),
         (("--overlap-k", "0"), "--overlap-k must be between 1 and"),
-        (("--limit", "0"), "--limit must be between 1 and"),
+        (("--limit", "0"), "--limit must be at least 1, not"),
         (("--seed", "-1"), "--seed must be between 0 and"),
         (("--k", "1"), "--k must be between 2 and"),
         (("--temperature", "0"), "temperature 0 leaves selar nothing to mix"),

@@ -20,9 +20,9 @@ from selar_local.analysis.calibrate import CalibrationConfig, Samples
 from selar_local.analysis.questions import QUESTIONS
 from selar_local.cli import calibrate as module
 from selar_local.cli.histogram import DWARFED, bar_characters, histogram
-from selar_local.cli.options import shown
 from selar_local.config import SamplingConfig
 from selar_local.methods import Selar
+from selar_local.options import shown
 
 SHORT = ("--limit", "3", "-n", "8", "-t", "1")
 
@@ -188,8 +188,8 @@ def test_files_without_prompts(name, data, told, model, tmp_path, cli):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("-n", "0"), "--max-tokens must be between 1 and"),
-        (("--limit", "0"), "--limit must be between 1 and"),
+        (("-n", "0"), "--max-tokens must be at least 1, not"),
+        (("--limit", "0"), "--limit must be at least 1, not"),
         (("--seed", "-1"), "--seed must be between 0 and"),
         (("--k", "1"), "--k must be between 2 and"),
         (("--temperature", "0"), "temperature 0 leaves selar nothing to mix"),

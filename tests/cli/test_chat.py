@@ -11,10 +11,10 @@ import pytest
 import selar_local as sl
 from selar_local.cli.chat import Chat
 from selar_local.cli.chat_options import find_option, set_option
-from selar_local.cli.options import described
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.engine import Engine
 from selar_local.errors import OptionError
+from selar_local.options import described
 
 OPTIONS = ("-t", "1", "--seed", "1")
 

@@ -10,10 +10,12 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 
 import selar_local as sl
 from selar_local.cli.chat_commands import COMMANDS, LEAVE, help_text, is_command, parse
-from selar_local.cli.chat_completion import completions
+from selar_local.cli.chat_completion import ChatCompleter
 from selar_local.cli.chat_files import AttachedFile, split_path, unquoted_path, with_files
 from selar_local.cli.chat_history import ChatHistory, history_file
 from selar_local.cli.chat_input import PlainLines, open_reader, quotes_open, unquoted
@@ -139,7 +141,8 @@ def test_what_tab_offers(tmp_path, monkeypatch):
     talk = sl.Conversation(None)
 
     def offered(text):
-        return [text[: len(text) - length] + word for length, word, _ in completions(talk, text)]
+        found = ChatCompleter(talk).get_completions(Document(text), CompleteEvent())
+        return [text[: len(text) + one.start_position] + one.text for one in found]
 
     assert offered("/") == [f"/{name}" for name in NAMES] and offered("/s") == ["/save", "/set", "/show", "/system"]
     assert offered("/method s") == ["/method selar", "/method soft-thinking", "/method swir"]
@@ -213,4 +216,4 @@ def test_interrupts_leave_other_handlers_alone(monkeypatch):
 
 def test_without_a_terminal_there_are_plain_lines():
     assert not can_edit()
-    assert isinstance(open_reader(Interrupts(), lambda text: (), history=False, colors=False), PlainLines)
+    assert isinstance(open_reader(Interrupts(), sl.Conversation(None), history=False, colors=False), PlainLines)

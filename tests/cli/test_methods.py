@@ -11,10 +11,10 @@ import click
 import pytest
 
 from selar_local.cli.methods import methods
-from selar_local.cli.options import described
 from selar_local.cli.run import run
 from selar_local.config import EngineConfig, SamplingConfig
 from selar_local.methods import DEFAULT_METHOD, METHODS, Selar, SoftThinking
+from selar_local.options import described
 
 BY_NAME = pytest.mark.parametrize("cls", METHODS.values(), ids=METHODS)
 

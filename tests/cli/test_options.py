@@ -10,11 +10,12 @@ import pytest
 from selar_local import __version__
 from selar_local.cli.doctor import doctor
 from selar_local.cli.grouped_help import GroupedCommand, option
-from selar_local.cli.options import build_method, parse_value, shown
+from selar_local.cli.options import build_method, parse_value
 from selar_local.cli.run import run
 from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.methods import METHODS, Selar
+from selar_local.options import Option, described, shown
 
 CONFIGS = (EngineConfig, SamplingConfig, GenerationConfig, ChatConfig)
 FIELDS = [
@@ -49,6 +50,10 @@ def test_every_field_is_in_the_help_with_its_default(cls, field):
             assert f"[default: {shown(field.default)}]" in said
         for choice in field.metadata.get("choices", ()):
             assert choice in said
+
+
+def option_of(cls: type, name: str) -> Option:
+    return next(one for one in described(cls) if one.name == name)
 
 
 def test_the_contract_names_its_flags():
@@ -126,12 +131,12 @@ def test_asked_for_help_and_version_go_to_standard_output(cli):
     ],
 )
 def test_values_typed_in_the_chat(cls, name, text, value):
-    assert parse_value(cls, name, text) == value
+    assert parse_value(option_of(cls, name), text) == value
 
 
 def test_a_typed_value_that_is_none():
     with pytest.raises(OptionError, match="k: 'many' is not a valid"):
-        parse_value(Selar, "k", "many")
+        parse_value(option_of(Selar, "k"), "many")
 
 
 def test_a_grammar_and_a_schema_bind_the_answer(cli, model):

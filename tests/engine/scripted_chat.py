@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
-from selar_local.engine.events import Result, Timings, TokenEvent, Usage
+from selar_local.engine.events import Result, Started, Timings, TokenEvent, Usage
 from selar_local.engine.stream import Stream
 from selar_local.errors import PromptTooLong, SelarError
 
@@ -19,22 +19,18 @@ def result(text: str = "", reason: str = "stop", thinking: str = "", seed: int =
     return Result(text, thinking, reason, Usage(1, len(text.split()), 0), Timings(0.0, 0.0, 1), seed=seed)
 
 
-class _Source:
-    """The worker's side of a stream: all its messages are there from the start."""
-
-    def __init__(self, answer: Answer, seed: int, method: Any) -> None:
-        self.messages: SimpleQueue[Any] = SimpleQueue()
-        self.seed = seed
-        self.request = SimpleNamespace(prompt=(), method=method, notes=())
-        self.cancelled = SimpleNamespace(set=lambda: None)
-        if isinstance(answer, SelarError):
-            self.messages.put(answer)
-            answer = result(reason="error", seed=seed)
-        if isinstance(answer, str):
-            answer = result(answer, seed=seed)
-        for i, word in enumerate(answer.text.split(" ") if answer.text else []):
-            self.messages.put(TokenEvent(i, i, (" " if i else "") + word, "", None, False, (), i, ((i, 1.0),)))
-        self.messages.put(answer)
+def messages_of(answer: Answer, seed: int) -> SimpleQueue[Any]:
+    """All messages of a generation, which are there from the start."""
+    messages: SimpleQueue[Any] = SimpleQueue()
+    if isinstance(answer, SelarError):
+        messages.put(answer)
+        answer = result(reason="error", seed=seed)
+    if isinstance(answer, str):
+        answer = result(answer, seed=seed)
+    for i, word in enumerate(answer.text.split(" ") if answer.text else []):
+        messages.put(TokenEvent(i, i, (" " if i else "") + word, "", None, False, (), i, ((i, 1.0),)))
+    messages.put(answer)
+    return messages
 
 
 class ScriptedChat:
@@ -57,8 +53,8 @@ class ScriptedChat:
             raise PromptTooLong(f"the prompt has {count} tokens, the context holds {self.info.ctx_size}")
         seed = arguments.get("seed") or 7
         answer = self._script.pop(0) if self._script else "ok"
-        source = _Source(answer, seed, arguments["method"])
-        return Stream(source, source.messages, self)
+        started = Started(seed, (), arguments["method"], (), lambda: None, lambda error: None)
+        return Stream(started, messages_of(answer, seed), self)
 
     def alive(self) -> bool:
         return True

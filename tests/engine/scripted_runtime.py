@@ -1,4 +1,4 @@
-"""A runtime without llama.cpp for the decode loop: its logits follow a script, and it checks what it is fed."""
+"""A runtime without llama.cpp for the scheduler: its logits follow a script, and it checks what it is fed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from selar_local.config import GenerationConfig, SamplingConfig
-from selar_local.engine.events import Result, TokenEvent
-from selar_local.engine.loop import DecodeLoop
-from selar_local.engine.messages import Prefilled
+from selar_local.engine.events import Prefilled, Result, TokenEvent
 from selar_local.engine.request import Request
+from selar_local.engine.scheduler import Scheduler
 from selar_local.engine.sequence import Sequence as Running
 from selar_local.errors import SelarError
 from selar_local.llama.context import ContextFull
@@ -206,7 +205,7 @@ def request(
     return Running(parts, ScriptedVocabulary(pieces))
 
 
-def drive(loop: DecodeLoop, *sequences: Running, turns: int = 500) -> None:
+def drive(loop: Scheduler, *sequences: Running, turns: int = 500) -> None:
     """Let `sequences` join and turn the loop until it has nothing to do."""
     loop.waiting.extend(sequences)
     for _ in range(turns):

@@ -15,6 +15,7 @@ import pytest
 
 import selar_local as sl
 from selar_local.engine.events import Result
+from selar_local.engine.sequence import Sequence as Running
 from selar_local.errors import DecodeError, EngineClosed
 from selar_local.methods import CoTGreedy
 from selar_local.methods.base import Decision, Setting, Stepper, StepView, Token
@@ -226,7 +227,7 @@ def test_a_stream_stops_within_one_step(engine, stop):
         gate.permits.release()
     for _ in range(3):
         next(stream)
-    sequence = stream._sequence
+    (sequence,) = engine._worker.scheduler.running
     if stop == "cancel":
         stream.cancel()
     elif stop == "close":
@@ -241,6 +242,14 @@ def test_a_stream_stops_within_one_step(engine, stop):
     assert after.usage.completion_tokens == 2
     assert gate.steps <= 4
     assert sequence.finished
+
+
+def running_sequence(engine: sl.Engine) -> Running:
+    """The sequence that runs, as soon as there is one."""
+    while not engine._worker.scheduler.running:
+        time.sleep(0.001)
+    (sequence,) = engine._worker.scheduler.running
+    return sequence
 
 
 def close_in_thread(stream: sl.Stream) -> float:
@@ -273,13 +282,14 @@ def test_stopping_within_a_long_prompt_is_prompt_and_frees_it(long_model):
             progress: list[tuple[int, int]] = []
             stream = engine.stream(LONG, raw=True, on_prefill=lambda *at, to=progress: to.append(at))
             assert len(stream.prompt) > 15_000
+            sequence = running_sequence(engine)
             time.sleep(wait)
             assert close_in_thread(stream) < 2.0
             result: Result = stream.result
             assert (result.finish_reason, result.tokens) == ("cancelled", ())
-            assert stream._sequence.position < len(stream.prompt)
+            assert sequence.position < len(stream.prompt)
             assert (result.usage.prompt_read, result.usage.prompt_tokens) == (
-                stream._sequence.position, len(stream.prompt),
+                sequence.position, len(stream.prompt),
             )  # fmt: skip
             assert engine.generate("Hello", raw=True, max_tokens=5, method="cot-greedy").tokens == first
 

@@ -15,7 +15,7 @@ import pytest
 from scripted_chat import ScriptedChat, result
 
 import selar_local as sl
-from selar_local.engine.turns import last_question, turn_starts, turns_to_drop
+from selar_local.engine.history import last_question, turn_starts, turns_to_drop
 from selar_local.errors import (
     ConversationBusy,
     ConversationFileError,

@@ -10,7 +10,7 @@ import numpy as np
 from scripted_runtime import END, ScriptedRuntime, drive, outcome, request
 
 from selar_local.config import SamplingConfig
-from selar_local.engine.loop import DecodeLoop
+from selar_local.engine.scheduler import Scheduler
 from selar_local.methods import Coconut, Method
 from selar_local.methods.base import Decision, Mixture, Setting, Stepper, StepView, Token, Vector
 
@@ -49,7 +49,7 @@ def run(decide: Decide, script: Sequence[int], cls: type[Scripted] = Scripted, c
     runtime = ScriptedRuntime({5: script}, capacity=capacity)
     runtime.strict = False
     sequence = request([5, 5, 5], cls(decide=decide), **options)
-    drive(DecodeLoop(runtime, 1), sequence)
+    drive(Scheduler(runtime, 1), sequence)
     assert runtime.held == {}
     return outcome(sequence), [chosen for _, chosen in runtime.fed]
 
@@ -138,7 +138,7 @@ def test_coconut_on_the_loop():
     runtime = ScriptedRuntime({5: [10, 11, 12, 13]}, batch_size=2)
     runtime.strict = False
     sequence = request([5, 6, 7], Coconut(latent_steps=1, latent_start=20, latent_end=21))
-    drive(DecodeLoop(runtime, 1), sequence)
+    drive(Scheduler(runtime, 1), sequence)
     got = outcome(sequence)
     first, state, last = (chosen for _, chosen in runtime.fed[:3])
     assert (first, last) == (Token(20), Token(21))

@@ -205,12 +205,12 @@ def test_ctrl_c_while_a_request_is_being_accepted(model, monkeypatch):
     with sl.load(model, threads=1, parallel=1, isolated=True) as engine:
         child = engine._child
 
-        def interrupted(number, kind, content):
-            child._send((kind, number, pickle.dumps(content)))
+        def interrupted(kind, number, arguments):
+            child._send((kind, number, pickle.dumps(arguments)))
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(child, "_ask", interrupted)
+            patch.setattr(child, "_command", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 engine.stream("Hello", raw=True, max_tokens=4000)
         started = time.monotonic()
@@ -231,7 +231,7 @@ def test_a_request_that_the_process_cannot_read_fails_alone(model, monkeypatch):
         with pytest.raises(OptionError, match="a method must be importable there"):
             engine.stream("Hello", method=method())
         with pytest.raises(OptionError, match="cannot be sent"):
-            engine._living().ask("tokenize", lambda: 1)
+            engine._living().ask("tokenize", text=lambda: 1)
         list(running)
         assert running.result.finish_reason in ("length", "stop") and engine.process_id == before
 
@@ -240,14 +240,14 @@ class Breaking:
     """Read in the other process, it breaks the engine's loop there."""
 
     def __reduce__(self):
-        return exec, ("import selar_local.engine.loop as m; m.DecodeLoop._retire = lambda self: 1 / 0",)
+        return exec, ("import selar_local.engine.scheduler as m; m.Scheduler._retire = lambda self: 1 / 0",)
 
 
 def test_a_process_whose_worker_has_failed_is_replaced(model):
     with sl.load(model, threads=1, isolated=True) as engine:
         before = engine.generate("Hello", seed=1, max_tokens=4).tokens
         with pytest.raises(sl.SelarError):
-            engine._living().ask("tokenize", Breaking())
+            engine._living().ask("tokenize", text=Breaking())
         with pytest.raises(sl.SelarError, match="division by zero"):
             engine.generate("Hello", max_tokens=4)
         with pytest.raises(EngineCrashed, match="exit code 1"):

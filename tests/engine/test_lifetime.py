@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from selar_local.engine import lifetime, worker
 from selar_local.engine.wire import Wire
 from selar_local.errors import EngineClosed, ModelFileError, OptionError
 from selar_local.llama.runtime import LlamaRuntime
+from selar_local.methods.base import Decision, Setting, Stepper, StepView, Token
 
 SOON = 20
 SECONDS = 60
@@ -188,20 +190,35 @@ def test_a_load_that_fails_leaves_nothing(tmp_path, open_models):
     assert open_models == [] and threading.active_count() == threads
 
 
+@dataclass(frozen=True)
+class Collecting(sl.CoTGreedy):
+    """Its first step waits for `dropped`, and collects garbage."""
+
+    dropped: threading.Event
+    done: threading.Event
+
+    def start(self, setting: Setting) -> Stepper:
+        method = self
+
+        class Collect(Stepper):
+            def __call__(self, view: StepView) -> Decision:
+                method.dropped.wait(SOON)
+                gc.collect()
+                method.done.set()
+                return Decision(Token(view.token), last=True)
+
+        return Collect()
+
+
 def test_a_finalizer_inside_the_worker_does_not_wait_for_itself(model):
     """The collector may find an engine in any thread, the engine's own included."""
     engine = sl.load(model, threads=1)
-    thread, done = engine._worker._thread, threading.Event()
+    thread, dropped, done = engine._worker._thread, threading.Event(), threading.Event()
+    engine.begin(lambda message: None, "x", raw=True, method=Collecting(dropped=dropped, done=done))
     cycle: list[Any] = [engine]
     cycle.append(cycle)
-    inbox = engine._worker.inbox
     del engine, cycle
-
-    def collect() -> None:
-        gc.collect()
-        done.set()
-
-    inbox.put(collect)
+    dropped.set()
     assert done.wait(SOON)
     thread.join(SOON)
     assert not thread.is_alive()

@@ -9,7 +9,8 @@ import pytest
 
 import selar_local as sl
 from selar_local.chat import ChatTemplate
-from selar_local.engine.notes import has_thinking_tags, request_notes
+from selar_local.config import GenerationConfig, SamplingConfig
+from selar_local.engine.prompts import RenderedRequest, has_thinking_tags, request_notes
 from selar_local.methods import METHODS
 from selar_local.thinking import TAGS
 
@@ -119,9 +120,8 @@ def test_notes_are_few_plain_sentences(method):
     for thinking, switch, tags, bound, tail in product(
         (None, True, False), (None, True, False), (True, False), (True, False), TAILS
     ):
-        notes = list(
-            request_notes(method, words, tail, thinking=thinking, has_switch=switch, has_tags=tags, constrained=bound)
-        )
+        rendered = RenderedRequest(tail, method, SamplingConfig(), GenerationConfig(), thinking, switch)
+        notes = list(request_notes(rendered, words, has_tags=tags, constrained=bound))
         assert len(notes) == len(set(notes)) <= 2
         assert all(note and "\n" not in note and len(note) < 120 and not note.endswith(".") for note in notes)
         if thinking is None and tags and not bound and tail == "a: ":

@@ -19,7 +19,7 @@ from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.base_engine import BaseEngine
 from selar_local.engine.engine import Engine
 from selar_local.engine.isolated import IsolatedEngine
-from selar_local.engine.request_maker import RequestMaker
+from selar_local.engine.prompts import Prompts
 from selar_local.engine.request_options import (
     EngineOptions,
     GenerationOptions,
@@ -46,7 +46,7 @@ def test_names_and_types_are_those_of_the_dataclass(options, config):
 
 
 def test_a_request_is_what_the_maker_takes():
-    made = inspect.signature(RequestMaker.make).parameters
+    made = inspect.signature(Prompts.rendered).parameters
     own = {name for name, one in made.items() if one.kind is inspect.Parameter.KEYWORD_ONLY}
     configs = {field.name for config in (SamplingConfig, GenerationConfig) for field in fields(config)}
     assert set(typing.get_type_hints(RequestOptions)) == own | configs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scripted_runtime import END, Item, Outcome, ScriptedRuntime, drive, outcome, request
 
-from selar_local.engine.loop import DecodeLoop
+from selar_local.engine.scheduler import Scheduler
 from selar_local.methods import Selar
 
 TORN = (END, 50, 51)  # equally likely, the ending token first
@@ -15,7 +15,7 @@ def run(script: list[Item], **options: object) -> Outcome:
     capacity = int(str(options.pop("capacity", 100)))
     runtime = ScriptedRuntime({5: script}, capacity=capacity)
     sequence = request([5, 5, 5], **options)
-    drive(DecodeLoop(runtime, 1), sequence)
+    drive(Scheduler(runtime, 1), sequence)
     assert runtime.held == {}
     return outcome(sequence)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scripted_runtime import ScriptedRuntime, drive, outcome, request
 
 import selar_local as sl
-from selar_local.engine.loop import DecodeLoop
+from selar_local.engine.scheduler import Scheduler
 from selar_local.engine.slots import Slots
 
 CHUNK = 4
@@ -231,7 +231,7 @@ def test_a_memory_that_cannot_go_back_goes_on() -> None:
 
 def test_the_loop_decodes_only_what_is_new() -> None:
     runtime = ScriptedRuntime({5: [10, 11]}, batch_size=4)
-    loop = DecodeLoop(runtime, 1, prompt_cache=True)
+    loop = Scheduler(runtime, 1, prompt_cache=True)
     first, second = request([5] * 10), request([5] * 10 + [6])
     drive(loop, first)
     drive(loop, second)
@@ -244,7 +244,7 @@ def test_the_loop_decodes_only_what_is_new() -> None:
 
 def test_the_loop_reuses_what_was_fed_as_tokens_up_to_the_first_vector() -> None:
     runtime = ScriptedRuntime({5: [10, 11, (12, 13), 14]}, batch_size=4)
-    loop = DecodeLoop(runtime, 1, prompt_cache=True, reuse_answers=True)
+    loop = Scheduler(runtime, 1, prompt_cache=True, reuse_answers=True)
     drive(loop, request([5] * 6, sl.Selar(symbol_guard=False, k=2)))
     assert runtime.held[0] == 8  # the prompt and two tokens: the third step fed a mixture
     follow_up = request([5] * 6 + [10, 11, 12, 14, 20], sl.CoTGreedy())

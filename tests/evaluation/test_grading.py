@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import grading_cases as cases
 import pytest
@@ -123,10 +126,10 @@ def test_the_last_complete_box(text, content):
 
 
 def test_finding_a_box_is_linear():
-    begin = time.perf_counter()
-    assert boxed(r"\boxed{" * 200_000) is None
-    assert boxed(r"\boxed{1" + "}" * 400_000) == "1"
-    assert time.perf_counter() - begin < 5
+    begin = time.process_time()  # of this process alone: a busy machine must not fail the test
+    assert boxed(r"\boxed{" * 100_000) is None
+    assert boxed(r"\boxed{1" + "}" * 200_000) == "1"
+    assert time.process_time() - begin < 5
 
 
 def test_tidy_spellings():
@@ -178,16 +181,13 @@ def test_more_that_is_not(gold, given):
 )
 def test_monsters_cost_no_more_than_the_timeout(monster):
     begin = time.perf_counter()
-    result = grade(rf"\boxed{{{monster}}}", problem("5"), timeout=1.0)
+    result = grade(rf"\boxed{{{monster}}}", problem("5"), timeout=0.5)
     assert not result.correct
-    assert result.reason in ("the comparison took more than 1 s", "cannot be compared", "not equal")
-    assert time.perf_counter() - begin < 20  # the second itself, and a new worker on a busy machine
+    assert result.reason in ("the comparison took more than 0.5 s", "cannot be compared", "not equal")
+    if monster == "9^{9^{9^9}}":
+        assert result == Grade(False, monster, "the comparison took more than 0.5 s")
+    assert time.perf_counter() - begin < 20  # the timeout itself, and a new worker on a busy machine
     assert grade(r"\boxed{\sqrt{25}}", problem("5")) == Grade(True, r"\sqrt{25}", "equal")
-
-
-def test_a_timeout_is_reported():
-    result = grade(r"\boxed{9^{9^{9^9}}}", problem("5"), timeout=0.5)
-    assert result == Grade(False, "9^{9^{9^9}}", "the comparison took more than 0.5 s")
 
 
 @pytest.mark.parametrize("size", [2_500, 10_000])
@@ -212,19 +212,35 @@ def test_it_works_in_threads():
 
 def test_a_worker_that_dies_is_replaced():
     assert equality.equal(r"\sqrt{9}", "3") is True
-    equality._worker._process.kill()
-    equality._worker._process.wait()
+    os.kill(equality._worker[1], signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
     assert equality.equal(r"\sqrt{9}", "3") == "crash"
     assert equality.equal(r"\sqrt{9}", "3") is True
     assert equality.equal(r"\sqrt{9}", "4") is False
+    assert equality.equal("", "(") is False
 
 
-def test_the_worker_ends_with_its_input():
-    done = subprocess.run(
-        [sys.executable, "-m", "selar_local.evaluation.equality"],
-        input='["\\\\sqrt{4}", "2"]\n["", "("]\nnot json\n', capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    assert done.stdout.split() == ["ready", "true", "false", "false"]
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+def test_the_worker_ends_with_the_evaluation():
+    code = (
+        "import time; from selar_local.evaluation import equality\n"
+        "print(equality.equal('2', '\\\\sqrt{4}'), equality._worker[1], flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        verdict, worker = parent.stdout.readline().split()
+        parent.kill()
+    assert verdict == "True"
+    end = time.monotonic() + 20
+    while time.monotonic() < end and _runs(int(worker)):
+        time.sleep(0.02)
+    assert not _runs(int(worker))
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{process}/stat").read_text().split() if sys.platform == "linux" else True
 
 
 def test_without_math_verify_it_is_said_and_numbers_are_graded(monkeypatch):
@@ -236,7 +252,7 @@ def test_without_math_verify_it_is_said_and_numbers_are_graded(monkeypatch):
 
 def test_a_worker_that_does_not_start_is_an_error_and_no_wrong_answer(monkeypatch):
     equality._stop()
-    monkeypatch.setattr(equality, "_MODULE", "selar_local.evaluation.there_is_none")
+    monkeypatch.setattr(equality, "_prepare", os.abort)
     with pytest.raises(SelarError, match="does not start"):
         grade(r"\boxed{\sqrt{4}}", problem("2"))
     monkeypatch.undo()
@@ -250,7 +266,7 @@ _PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(_PIECES, max_size=25).map("".join), st.lists(_PIECES, max_size=12).map("".join))
 def test_no_text_breaks_it(text, gold):
     with pytest.MonkeyPatch.context() as patch:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from selar_local.evaluation.repetition import is_repetitive
+from selar_local.evaluation.repetition import _loops, is_repetitive
 
 SENTENCE = "Wait, let me check the second sum once more, because 17 + 25 is 42. "
 PROSE = "".join(f"Step {i}: we add {i * 7 % 13} to {i * i} and keep the result of line {i + 3}. " for i in range(80))
@@ -37,24 +37,6 @@ def test_texts(text, loops):
     assert is_repetitive(text) is loops
 
 
-@pytest.mark.parametrize(
-    ("tokens", "loops"),
-    [
-        ([5, 6, 7] * 17, True),
-        ([5, 6, 7] * 16, False),
-        ([*range(100), *[1, 2] * 30], True),
-        ([*[1, 2] * 30, 9], False),
-        (list(range(300)) * 4, True),
-        (list(range(301)) * 4, False),
-        (tuple(range(20)) * 4, True),
-        (tuple(range(20)) * 3, False),
-        ([], False),
-    ],
-)
-def test_tokens(tokens, loops):
-    assert is_repetitive(tokens) is loops
-
-
 def naive(tokens: list[int], longest: int, turns: int, shortest: int) -> bool:
     """The definition, word by word."""
     for period in range(1, longest + 1):
@@ -75,13 +57,13 @@ def test_it_is_the_definition():
         tokens += piece[: draw.randrange(len(piece) + 1)]
         limits = {"longest": draw.randrange(1, 7), "turns": draw.randrange(2, 5), "shortest": draw.randrange(12)}
         expected = naive(tokens, **limits)
-        assert is_repetitive(tokens, **limits) is expected, (tokens, limits)
+        assert _loops(tokens, **limits) is expected, (tokens, limits)
         seen.add(expected)
     assert seen == {True, False}
 
 
 def test_a_long_text_costs_no_more_than_its_end():
     text = ("ab" * 599 + "c") * 3000
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert is_repetitive(text)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1

@@ -15,9 +15,10 @@ from selar_local.evaluation.config import methods_of
 from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.report import Report, as_html, as_markdown, report_of
 from selar_local.evaluation.report.plots import plots_of
-from selar_local.evaluation.report.tables import ablation, ablation_of, command_of
+from selar_local.evaluation.report.tables import ablation_of, ablations, command_of
 from selar_local.evaluation.summary import summarise
 from selar_local.evaluation.wording import percent, with_interval
+from selar_local.methods import Selar
 from selar_local.plotting import COLOURS, INK, colour_of
 
 QUICK = 199
@@ -148,10 +149,10 @@ def test_differences_and_efficiency(report, studies):
 
 def test_the_ablation_is_told_by_options_not_by_labels():
     study = full_study()
-    before = ablation(study, QUICK)
+    (before,) = ablations(study, summarise(study, resamples=QUICK))
     renamed = replace(study, runs=tuple(replace(run, label=f"m{n}") for n, run in enumerate(study.runs)))
-    after = ablation(renamed, QUICK)
-    assert before is not None and before == after
+    (after,) = ablations(renamed, summarise(renamed, resamples=QUICK))
+    assert before == after
     names = [row[0] for row in before.rows]
     assert names[0] == "SeLaR" and [name.split(" (")[0] for name in names[1:]] == [
         "without selective activation", "without contrastive regularisation", "the opposite gate",
@@ -164,18 +165,18 @@ def test_the_ablation_is_told_by_options_not_by_labels():
 @pytest.mark.parametrize(
     ("given", "kind"),
     [
-        ({}, "full"),
-        ({"tau": 0.3}, "full"),
-        ({"tau": 0}, "full"),  # with the guard it still selects
-        ({"tau": 0, "symbol_guard": False}, "gate"),
-        ({"contrast": 0}, "contrast"),
-        ({"invert_gate": True}, "inverted"),
+        ({}, "SeLaR"),
+        ({"tau": 0.3}, "SeLaR"),
+        ({"tau": 0}, "SeLaR"),  # with the guard it still selects
+        ({"tau": 0, "symbol_guard": False}, "without selective activation (tau 0, no guard)"),
+        ({"contrast": 0}, "without contrastive regularisation (contrast 0)"),
+        ({"invert_gate": True}, "the opposite gate (soft where sure)"),
         ({"contrast": 0, "invert_gate": True}, None),
     ],
     ids=str,
 )
 def test_kinds_of_ablations(given, kind):
-    assert ablation_of(given) == kind == ablation_of(selar(**given))
+    assert ablation_of(Selar, given) == kind == ablation_of(Selar, selar(**given))
 
 
 def test_an_ablation_is_compared_with_the_method_of_the_same_other_options():
@@ -185,11 +186,13 @@ def test_an_ablation_is_compared_with_the_method_of_the_same_other_options():
         drawn("selar tau=0.3 contrast=0", 0.0, 3, options=selar(tau=0.3, contrast=0)),
         drawn("selar k=9 contrast=0", 0.0, 4, options=selar(k=9, contrast=0)),
     )
-    found = ablation(Study("t", "m", runs), QUICK)
-    assert found is not None and len(found.rows) == 2
+    study = Study("t", "m", runs)
+    (found,) = ablations(study, summarise(study, resamples=QUICK))
+    assert len(found.rows) == 2
     right = [100 * sum(one.correct for one in run.answers) / 120 for run in runs[1:3]]
     assert found.rows[0][1].startswith(f"{right[0]:.1f} [") and found.rows[1][1].startswith(f"{right[1]:.1f} [")
-    assert ablation(Study("t", "m", runs[:2]), QUICK) is None
+    study = Study("t", "m", runs[:2])
+    assert list(ablations(study, summarise(study, resamples=QUICK))) == []
 
 
 def test_the_sweep_has_the_choice_of_the_split(report, studies):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from selar_local.errors import OptionError
-from selar_local.evaluation.simulation import Setting, grid, simulate, try_out
 from selar_local.evaluation.statistics import averaged
+
+SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "simulate_study.py"))
+Setting, grid, simulate, try_out = (SCRIPT[name] for name in ("Setting", "grid", "simulate", "try_out"))
 
 #: Problems, samples, accuracy. The smallest study of the grid, 30 problems with 1 sample, is not among them: its
 #: accuracy's interval covers 97 to 98 %.

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.raw_gguf import ARCHITECTURE, ARRAY, SMALL, STRING, U16, U32, gguf, key, refusal, tensor
+from support.raw_gguf import ARCHITECTURE, ARRAY, SMALL, STRING, U16, U32, gguf, key, refusal, tensor, text
 from support.tiny_gguf import split_gguf
 
-from selar_local.errors import ModelFileError, ModelNotFound
+from selar_local.errors import ModelFileError, ModelNotFound, SelarError
 from selar_local.llama.gguf_file import open_gguf
 
 TinyModel = Callable[..., Path]
@@ -189,3 +189,55 @@ def test_a_split_key_of_the_wrong_type(tmp_path: Path) -> None:
     # llama.cpp aborts over it
     keys = [ARCHITECTURE, key("split.count", U32, struct.pack("<I", 2))]
     assert "split.count is of type u32 instead of u16" in refusal(tmp_path / "m.gguf", gguf(keys))
+
+
+def vocabulary(tokens: list[bytes], *more: bytes) -> bytes:
+    packed = struct.pack("<IQ", STRING, len(tokens)) + b"".join(map(text, tokens))
+    tokenizer = [key("tokenizer.ggml.model", STRING, text("gpt2")), key("tokenizer.ggml.tokens", ARRAY, packed)]
+    return gguf([ARCHITECTURE, *tokenizer, *more])
+
+
+def test_string_arrays_of_every_length_are_walked(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    path = tmp_path / "m.gguf"
+    for longest in (1, 9, 255, 256, 700):
+        tokens = [rng.bytes(int(size)) + b"#%d" % at for at, size in enumerate(rng.integers(0, longest, 500))]
+        after = key("after", U32, struct.pack("<I", 7))
+        path.write_bytes(vocabulary([token.replace(b"\0", b".") for token in tokens], after))
+        assert open_gguf(path).metadata["after"] == 7
+
+
+WORDS = [b"w%d" % number for number in range(2000)]
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        [*WORDS, b"", b"", b""],
+        [*WORDS, b"one\0two", b"one\0three"],
+        [*WORDS, b"a" * 300, b"b" * 70000, b"a" * 300],
+        [bytes([1, 0, 0, 0, 0, 0, 0, 0]) * 3 + b"%d" % number for number in range(50)],
+    ],
+    ids=["empty", "zero bytes", "long", "like lengths"],
+)
+def test_strange_string_arrays_are_walked(tmp_path: Path, tokens: list[bytes]) -> None:
+    after = key("after", U32, struct.pack("<I", 7))
+    (tmp_path / "m.gguf").write_bytes(vocabulary(tokens, after))
+    assert open_gguf(tmp_path / "m.gguf").metadata["after"] == 7
+
+
+def test_damage_is_an_error_of_ours(tmp_path: Path, tiny: TinyModel) -> None:
+    """Whatever stands in the header, nothing but our own errors comes out."""
+    whole, rng = tiny().read_bytes(), np.random.default_rng(5)
+    end = min(info.offset for info in open_gguf(tiny()).tensors.values())
+    path = tmp_path / "m.gguf"
+    for _ in range(300):
+        raw = bytearray(whole)
+        for spot in rng.integers(4, end, rng.integers(1, 6)):
+            raw[spot] = rng.integers(256)
+        path.write_bytes(raw)
+        try:
+            open_gguf(path)
+        except SelarError as error:
+            assert str(error).startswith("m.gguf ")
+            assert "\n" not in str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,7 @@ from selar_local import cache
 from selar_local.config import EngineConfig
 from selar_local.errors import ModelFileError, UnsupportedModel
 from selar_local.llama import embedding_table, injection_check, runtime
-from selar_local.llama.gguf_file import open_gguf
-from selar_local.llama.injection_check import refuse_known_bad
 from selar_local.llama.input_batch import InputBatch
-from selar_local.llama.library import C
 from selar_local.llama.runtime import LlamaRuntime
 
 Tiny = Callable[..., Path]
@@ -118,46 +114,6 @@ def test_logits_that_are_not_numbers(tiny):
         difference(tiny(nan_tensor="blk.0.ffn_up.weight"))
 
 
-# -- refused before llama.cpp opens the file --------------------------------------------------
-
-
-@pytest.fixture
-def unopened(monkeypatch) -> None:
-    def fail(*_arguments: object) -> None:
-        raise AssertionError("llama.cpp was handed the file")
-
-    monkeypatch.setattr(C, "llama_model_load_from_file", fail)
-
-
-@pytest.mark.parametrize("architecture", sorted(injection_check._REFUSED))
-def test_known_bad_architectures(tiny, architecture):
-    gguf = dataclasses.replace(open_gguf(tiny()), architecture=architecture)
-    with pytest.raises(UnsupportedModel, match=f"architecture {architecture} is not supported"):
-        refuse_known_bad(gguf)
-
-
-@pytest.mark.usefixtures("unopened")
-def test_an_encoder_is_not_opened(tiny):
-    with pytest.raises(UnsupportedModel, match="bert"):
-        difference(tiny(architecture="bert"))
-
-
-@pytest.mark.usefixtures("unopened")
-@pytest.mark.parametrize("architecture", ["glm4", "glm4moe", "gemma3n", "cogvlm", "dream", "t5"])
-def test_files_of_known_bad_architectures_are_not_opened(tiny, architecture):
-    with pytest.raises(UnsupportedModel, match=architecture):
-        difference(tiny(metadata={"general.architecture": architecture}))
-
-
-def test_gemma_4_only_without_embeddings_per_layer(tiny):
-    gguf = dataclasses.replace(open_gguf(tiny()), architecture="gemma4")
-    refuse_known_bad(gguf)
-    table = gguf.tensors["token_embd.weight"]
-    with pytest.raises(UnsupportedModel, match="gemma4"):
-        refuse_known_bad(dataclasses.replace(gguf, tensors={"per_layer_token_embd.weight": table}))
-
-
-def test_an_encoder_is_refused_though_it_were_opened(tiny, monkeypatch):
-    monkeypatch.setattr(runtime, "refuse_known_bad", lambda _gguf: None)
-    with pytest.raises(UnsupportedModel):
+def test_an_encoder_is_refused(tiny):
+    with pytest.raises(UnsupportedModel, match="keeps no KV cache"):
         difference(tiny(architecture="bert"))

@@ -185,7 +185,7 @@ def generate(
     while not sequence.finished:
         logits, hidden = model(chosen)
         try:
-            sequence.take(logits, 10_000, hidden if sequence.wants_hidden else None)
+            sequence.step(logits, 10_000, hidden if sequence.wants_hidden else None)
         except SelarError as failure:
             assert error is not None and isinstance(failure, error)
             sequence.finish("error", failure)

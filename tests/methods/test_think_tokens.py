@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from selar_local.errors import OptionError
-from selar_local.methods.think_tokens import check_name, named_token, own_think_tokens
+from selar_local.methods import Coconut, SwiReasoning
+from selar_local.methods.think_tokens import named_token, own_think_tokens
 from selar_local.thinking import TAGS
 
 from .fakes import N_ASCII, Words
@@ -64,10 +65,10 @@ def test_a_text_that_is_no_single_token(token: str) -> None:
 
 @pytest.mark.parametrize("token", [None, 0, 3, 10**12, "a", "<think>", " ", "0"])
 def test_what_can_be_a_name(token: int | str | None) -> None:
-    check_name("think_end", token)
+    assert SwiReasoning(think_end=token).think_end == token
 
 
 @pytest.mark.parametrize("token", ["", -1, True, False, 1.0, b"a", ["a"], ()])
 def test_what_cannot(token: object) -> None:
     with pytest.raises(OptionError, match="latent_start"):
-        check_name("latent_start", token)  # type: ignore[arg-type]
+        Coconut(latent_start=token)  # type: ignore[arg-type]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as Many
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,9 +15,12 @@ import numpy.typing as npt
 
 import selar_local as sl
 from selar_local.config import EngineConfig, SamplingConfig
-from selar_local.engine.engine import Engine
-from selar_local.engine.events import Result
-from selar_local.llama.runtime import Feed
+from selar_local.engine.events import Result, TokenEvent
+from selar_local.engine.model_info import describe
+from selar_local.engine.prompts import Prompts
+from selar_local.engine.scheduler import Scheduler
+from selar_local.engine.sequence import Sequence
+from selar_local.llama.runtime import Feed, LlamaRuntime
 from selar_local.methods.base import Decision, NextInput, Stepper, StepView
 from selar_local.methods.symbols import symbol_ids
 
@@ -141,12 +144,12 @@ class Spy(Stepper):
 
 
 @contextmanager
-def noting_inputs(engine: Engine) -> Iterator[list[Fed]]:
+def noting_inputs(engine: DirectEngine) -> Iterator[list[Fed]]:
     """Within: every input of a step goes into the list."""
-    runtime, noted = engine._runtime, list[Fed]()
+    runtime, noted = engine.runtime, list[Fed]()
     step = runtime.step
 
-    def noting(feeds: Sequence[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
+    def noting(feeds: Many[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
         runtime.batch.rows(len(feeds))[:] = np.nan  # what stays so was not fed
         logits = step(feeds, prefer_rows, hidden)
         for feed, row in zip(feeds, runtime.batch.rows(len(feeds)).astype(np.float64), strict=True):
@@ -160,9 +163,9 @@ def noting_inputs(engine: Engine) -> Iterator[list[Fed]]:
         del runtime.step  # type: ignore[method-assign]
 
 
-def known_to(engine: Engine, run: Run) -> tuple[Run, Known]:
+def known_to(engine: DirectEngine, run: Run) -> tuple[Run, Known]:
     """The run with the ids of this vocabulary, and what the oracle must be told beside it."""
-    model, prompt = engine._runtime.model, run.prompt.rstrip()
+    model, prompt = engine.runtime.model, run.prompt.rstrip()
     known = Known(
         rows=np.zeros((0, 0)),
         ends=frozenset(token for token in range(model.n_vocab) if model.is_end(token)),
@@ -197,48 +200,68 @@ def known_to(engine: Engine, run: Run) -> tuple[Run, Known]:
     return replace(run, settings=own), known
 
 
-def spelling(engine: Engine, text: bytes) -> int | None:
+def spelling(engine: DirectEngine, text: bytes) -> int | None:
     """The token that stands for this text, whether or not texts are ever split into it."""
-    model = engine._runtime.model
+    model = engine.runtime.model
     return next((token for token in range(model.n_vocab) if model.render(token, special=True) == text), None)
 
 
-def play(engine: Engine, runs: Sequence[Run]) -> list[Played]:
+class DirectEngine:
+    """Runtime, prompts and scheduler without a worker thread: what is decoded together is up to the test."""
+
+    def __init__(self, path: Path, config: EngineConfig) -> None:
+        self.config = config
+        self.runtime = LlamaRuntime(path, config)
+        self.prompts = Prompts(self.runtime.model, describe(self.runtime))
+        self.scheduler = Scheduler(
+            self.runtime, config.parallel, prompt_cache=config.prompt_cache, reuse_answers=config.reuse_answers
+        )
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        return tuple(self.runtime.model.prompt_tokens(text))
+
+    def sequence(self, run: Run) -> tuple[Sequence, Spy]:
+        """The run as a sequence that waits, and the spy on its method."""
+        rendered = self.prompts.rendered(run.prompt, raw=True, method=run.method, **run.options)
+        sequence = Sequence(self.prompts.request(self.runtime.model, rendered), self.runtime.model)
+        spy = sequence._stepper = Spy(sequence._stepper)
+        self.scheduler.waiting.append(sequence)
+        return sequence, spy
+
+
+def play(engine: DirectEngine, runs: Many[Run]) -> list[Played]:
     """Decode the runs, as many at once as the engine was opened for."""
     played: list[Played] = []
     size = engine.config.parallel
     with noting_inputs(engine) as noted:
         for first in range(0, len(runs), size):
             noted.clear()
-            gate = threading.Event()
-            engine._worker.inbox.put(gate.wait)  # so that all are there before the first step
-            try:
-                streams = [
-                    engine.stream(run.prompt, raw=True, method=run.method, **run.options)
-                    for run in runs[first : first + size]
-                ]
-                spies = [Spy(stream._sequence._stepper) for stream in streams]
-                for stream, spy in zip(streams, spies, strict=True):
-                    stream._sequence._stepper = spy
-            finally:
-                gate.set()
-            events = [list(stream) for stream in streams]
-            for i, (stream, spy) in enumerate(zip(streams, spies, strict=True)):
-                run, known = known_to(engine, runs[first + i])
-                start, slot = len(stream.prompt), stream._sequence.slot
-                fed = [own for own in noted if own.sequence == slot and own.position >= start]
-                assert [own.position for own in fed] == list(range(start, start + len(fed)))
+            group = [(run, *engine.sequence(run)) for run in runs[first : first + size]]
+            while not engine.scheduler.idle:
+                engine.scheduler.step()
+            for own, sequence, spy in group:
+                run, known = known_to(engine, own)
+                prompt = sequence.request.prompt
+                start = len(prompt)
+                fed = [one for one in noted if one.sequence == sequence.slot and one.position >= start]
+                assert [one.position for one in fed] == list(range(start, start + len(fed)))
                 assert len(fed) == len(spy.looks) - 1
                 asked = run.prompt.rstrip("\n") + "\n" if isinstance(run.settings, Coconut) else run.prompt
-                assert stream.prompt == engine.tokenize(asked)
-                own_events, result = events[i], stream.result
-                played.append(Played(run, known, stream.prompt, own_events, result, spy.looks, fed))
+                assert prompt == engine.tokenize(asked)
+                messages = [sequence.messages.get() for _ in range(sequence.messages.qsize())]
+                events = [message for message in messages if isinstance(message, TokenEvent)]
+                result = messages[-1]
+                assert isinstance(result, Result)
+                played.append(Played(run, known, prompt, events, result, spy.looks, fed))
     return played
 
 
 @contextmanager
-def opened(path: Path, **options: Any) -> Iterator[Engine]:
+def opened(path: Path, **options: Any) -> Iterator[DirectEngine]:
     """An engine that computes as exactly as llama.cpp can."""
-    with Engine(path, EngineConfig(**{"threads": 1, "ctx_size": 128, **EXACT, **options})) as engine:
-        assert engine.info.injection_max_abs_diff == 0.0
+    engine = DirectEngine(path, EngineConfig(**{"threads": 1, "ctx_size": 128, **EXACT, **options}))
+    try:
+        assert engine.runtime.injection_max_abs_diff == 0.0
         yield engine
+    finally:
+        engine.runtime.close()

@@ -57,7 +57,7 @@ def test_soft_thinking(flavour: str, thinks: bool, tiny: Model, thinker: Model) 
     runs = [Run(asked[(i + (seed or 0)) % len(asked)], own, seed) for i, own in enumerate(SOFT) for seed in (None, 2)]
     runs += [Run(asked[0], SOFT[0], None, NARROW), Run(OTHER, SOFT[8], 5, WIDE), Run(CLOSED, SOFT[1], 3)]
     with opened(path, parallel=4) as engine:
-        end = engine._runtime.model.token_of("</think>")
+        end = engine.runtime.model.token_of("</think>")
         played = play(engine, runs)
     exact, *_ = three_ways(played, Together(Weights.load(path)))
     assert min(exact.seen["soft"], exact.seen["normal"]) > 0.2 * exact.positions, exact
@@ -104,7 +104,7 @@ def test_swireasoning(flavour: str, thinks: bool, tiny: Model) -> None:
 def test_swireasoning_that_closes_its_thinking(flavour: str, thinker: Model) -> None:
     path = thinker(flavour)
     with opened(path, parallel=4) as engine:
-        end = engine._runtime.model.token_of("</think>")
+        end = engine.runtime.model.token_of("</think>")
         runs = [Run(OPENED[i], own, seed, max_tokens=20) for i, own in enumerate(SWIR[:4]) for seed in SEEDS]
         runs += [Run(OPENED[i], SWIR[1], seed, WIDE, max_tokens=14) for i in (4, 5) for seed in SEEDS]
         played = play(engine, [*runs, Run(OPENED[5], SWIR[0], max_tokens=None)])

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from support.ollama_store import put_model
 
 import selar_local as sl
 from selar_local.server.app import create_app
 from selar_local.server.config import ServerConfig
-from selar_local.server.metrics import Histogram
+from selar_local.server.metrics import Metrics
 
-from .conftest import Api
+from .conftest import Api, sample
 
 SAMPLE = re.compile(r'^selar_local_[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? [0-9.e+-]+$')
 
@@ -54,12 +55,13 @@ def test_it_is_prometheus_text(api):
 
 
 def test_a_bucket_holds_what_is_below_it():
-    histogram = Histogram((1.0, 2.0))
-    for value in (0.5, 1.0, 1.5, 7.0):
-        histogram.observe(value)
-    assert list(histogram.lines("x")) == [
-        'x_bucket{le="1.0"} 2', 'x_bucket{le="2.0"} 3', 'x_bucket{le="+Inf"} 4', "x_sum 10.000000", "x_count 4",
-    ]  # fmt: skip
+    metrics = Metrics()
+    for seconds in (0.004, 0.005, 0.02, 700.0):
+        metrics.generation(None, seconds, None)
+    text = metrics.text(0, 0)
+    counts = [sample(text, f'request_seconds_bucket{{le="{bound}"}}') for bound in ("0.005", "0.01", "0.025", "+Inf")]
+    assert counts == [2, 2, 3, 4]
+    assert sample(text, "request_seconds_sum") == pytest.approx(700.029) and sample(text, "request_seconds_count") == 4
 
 
 def test_the_model_is_listed(api, engine):

@@ -101,9 +101,9 @@ def test_other_errors(cli, tmp_path):
 
 
 def test_without_the_extra_it_says_so(cli, model, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.setitem(sys.modules, "starlette", None)
     outcome = cli("serve", model)
-    assert outcome.code == 1 and f"the server needs the package fastapi; {install_hint('server')}" in outcome.err
+    assert outcome.code == 1 and f"the server needs the package starlette; {install_hint('server')}" in outcome.err
     assert len(outcome.err.splitlines()) == 1
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import selar_local as sl
-from selar_local.cli.options import described
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.methods import METHODS
+from selar_local.options import described
 from selar_local.server import ui
 from selar_local.server.app import create_app
 from selar_local.server.config import Defaults, ServerConfig

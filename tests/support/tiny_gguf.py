@@ -17,8 +17,9 @@ from gguf.quants import dequantize, quantize
 
 FloatArray = npt.NDArray[np.float32]
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3", "qwen2vl", "bert")
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3", "qwen2vl", "glm4", "bert")
 _ENCODERS = ("bert",)
+_WITH_POST_NORMS = ("gemma3", "glm4")
 _WITH_QKV_BIAS = ("qwen2", "qwen2vl", "bert")
 _WITH_QK_NORM = ("qwen3", "gemma3")
 
@@ -150,18 +151,19 @@ def _attention_tensors(draw: _RandomTensors, shape: _Shape, block: str) -> Itera
 
 
 def _decoder_tensors(draw: _RandomTensors, shape: _Shape, types: list[int]) -> Iterator[tuple[str, FloatArray]]:
-    n_embd, is_gemma = shape.n_embd, shape.architecture == "gemma3"
+    n_embd, fused = shape.n_embd, shape.architecture == "glm4"  # GLM-4 keeps gate and up in one matrix
     yield "token_embd.weight", _token_rows(draw, shape, types)
     for layer in range(shape.n_layer):
         block = f"blk.{layer}"
         yield f"{block}.attn_norm.weight", draw.norm(n_embd)
         yield from _attention_tensors(draw, shape, block)
-        if is_gemma:
+        if shape.architecture in _WITH_POST_NORMS:
             yield f"{block}.post_attention_norm.weight", draw.norm(n_embd, _ATTENTION_GAIN)
             yield f"{block}.post_ffw_norm.weight", draw.norm(n_embd, _FEED_FORWARD_GAIN)
         yield f"{block}.ffn_norm.weight", draw.norm(n_embd)
-        yield f"{block}.ffn_gate.weight", draw.matrix(shape.n_ff, n_embd, 1.5)
-        yield f"{block}.ffn_up.weight", draw.matrix(shape.n_ff, n_embd, 1.5)
+        if not fused:
+            yield f"{block}.ffn_gate.weight", draw.matrix(shape.n_ff, n_embd, 1.5)
+        yield f"{block}.ffn_up.weight", draw.matrix(shape.n_ff * (1 + fused), n_embd, 1.5)
         yield f"{block}.ffn_down.weight", draw.matrix(n_embd, shape.n_ff, _FEED_FORWARD_GAIN / n_embd**0.5)
     yield "output_norm.weight", draw.norm(n_embd, _LOGIT_STD)
     if not shape.tie_embeddings:

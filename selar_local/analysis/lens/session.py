@@ -13,19 +13,17 @@ import numpy.typing as npt
 
 from selar_local.analysis.lens.probe import Branching, ProbedRuntime
 from selar_local.config import EngineConfig
-from selar_local.engine.events import Result, TokenEvent
-from selar_local.engine.loop import DecodeLoop
-from selar_local.engine.messages import Message
+from selar_local.engine.events import Message, Result, TokenEvent
 from selar_local.engine.model_info import describe
+from selar_local.engine.prompts import Prompts
 from selar_local.engine.request import Request
-from selar_local.engine.request_maker import RequestMaker
+from selar_local.engine.scheduler import Scheduler
 from selar_local.engine.sequence import Sequence
 from selar_local.errors import OptionError, SelarError, UnsupportedModel
 from selar_local.llama.output_head import KNOWN_ARCHITECTURES, OutputHead
 from selar_local.llama.runtime import Feed
 from selar_local.methods import Selar
 from selar_local.methods.base import Token
-from selar_local.thinking import TAGS, TOOL_CALL_TAGS
 
 __all__ = ["TOLERANCE", "LensSession", "SelfCheck"]
 
@@ -71,20 +69,18 @@ class LensSession:
             self.info = describe(self._runtime)
             self.n_layer = self._runtime.watcher.n_layer
             self.head = OutputHead(self._runtime.gguf, self._runtime.model.n_vocab)
-            self._runtime.model.show_as_text([tag for pair in (*TAGS, TOOL_CALL_TAGS) for tag in pair])
+            self._prompts = Prompts(self._runtime.model, self.info)
             self.check = self._checked()
         except BaseException:
             self.close()
             raise
-        model = self._runtime.model
-        specials = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
-        self._requests = RequestMaker(self.info, model, model.chat_template(), specials)
 
     def request(self, prompt: str, method: Selar, **options: Any) -> Request:
         """What `Engine.stream` would decode for these arguments. Its errors, and OptionError for contrast 0."""
         if method.contrast == 0:
             raise OptionError("contrast must be above 0: without the push there is nothing to compare")
-        return self._requests.make(prompt, method=method, **options)
+        rendered = self._prompts.rendered(prompt, method=method, **options)
+        return self._prompts.request(self._runtime.model, rendered)
 
     @property
     def known(self) -> bool:
@@ -116,13 +112,13 @@ class LensSession:
 
         runtime.begin()
         sequence = Sequence(request, runtime.model, emit=take)
-        loop = DecodeLoop(runtime, 1, cancelled)
-        loop.waiting.append(sequence)
-        while not loop.idle:
+        scheduler = Scheduler(runtime, 1, cancelled)
+        scheduler.waiting.append(sequence)
+        while not scheduler.idle:
             if cancelled():
-                loop.abandon(SelarError("cancelled"))
+                scheduler.abandon(SelarError("cancelled"))
                 raise InterruptedError("the lens was cancelled")
-            loop.step()
+            scheduler.step()
             found = len(runtime.found)
             on_step(max(sequence.position - len(request.prompt), 0), found)
             if max_steps and found >= max_steps:

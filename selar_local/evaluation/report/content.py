@@ -9,7 +9,7 @@ from selar_local.evaluation import statistics
 from selar_local.evaluation.records import Study
 from selar_local.evaluation.report import tables
 from selar_local.evaluation.report.plots import Plot, plots_of
-from selar_local.evaluation.report.table import Table
+from selar_local.evaluation.report.tables import Table
 from selar_local.evaluation.summary import Summary, sentences, summarise
 
 __all__ = ["Report", "Section", "Table", "report_of"]
@@ -61,7 +61,7 @@ def report_of(
     titles = _titles(summaries)
     explains = _first_with_differences(summaries)
     for number, (title, study, summary) in enumerate(zip(titles, studies, summaries, strict=True)):
-        shown = _tables(study, summary, resamples, differences=number == explains, efficiency=number == 0)
+        shown = _tables(study, summary, differences=number == explains, efficiency=number == 0)
         figures = tuple(plots_of(study, summary)) if plots else ()
         sections.append(Section(title, tuple(sentences(summary)), shown, figures))
     sections.append(Section("How to read this", _HOW))
@@ -88,10 +88,8 @@ def _first_with_differences(summaries: Sequence[Summary]) -> int | None:
     return next((number for number, summary in enumerate(summaries) if summary.comparisons), None)
 
 
-def _tables(
-    study: Study, summary: Summary, resamples: int, *, differences: bool, efficiency: bool
-) -> tuple[Table, ...]:
+def _tables(study: Study, summary: Summary, *, differences: bool, efficiency: bool) -> tuple[Table, ...]:
     """The tables of one study. differences, efficiency: explain the columns of this table, the first in the report."""
     found = [tables.differences(summary, differences), tables.efficiency(summary, efficiency)]
-    found += [tables.ablation(study, resamples), *tables.sweeps(study, summary)]
+    found += [*tables.ablations(study, summary), *tables.sweeps(study, summary)]
     return tuple(one for one in found if one is not None)

@@ -6,9 +6,10 @@ import hashlib
 import html
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -38,8 +39,7 @@ class Plot:
     svg: str
 
 
-@dataclass(frozen=True)
-class _Look:
+class _Look(NamedTuple):
     """How a row of the study is drawn: the colour of its method, and what tells rows of one method apart."""
 
     colour: str
@@ -50,11 +50,12 @@ class _Look:
 def _looks(methods: Sequence[MethodSummary]) -> dict[str, _Look]:
     """By label. A method's first row has a solid line, its next ones have others."""
     colours = colours_of([one.method for one in methods])
-    rows: dict[str, int] = {}
+    rows: Counter[str] = Counter()
     looks = {}
     for place, one in enumerate(methods):
-        row = rows[one.method] = rows.get(one.method, -1) + 1
-        looks[one.label] = _Look(colours[one.method], _MARKS[place % len(_MARKS)], _DASHES[row % len(_DASHES)])
+        dashes = _DASHES[rows[one.method] % len(_DASHES)]
+        looks[one.label] = _Look(colours[one.method], _MARKS[place % len(_MARKS)], dashes)
+        rows[one.method] += 1
     return looks
 
 
@@ -90,10 +91,8 @@ def _accuracies(summary: Summary, methods: Sequence[MethodSummary], looks: Mappi
         axes.set_xlabel("accuracy in percent, 95 % interval")
         axes.grid(False, axis="y")
 
-    told = "; ".join(f"{one.label} {with_interval(one.accuracy)}" for one in methods)
-    return _plot(
-        f"Accuracy by method: {_where(summary)}", f"Accuracy in percent: {told}.", [draw], 1.1 + 0.42 * len(methods)
-    )
+    values = "; ".join(f"{one.label} {with_interval(one.accuracy)}" for one in methods)
+    return _plot("Accuracy by method", summary, f"Accuracy in percent: {values}.", [draw], 1.1 + 0.42 * len(methods))
 
 
 def _against_tokens(summary: Summary, methods: Sequence[MethodSummary], looks: Mapping[str, _Look]) -> Plot:
@@ -110,11 +109,11 @@ def _against_tokens(summary: Summary, methods: Sequence[MethodSummary], looks: M
         axes.set_ylabel("accuracy in percent")
         legend_below(axes, columns=2)
 
-    told = "; ".join(
+    values = "; ".join(
         f"{one.label} {rounded(one.tokens.value)} tokens, {percent(one.accuracy.value)} %" for one in methods
     )
     rows = (len(methods) + 1) // 2
-    return _plot(f"Accuracy against tokens: {_where(summary)}", f"By method: {told}.", [draw], 3.4 + 0.25 * rows)
+    return _plot("Accuracy against tokens", summary, f"By method: {values}.", [draw], 3.4 + 0.25 * rows)
 
 
 def _sweep(
@@ -145,16 +144,12 @@ def _sweep(
         axes.set_ylabel("exploration %")
         axes.set_xlabel(sweep.option)
 
-    told = "; ".join(
+    values = "; ".join(
         f"{value:g}: accuracy {with_interval(one.accuracy)}, exploration {percent(one.explored.value)}"
         for value, one in points
     )
-    return _plot(
-        f"Sweep of {sweep.option}, {sweep.base}: {_where(summary)}",
-        f"Percent by {sweep.option}: {told}.",
-        [accuracy, explored],
-        4.4,
-    )
+    title, alt = f"Sweep of {sweep.option}, {sweep.base}", f"Percent by {sweep.option}: {values}."
+    return _plot(title, summary, alt, [accuracy, explored], 4.4)
 
 
 def _entropies(summary: Summary, methods: Sequence[MethodSummary], looks: Mapping[str, _Look]) -> Plot:
@@ -178,10 +173,10 @@ def _entropies(summary: Summary, methods: Sequence[MethodSummary], looks: Mappin
         axes.set_ylabel("steps in percent")
         legend_below(axes)
 
-    told = "; ".join(f"{one.label} {_upper_share(one):.1f} % of steps at 0.5 or above" for one in shown)
+    values = "; ".join(f"{one.label} {_upper_share(one):.1f} % of steps at 0.5 or above" for one in shown)
     rest = f" The plot shows {len(shown)} of {len(methods)} methods." if len(methods) > len(shown) else ""
     lines = len(shown) + len(thresholds)
-    return _plot(f"Entropy of the steps: {_where(summary)}", f"Histogram: {told}.{rest}", [draw], 3.4 + 0.25 * lines)
+    return _plot("Entropy of the steps", summary, f"Histogram: {values}.{rest}", [draw], 3.4 + 0.25 * lines)
 
 
 def _upper_share(one: MethodSummary) -> float:
@@ -211,12 +206,9 @@ def _number(text: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _where(summary: Summary) -> str:
-    return f"{summary.task}, {summary.model}"
-
-
-def _plot(title: str, alt: str, draw: Sequence[Draw], height: float) -> Plot:
+def _plot(title: str, summary: Summary, alt: str, draw: Sequence[Draw], height: float) -> Plot:
     """Draw into one axes for each function, below each other with a common x axis."""
+    title = f"{title}: {summary.task}, {summary.model}"
     key = "p" + hashlib.sha256(f"{title}{alt}".encode()).hexdigest()[:10]
     target = io.StringIO()
     with plot_style(key):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from selar_local.evaluation import statistics
 from selar_local.evaluation.config import GENERATED_TASK, defaults_of, grades_last_number
-from selar_local.evaluation.estimates import Comparison, Figure, MethodSummary, compare, corrected, describe
+from selar_local.evaluation.estimates import Comparison, Figure, MethodSummary, compare, corrected
 from selar_local.evaluation.pooling import seeds_of
 from selar_local.evaluation.records import MethodRun, Study
-from selar_local.evaluation.report.table import Table
 from selar_local.evaluation.summary import Summary
 from selar_local.evaluation.sweep import sweeps_of
 from selar_local.evaluation.wording import (
@@ -25,19 +25,21 @@ from selar_local.evaluation.wording import (
     with_interval,
     with_signs,
 )
-from selar_local.methods import Selar
+from selar_local.methods import METHODS, Method
 
-__all__ = ["ablation", "ablation_of", "command_of", "differences", "efficiency", "facts", "main", "shown", "sweeps"]
+__all__ = [
+    "Table",
+    "ablation_of",
+    "ablations",
+    "command_of",
+    "differences",
+    "efficiency",
+    "facts",
+    "main",
+    "shown",
+    "sweeps",
+]
 
-_FULL = "full"
-_ABLATIONS = {
-    _FULL: "SeLaR",
-    "gate": "without selective activation (tau 0, no guard)",
-    "contrast": "without contrastive regularisation (contrast 0)",
-    "inverted": "the opposite gate (soft where sure)",
-}
-#: Options that an ablation sets; all others must be those of the full method it is compared with.
-_SETS = {"gate": {"tau", "symbol_guard"}, "contrast": {"contrast"}, "inverted": {"invert_gate"}}
 _DIFFERENCES = (
     "p (Holm): p after Holm's correction for the comparisons in this table. detectable: the smallest true difference, "
     "in points, that a study of this size finds with 80 % probability (at the strictest step of the correction)."
@@ -47,6 +49,16 @@ _EFFICIENCY = (
     "token budget or the context ended the answer. repetitive: the answer ends in a loop."
 )
 _ENGINE = ("thinking", "ctx_size", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts under a head. note: a line below it."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
 
 
 def main(summaries: Sequence[Summary]) -> Iterator[Table]:
@@ -131,62 +143,62 @@ def _tpca(one: MethodSummary) -> str:
     return with_interval(one.tpca, rounded)
 
 
-def ablation_of(options: Mapping[str, Any]) -> str | None:
-    """The row of the ablation table for these options of SeLaR: "full", "gate", "contrast", "inverted", or None."""
-    found = [
-        name
-        for name, holds in (
-            ("gate", _option(options, "tau") == 0 and not _option(options, "symbol_guard")),
-            ("contrast", _option(options, "contrast") == 0),
-            ("inverted", bool(_option(options, "invert_gate"))),
-        )
-        if holds
-    ]
-    return _FULL if not found else found[0] if len(found) == 1 else None
+def ablation_of(method: type[Method], options: Mapping[str, Any]) -> str | None:
+    """The one of the method's ablations whose options are set so; the full method where none is, None for several."""
+    full, *parts = method.ablations
+    found = [name for name in parts if _set_so(method, options, method.ablations[name])]
+    return full if not found else found[0] if len(found) == 1 else None
 
 
-def _option(options: Mapping[str, Any], name: str) -> Any:
-    return options[name] if name in options else defaults_of(Selar.name)[name]
+def _set_so(method: type[Method], options: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all({**defaults_of(method.name), **options}[name] == value for name, value in wanted.items())
 
 
-def ablation(study: Study, resamples: int = statistics.RESAMPLES) -> Table | None:
-    """SeLaR against itself without one of its parts, by the options; None where the study has no such pair.
+def ablations(study: Study, summary: Summary) -> Iterator[Table]:
+    """One table for each method that the study has with and without one of its parts, as the options tell.
 
     Each ablation is compared with the full method of the same other options, p corrected over the rows.
     """
-    runs = {name: [run for run in _selars(study) if ablation_of(run.options) == name] for name in _ABLATIONS}
-    pairs = [
-        (name, run, full)
-        for name in _SETS
-        for run in runs[name]
-        if (full := next((one for one in runs[_FULL] if _same(run, one, _SETS[name])), None)) is not None
-    ]
-    if not pairs:
-        return None
-    found = corrected([compare(run, full, resamples=resamples) for _, run, full in pairs])
+    for method in METHODS.values():
+        runs = [run for run in study.runs if run.method == method.name and method.ablations]
+        kinds = [(ablation_of(method, run.options), run) for run in runs]
+        pairs = [
+            (name, run, full)
+            for name in list(method.ablations)[1:]
+            for kind, run in kinds
+            if kind == name and (full := _full_of(method, name, run, kinds)) is not None
+        ]
+        if pairs:
+            yield _ablation(next(iter(method.ablations)), pairs, summary)
+
+
+def _full_of(
+    method: type[Method], name: str, run: MethodRun, kinds: Sequence[tuple[str | None, MethodRun]]
+) -> MethodRun | None:
+    """The full method with the run's other options."""
+    default = defaults_of(method.name)
+    others = default.keys() - method.ablations[name].keys()
+    for kind, full in kinds:
+        one, other = {**default, **run.options}, {**default, **full.options}
+        if kind == next(iter(method.ablations)) and all(one[option] == other[option] for option in others):
+            return full
+    return None
+
+
+def _ablation(title: str, pairs: Sequence[tuple[str, MethodRun, MethodRun]], summary: Summary) -> Table:
+    found = corrected([compare(run, full) for _, run, full in pairs])
+    by_label = {one.label: one for one in summary.methods}
     used = list({full.label: full for _, _, full in pairs}.values())
-    rows = [
-        (_named(_FULL, full, len(used) > 1), *_figures(describe(full, resamples=resamples)), "", "") for full in used
-    ]
-    for (name, run, full), comparison in zip(pairs, found, strict=True):
-        told = (with_interval(comparison.difference, points), p_text(comparison.p_corrected))
-        title = _named(name, full, len(used) > 1)
-        rows.append((title, *_figures(describe(run, resamples=resamples)), *told))
-    head = ("variant", "accuracy %", "exploration %", "tokens per answer", "points vs SeLaR", "p (Holm)")
+
+    def row(name: str, run: MethodRun, full: MethodRun, *difference: str) -> tuple[str, ...]:
+        named = f"{name}, of {full.label}" if len(used) > 1 else name
+        return named, *_figures(by_label[run.label]), *difference
+
+    rows = [row(title, full, full, "", "") for full in used]
+    for pair, comparison in zip(pairs, found, strict=True):
+        rows.append(row(*pair, with_interval(comparison.difference, points), p_text(comparison.p_corrected)))
+    head = ("variant", "accuracy %", "exploration %", "tokens per answer", f"points vs {title}", "p (Holm)")
     return Table("Ablation", head, tuple(rows))
-
-
-def _selars(study: Study) -> list[MethodRun]:
-    return [run for run in study.runs if run.method == Selar.name]
-
-
-def _same(run: MethodRun, full: MethodRun, but: set[str]) -> bool:
-    names = defaults_of(Selar.name).keys() - but
-    return all(_option(run.options, name) == _option(full.options, name) for name in names)
-
-
-def _named(name: str, full: MethodRun, several: bool) -> str:
-    return f"{_ABLATIONS[name]}, of {full.label}" if several else _ABLATIONS[name]
 
 
 def _figures(one: MethodSummary) -> tuple[str, str, str]:

@@ -1,0 +1,165 @@
+"""What a generation has said: token bytes to text, text to thinking and answer."""
+
+from __future__ import annotations
+
+import codecs
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from selar_local.errors import OptionError
+from selar_local.thinking import ThinkingSplitter, closes_thinking
+
+__all__ = ["Said", "TextStream", "Transcript"]
+
+
+class Said(NamedTuple):
+    """What a step adds to the answer and to the thinking."""
+
+    answer: str = ""
+    thinking: str = ""
+
+
+class Transcript:
+    """The text of one generation. Nothing else in the engine knows what thinking is."""
+
+    def __init__(self, prompt_tail: str = "", stop: Sequence[str] = (), *, split: bool = True) -> None:
+        """prompt_tail: the end of the prompt, which may open or close the thinking.
+
+        split: False: all text is answer, tags included. The thinking is followed all the same: methods ask for it.
+        """
+        self._text = TextStream(stop)
+        self._splitter = ThinkingSplitter(prompt_tail)
+        self._split = split
+        self._answer: list[str] = []
+        self._thinking: list[str] = []
+        self._tokens = 0
+        self._before_answer: int | None = None
+        #: Whether the prompt has closed the thinking already.
+        self.closed_by_prompt = closes_thinking(prompt_tail)
+
+    @property
+    def answer(self) -> str:
+        """The answer so far."""
+        return "".join(self._answer)
+
+    @property
+    def thinking(self) -> str:
+        """The thinking so far, without its tags."""
+        return "".join(self._thinking)
+
+    @property
+    def in_thinking(self) -> bool:
+        """Whether the text that comes next is thinking, as far as is known by now."""
+        return self._splitter.in_thinking
+
+    def in_thinking_after(self, piece: bytes) -> bool:
+        """Whether the thinking would be open after a token with these bytes. Changes nothing."""
+        splitter = copy.copy(self._splitter)
+        splitter.feed(self._text.peek(piece))
+        return splitter.in_thinking
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has ended the text."""
+        return self._text.stopped
+
+    @property
+    def stop_string(self) -> str | None:
+        """The stop string that has ended the text."""
+        return self._text.stop_reason
+
+    def feed(self, piece: bytes) -> Said:
+        """Add one token by its bytes; ``b""`` for a token that ends the text. Returns what may be shown now."""
+        self._tokens += 1
+        text = self._text.feed(piece)
+        return self._add(text, self._splitter.feed(text)) if text else Said()
+
+    def finish(self) -> Said:
+        """End the text. Returns what waited: half a character, the beginning of a stop string or of a tag."""
+        text = self._text.flush()
+        return self._add(text, [*(self._splitter.feed(text) if text else ()), *self._splitter.flush()])
+
+    def _add(self, text: str, pieces: list[tuple[str, bool]]) -> Said:
+        said = Said(text)
+        if self._split:
+            said = Said(*("".join(t for t, thinks in pieces if thinks is kind) for kind in (False, True)))
+        if said.answer:
+            if self._before_answer is None:
+                self._before_answer = self._tokens - 1
+            self._answer.append(said.answer)
+        if said.thinking:
+            self._thinking.append(said.thinking)
+        return said
+
+    def thinking_tokens(self, *, ended_by_token: bool) -> int:
+        """The tokens before the first one of the answer; 0 without a thinking.
+
+        ended_by_token: the last token ended the text and is part of neither.
+        """
+        if not self._thinking:
+            return 0
+        return self._tokens - ended_by_token if self._before_answer is None else self._before_answer
+
+
+class TextStream:
+    """Turns the bytes of tokens into text that may be shown at once; one object per generated text.
+
+    Bytes that are no UTF-8 become U+FFFD. The halves of a character wait for each other.
+
+    ``stop``: strings that end the text. Text that may be the beginning of one waits. The stop string that is complete
+    first wins; of those complete at the same character the longest, so that as little as possible of them is
+    shown. The result does not depend on how the bytes come in pieces. A plain string counts as a list of one;
+    an empty one raises `OptionError`.
+    """
+
+    def __init__(self, stop: Sequence[str] = ()) -> None:
+        self._stop = (stop,) if isinstance(stop, str) else tuple(stop)
+        if not all(isinstance(text, str) and text for text in self._stop):
+            raise OptionError("a stop string is empty")
+        self._firsts = frozenset(text[0] for text in self._stop)
+        self._longest = max(map(len, self._stop), default=0)
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._decode = self._decoder.decode
+        self._waiting = ""
+        self.stopped = False
+        self.stop_reason: str | None = None
+
+    def feed(self, piece: bytes) -> str:
+        """The text that is certain after these bytes (often one token's); "" once stopped."""
+        if not self._stop:
+            return self._decode(piece)
+        return "" if self.stopped else self._release(self._decode(piece))
+
+    def peek(self, piece: bytes) -> str:
+        """The text that `feed` would return. The stream stays as it is."""
+        before = self._decoder.getstate(), self._waiting, self.stopped, self.stop_reason
+        try:
+            return self.feed(piece)
+        finally:
+            state, self._waiting, self.stopped, self.stop_reason = before
+            self._decoder.setstate(state)
+
+    def flush(self) -> str:
+        """The end: the text that waited, half a character as U+FFFD."""
+        if self.stopped:
+            return ""
+        text = self._decode(b"", True)
+        if self._stop:
+            text = self._release(text)
+        waiting, self._waiting = self._waiting, ""
+        return text + waiting
+
+    def _release(self, new: str) -> str:
+        text = self._waiting + new
+        self._waiting = ""
+        found = [(text.find(stop), stop) for stop in self._stop if stop in text]
+        if found:
+            start, self.stop_reason = min(found, key=lambda hit: (hit[0] + len(hit[1]), hit[0]))
+            self.stopped = True
+            return text[:start]
+        for start in range(max(0, len(text) - self._longest + 1), len(text)):
+            if text[start] in self._firsts and any(stop.startswith(text[start:]) for stop in self._stop):
+                self._waiting = text[start:]
+                return text[:start]
+        return text
