@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from gguf.quants import dequantize
 
-from selar_local.errors import ModelFileError, UnsupportedModel
-from selar_local.llama import ggml
+from selar_local.errors import UnsupportedModel
 from selar_local.llama.gguf_file import GgufFile
+from selar_local.llama.tensor_rows import TensorRows
 
 __all__ = ["EmbeddingTable", "input_scale"]
 
-_F32 = 0
 _RECENT_BYTES = 4 << 20  # of dequantised rows kept
 _BLOCK = 256
 _FEW = 32  # rows of a mixture that are worth keeping
@@ -49,11 +46,7 @@ class EmbeddingTable:
         self.width = width or self.n_embd
         self.type_name = tensor.type_name
         self.scale = input_scale(gguf, self.width)
-        self._type = tensor.type
-        self._row_bytes = ggml.row_size(tensor.type, self.n_embd)
-        self._data = _map(tensor.part, tensor.offset, self.n_vocab * self._row_bytes)
-        self._address = self._data.ctypes.data
-        self._to_float = ggml.to_float(tensor.type)
+        self._rows = TensorRows(tensor)
         self._recent: dict[int, npt.NDArray[np.float32]] = {}
         self._recent_limit = max(16, _RECENT_BYTES // (4 * self.n_embd))
         self._scratch = np.zeros((0, self.n_embd), np.float32)
@@ -67,47 +60,25 @@ class EmbeddingTable:
         if n > self._scratch.shape[0]:
             self._scratch = np.zeros((n, self.n_embd), np.float32)
         out = self._scratch[:n]
-        if n > _FEW and self._to_float is not None:
-            self._read_many(ids, out)
+        if n > _FEW:  # so many rows at once would only push the others out of memory
+            if ids.min() < 0 or ids.max() >= self.n_vocab:
+                raise IndexError(f"a token id lies outside the vocabulary of {self.n_vocab}")
+            self._rows.scattered(ids, out)
             return out
         for i, token in enumerate(ids.tolist()):
             recent = self._recent.get(token)
             out[i] = self._read(token) if recent is None else recent
         return out
 
-    def _read_many(self, ids: npt.NDArray[np.int64], out: npt.NDArray[np.float32]) -> None:
-        """Dequantise straight into `out`: so many rows at once would only push the others out of memory."""
-        if ids.min() < 0 or ids.max() >= self.n_vocab:
-            raise IndexError(f"a token id lies outside the vocabulary of {self.n_vocab}")
-        to_float, width, target = self._to_float, self.n_embd, out.ctypes.data
-        if to_float is None:
-            return
-        for address in (self._address + ids * self._row_bytes).tolist():
-            to_float(address, target, width)
-            target += 4 * width
-
     def _read(self, token: int) -> npt.NDArray[np.float32]:
         """One dequantised row, remembered: candidates come back, and a first touch of the map is a page fault."""
         if not 0 <= token < self.n_vocab:
             raise IndexError(f"token id {token} outside the vocabulary of {self.n_vocab}")
-        if self._to_float is None:
-            row = self._slow_row(token)
-        else:
-            row = np.empty(self.n_embd, np.float32)
-            self._to_float(self._address + token * self._row_bytes, row.ctypes.data, self.n_embd)
+        row: npt.NDArray[np.float32] = self._rows.block(token, token + 1)[0]
         if len(self._recent) >= self._recent_limit:
             self._recent.clear()
         self._recent[token] = row
         return row
-
-    def _slow_row(self, token: int) -> npt.NDArray[np.float32]:
-        raw = self._data[token * self._row_bytes : (token + 1) * self._row_bytes]
-        if self._type == _F32:
-            return raw.view(np.float32)
-        from gguf import GGMLQuantizationType  # where ggml's own function cannot be reached
-
-        result: npt.NDArray[np.float32] = dequantize(raw[np.newaxis], GGMLQuantizationType(self._type))[0]
-        return result
 
     def mix(self, ids: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], out: npt.NDArray[np.float32]) -> None:
         """``out = scale * sum weights[i] * E[ids[i]]``: out is (width,) float32, its tail beyond n_embd zero.
@@ -148,10 +119,3 @@ def _sum_many(weights: npt.NDArray[np.float32], rows: npt.NDArray[np.float32]) -
         end = start + _BLOCK
         total += np.einsum("i,ij->j", weights[start:end], rows[start:end])
     return total
-
-
-def _map(path: Path, offset: int, size: int) -> npt.NDArray[np.uint8]:
-    try:
-        return np.memmap(path, np.uint8, mode="r", offset=offset, shape=(size,))
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path.name}: the token-embedding matrix cannot be read: {error}") from None

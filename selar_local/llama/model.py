@@ -15,6 +15,7 @@ from selar_local.llama import library
 from selar_local.llama.deep_stack import on_deep_stack
 from selar_local.llama.gguf_file import GgufFile
 from selar_local.llama.library import C
+from selar_local.llama.vocabulary import token_bytes
 
 __all__ = ["LlamaModel"]
 
@@ -136,12 +137,7 @@ class LlamaModel:
 
     def render(self, token: int, *, special: bool) -> bytes:
         """The token's bytes, control tokens by name when `special`."""
-        buffer = ctypes.create_string_buffer(64)  # of its own: callers and the worker come here at the same time
-        size = C.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, special)
-        if size < 0:
-            buffer = ctypes.create_string_buffer(-size)
-            size = C.llama_token_to_piece(self.vocab, token, buffer, -size, 0, special)
-        return buffer.raw[: max(size, 0)]
+        return token_bytes(self.vocab, token, special=special)
 
     def show_as_text(self, texts: Iterable[str]) -> None:
         """Have `piece` render the control tokens that spell one of `texts`, such as ``<think>``."""

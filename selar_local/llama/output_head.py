@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGMLQuantizationType
-from gguf.quants import dequantize
 
-from selar_local.errors import ModelFileError, UnsupportedModel
-from selar_local.llama import ggml
-from selar_local.llama.gguf_file import GgufFile, TensorInfo
+from selar_local.errors import UnsupportedModel
+from selar_local.llama.gguf_file import GgufFile
+from selar_local.llama.tensor_rows import TensorRows
 
 __all__ = ["KNOWN_ARCHITECTURES", "OutputHead"]
 
@@ -46,11 +44,10 @@ class OutputHead:
         self.tied = "output.weight" not in gguf.tensors
         self.matrix_type = matrix.type_name
         self._epsilon = np.float32(epsilon)
-        self._norm = _whole(norm)
-        self._matrix = matrix
-        self._data = _mapped(matrix)
+        self._norm = TensorRows(norm).block(0, 1)[0]
+        self._matrix = TensorRows(matrix)
         bias = gguf.tensors.get("output.bias")
-        self._bias = None if bias is None else _whole(bias)
+        self._bias = None if bias is None else TensorRows(bias).block(0, 1)[0]
         self._scale = self._factor()
         self._softcap = self._number("final_logit_softcapping", _DEFAULT_SOFTCAP.get(gguf.architecture, 0.0))
         self._block = max(_BLOCK_BYTES // (4 * self.n_embd), 1)
@@ -65,7 +62,7 @@ class OutputHead:
         normed = self.normed(states)
         for start in range(0, self.n_vocab, self._block):
             end = min(start + self._block, self.n_vocab)
-            np.matmul(normed, _rows(self._matrix, self._data, start, end).T, out=out[:, start:end])
+            np.matmul(normed, self._matrix.block(start, end).T, out=out[:, start:end])
         if self._bias is not None:
             out += self._bias[: self.n_vocab]
         if self._scale != 1.0:
@@ -90,30 +87,3 @@ class OutputHead:
     def _number(self, key: str, default: float) -> float:
         value = self._gguf.metadata.get(f"{self._gguf.architecture}.{key}", default)
         return float(value) if isinstance(value, (int, float)) else default
-
-
-def _whole(tensor: TensorInfo) -> Floats:
-    """A small tensor, as a vector."""
-    vector: Floats = _rows(tensor, _mapped(tensor), 0, 1)[0]
-    return vector
-
-
-def _rows(tensor: TensorInfo, data: npt.NDArray[np.uint8], start: int, end: int) -> Floats:
-    """Rows of a tensor, dequantised: (end - start, width) float32."""
-    width = tensor.shape[0]
-    row_bytes = ggml.row_size(tensor.type, width)
-    raw = data[start * row_bytes : end * row_bytes]
-    to_float = ggml.to_float(tensor.type)
-    if to_float is None:  # F32, and where ggml's own function cannot be reached
-        found: Floats = dequantize(raw.reshape(end - start, row_bytes), GGMLQuantizationType(tensor.type))
-        return found
-    rows = np.empty((end - start, width), np.float32)
-    to_float(raw.ctypes.data, rows.ctypes.data, rows.size)
-    return rows
-
-
-def _mapped(tensor: TensorInfo) -> npt.NDArray[np.uint8]:
-    try:
-        return np.memmap(tensor.part, np.uint8, mode="r", offset=tensor.offset, shape=(tensor.nbytes,))
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{tensor.part.name}: {tensor.name} cannot be read: {error}") from None

@@ -14,7 +14,7 @@ from selar_local.llama.gguf_file import open_gguf
 from selar_local.llama.library import C
 from selar_local.llama.probe import Probe
 
-__all__ = ["TokenText", "Vocabulary", "read_vocabulary"]
+__all__ = ["TokenText", "Vocabulary", "read_vocabulary", "token_bytes"]
 
 
 class TokenText(NamedTuple):
@@ -54,10 +54,15 @@ def read_vocabulary(path: Path, tokens: Iterable[int]) -> Vocabulary:
         C.llama_model_free(model)
 
 
-def _text(vocab: object, token: int) -> TokenText:
+def token_bytes(vocab: object, token: int, *, special: bool) -> bytes:
+    """The bytes that a token spells. A control token spells its name with `special`, else nothing. Thread-safe."""
     buffer = ctypes.create_string_buffer(64)
-    size = C.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, True)
+    size = C.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, special)
     if size < 0:
         buffer = ctypes.create_string_buffer(-size)
-        size = C.llama_token_to_piece(vocab, token, buffer, -size, 0, True)
-    return TokenText(buffer.raw[: max(size, 0)], bool(C.llama_vocab_is_control(vocab, token)))
+        size = C.llama_token_to_piece(vocab, token, buffer, -size, 0, special)
+    return buffer.raw[: max(size, 0)]
+
+
+def _text(vocab: object, token: int) -> TokenText:
+    return TokenText(token_bytes(vocab, token, special=True), bool(C.llama_vocab_is_control(vocab, token)))

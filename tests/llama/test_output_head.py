@@ -16,10 +16,11 @@ from support.tiny_gguf import dequantise_to_f32, split_gguf
 from selar_local.analysis.lens.session import TOLERANCE
 from selar_local.config import EngineConfig
 from selar_local.errors import ModelFileError, UnsupportedModel
-from selar_local.llama import output_head
+from selar_local.llama import ggml, output_head
 from selar_local.llama.gguf_file import open_gguf
 from selar_local.llama.output_head import OutputHead
 from selar_local.llama.runtime import Feed, LlamaRuntime
+from selar_local.llama.tensor_rows import TensorRows
 from selar_local.methods.base import Mixture, Token
 
 TinyModel = Callable[..., Path]
@@ -108,13 +109,13 @@ def test_blocks_of_rows_serve_all_states(tiny: TinyModel, monkeypatch: pytest.Mo
     whole = OutputHead(open_gguf(path), n_vocab).logits(states)
     monkeypatch.setattr(output_head, "_BLOCK_BYTES", 4 * 64 * 7)
     head = OutputHead(open_gguf(path), n_vocab)
-    read, rows = [], output_head._rows
+    read, block = [], TensorRows.block
 
-    def noted(tensor: Any, data: Any, start: int, end: int) -> Any:
+    def noted(matrix: TensorRows, start: int, end: int) -> Any:
         read.append((start, end))
-        return rows(tensor, data, start, end)
+        return block(matrix, start, end)
 
-    monkeypatch.setattr(output_head, "_rows", noted)
+    monkeypatch.setattr(TensorRows, "block", noted)
     out = np.full((50, n_vocab), np.nan, np.float32)
     assert head.logits(states, out) is out
     np.testing.assert_allclose(out, whole, rtol=1e-5, atol=1e-5)
@@ -126,7 +127,7 @@ def test_without_ggml_s_own_function(tiny: TinyModel, monkeypatch: pytest.Monkey
     gguf = open_gguf(tiny(weight_type="Q8_0"))
     states = np.random.default_rng(1).standard_normal((2, 64)).astype(np.float32)
     own = OutputHead(gguf, 300).logits(states)
-    monkeypatch.setattr(output_head.ggml, "to_float", lambda kind: None)
+    monkeypatch.setattr(ggml, "to_float", lambda kind: None)
     np.testing.assert_array_equal(OutputHead(gguf, 300).logits(states), own)
 
 
