@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +13,7 @@ from selar_local import calibration
 from selar_local.chat import ChatTemplate
 from selar_local.config import GenerationConfig, SamplingConfig, require
 from selar_local.engine.model_info import ModelInfo
+from selar_local.engine.plain_content import contents, cut_at, marked
 from selar_local.engine.request import Request
 from selar_local.engine.request_options import Messages, RenderOptions, Tools
 from selar_local.engine.settings import as_method, configs_of
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Prompts", "RenderedRequest", "has_thinking_tags", "request_notes"]
 
+_MAY_BE_SPECIAL = re.compile(r"[<\[|｜]|\w_\w")  # what the texts of control tokens have
 _SHORT = 32  # characters for each token of the context: such a text may fit
 _TAIL = 256  # characters of the prompt's end: the last turn's opening, which may open or close the thinking
 
@@ -47,6 +50,7 @@ class RenderedRequest:
     thinking: bool | None
     template_has_switch: bool | None
     tools: Tools | None = None
+    messages: Messages | None = None  # None: the prompt was given as it is
 
 
 class Prompts:
@@ -97,25 +101,27 @@ class Prompts:
         if raw:
             plain = prompt is not None and system is None and not tools
             require(plain, "raw takes a prompt, without messages, system or tools")
-            text = prompt or ""
+            messages, text = None, prompt or ""
         else:
             turns = list(messages or ())
             if system is not None:
                 turns.insert(0, {"role": "system", "content": system})
             if prompt is not None:
                 turns.append({"role": "user", "content": prompt})
-            text = self.render(turns, thinking=thinking, tools=tools)
+            messages, text = turns, self.render(turns, thinking=thinking, tools=tools)
             if self._template_source is None:
                 # ChatML was assumed. A base model mostly has no such token: it spells the text out.
                 generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
         has_switch = None if raw else self._template.knows_thinking
-        return RenderedRequest(chosen.prompt_text(text), chosen, sampling, generation, thinking, has_switch, tools)
+        return RenderedRequest(
+            chosen.prompt_text(text), chosen, sampling, generation, thinking, has_switch, tools, messages
+        )
 
     def request(self, model: LlamaModel, rendered: RenderedRequest) -> Request:
         """The request as tokens. Raises PromptTooLong, and OptionError for a grammar that cannot be read."""
         room = self._info.ctx_size
         self._require_room(_fewest_tokens(rendered.text, model, room), "at least ")
-        tokens = tuple(model.prompt_tokens(rendered.text))
+        tokens = tuple(model.prompt_tokens(*self._parts(rendered, model)))
         require(len(tokens) > 0, "the prompt is empty")
         self._require_room(len(tokens))
         generation = rendered.generation
@@ -137,6 +143,17 @@ class Prompts:
                 )
             ),
         )
+
+    def _parts(self, rendered: RenderedRequest, model: LlamaModel) -> list[str]:
+        """The prompt, cut where what users wrote would else be read as a special token."""
+        if rendered.messages is None or not any(_MAY_BE_SPECIAL.search(text) for text in contents(rendered.messages)):
+            return [rendered.text]
+        specials = [text for text in {*model.control_texts, *self._form.markers} if len(text) > 1]
+        messages, mark = marked(rendered.messages, specials)
+        if not mark:
+            return [rendered.text]
+        text = self.render(messages, thinking=rendered.thinking, tools=rendered.tools)
+        return cut_at(mark, rendered.method.prompt_text(text))
 
     def _require_room(self, tokens: int, bound: str = "") -> None:
         if tokens > self._info.ctx_size:

@@ -105,6 +105,12 @@ class LlamaModel:
             room = -count
 
     @cached_property
+    def control_texts(self) -> tuple[str, ...]:
+        """The texts of the control tokens."""
+        found = (token for token in range(self.n_vocab) if C.llama_vocab_is_control(self.vocab, token))
+        return tuple(self.render(token, special=True).decode("utf-8", "replace") for token in found)
+
+    @cached_property
     def longest_piece(self) -> int:
         """Bytes of the longest token: a text of n bytes has at least n / longest_piece tokens."""
         return max(len(C.llama_vocab_get_text(self.vocab, token) or b"") for token in range(self.n_vocab))
@@ -120,9 +126,12 @@ class LlamaModel:
             return tokens[0]
         return None
 
-    def prompt_tokens(self, text: str) -> list[int]:
-        """Tokens of a whole prompt: special tokens parsed, BOS added where the file asks and it is not there."""
-        tokens = self.tokenize(text, special=True)
+    def prompt_tokens(self, *parts: str) -> list[int]:
+        """Tokens of a whole prompt: special tokens parsed, BOS added where the file asks and it is not there.
+
+        parts: of the prompt, in order. No special token reaches over the end of a part.
+        """
+        tokens = [token for part in parts for token in self.tokenize(part, special=True)]
         bos = int(C.llama_vocab_bos(self.vocab))
         if C.llama_vocab_get_add_bos(self.vocab) and bos >= 0 and tokens[:1] != [bos]:
             tokens.insert(0, bos)
