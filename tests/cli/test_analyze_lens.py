@@ -169,7 +169,7 @@ def test_errors_are_one_line(model, tmp_path, cli, monkeypatch):
     assert "there is no" in fails(tmp_path / "none.gguf")
     assert "none of the 60 steps explored: lower --tau" in fails(model, *PROMPTS, *SHORT, "--tau", "1.5")
     assert "prompt 2: the prompt has" in fails(model, "-p", "a", "-p", "long " * 300, "--raw", "-c", "128", "-t", "1")
-    assert "run selar-local calibrate" in fails(model, *PROMPTS, *SHORT, "--tau", "auto")
+    assert "run: selar-local calibrate" in fails(model, *PROMPTS, *SHORT, "--tau", "auto")
     with monkeypatch.context() as patch:
         patch.setattr(LlamaRuntime, "truncate", lambda self, slot, length: False)
         assert "recurrent or hybrid" in fails(model, *PROMPTS, *SHORT)

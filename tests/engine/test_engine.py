@@ -124,7 +124,7 @@ def test_a_raw_prompt_keeps_the_tags_in_the_text(engine, monkeypatch):
         ({"temprature": 1}, "unknown option 'temprature'"),
         ({"tau": 0.5}, "unknown option 'tau'"),
         ({"method": "selr"}, "unknown method 'selr'"),
-        ({"method": sl.Selar}, "unknown method"),
+        ({"method": sl.Selar}, "method must be an instance"),
         ({"temperature": 0}, "nothing to mix"),
         ({"temperature": float("nan")}, "temperature must be"),
         ({"max_tokens": -2}, "max_tokens must be"),
