@@ -114,6 +114,8 @@ class Transcript:
         return Said(said.answer + rest.answer + unnamed, said.thinking + rest.thinking)
 
     def _read(self, text: str) -> Said:
+        if self._reader.plain:  # most of a text's tokens: they cost next to nothing
+            return self._add(text, [Delta("content", text)])
         self._released += text
         return self._add(text, self._reader.feed(text))
 

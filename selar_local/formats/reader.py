@@ -56,6 +56,8 @@ class Reader(Scanner):
         self._open: Call | None = None
         self._n_calls = 0
         self._calls: list[Call] = []
+        #: Whether all text from here on is content, as it is: it need not be fed any more.
+        self.plain = False
         self._steps = self.read()
         self._dropped = ""
 
@@ -269,6 +271,7 @@ class Reader(Scanner):
                 yield from self.skip_breaks()
         closing = self._answer[1] if self._answer else ""
         stops = (*self.starts, closing) if closing else self.starts
+        self.plain = not stops
         while stop := (yield from self.flow(self.content, *stops, breaks=True)):
             back = self.pos
             if stop == closing:

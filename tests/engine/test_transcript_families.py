@@ -67,3 +67,12 @@ def test_a_text_cut_off_anywhere_loses_no_call(example: Example) -> None:
 
 def test_an_unknown_template_has_the_general_format() -> None:
     assert format_of("{{ messages }}").name == GENERAL.name
+
+
+def test_the_answer_s_first_token_is_counted_where_nothing_comes_with_the_closing_tag() -> None:
+    transcript = Transcript("<think>\n")
+    for piece in (b"so", b" what", b"</think>", b"\n\n", b"It", b" is"):
+        transcript.feed(piece)
+    transcript.finish()
+    assert (transcript.answer, transcript.thinking) == ("It is", "so what")
+    assert transcript.thinking_tokens(ended_by_token=False) == 4
