@@ -16,6 +16,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -107,16 +108,23 @@ def _serve(wire: Wire, put: Put) -> None:
                 if (started := running.get(number)) is not None:
                     started.cancel()
                 continue
-            try:
-                arguments = _unpacked(content)
-                if kind == "begin":
-                    engine.begin(_sender(put, number, running), **arguments)
-                elif kind in _QUERIES:
-                    put(("answer", number, getattr(engine, kind)(**arguments)))
-            except Exception as error:
-                if engine.closed:  # its worker has failed: another process must take over
-                    sys.exit(1)
-                put(("error", number, _portable(error)))
+            if kind == "begin":  # it may take long: a prompt is tokenised, a schema compiled
+                run = partial(engine.begin, _sender(put, number, running))
+                arguments = (engine, put, number, content, run)
+                Thread(target=_answer, args=arguments, name="selar-local request", daemon=True).start()
+            elif kind in _QUERIES:
+                query = getattr(engine, kind)
+                _answer(engine, put, number, content, lambda **given: put(("answer", number, query(**given))))
+
+
+def _answer(engine: Engine, put: Put, number: int, content: bytes, run: Callable[..., object]) -> None:
+    """Run a command, whose arguments are in `content`. Its error is its answer."""
+    try:
+        run(**_unpacked(content))
+    except Exception as error:
+        if engine.closed:  # its worker has failed: another process must take over
+            os._exit(1)
+        put(("error", number, _portable(error)))
 
 
 def _sender(put: Put, number: int, running: dict[int, Started]) -> Callable[[Message], None]:
