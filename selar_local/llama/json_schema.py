@@ -24,7 +24,7 @@ _COMPILED = 8  # schemas whose compiled form is kept, with the lexer's states th
 _LEXER_STATES = 100_000  # some 150 MB
 _OPTIONS = {
     # One space, or a line break and its indentation: a model cannot write white space for ever.
-    "whitespace_pattern": r" |\n[ \t]{0,40}",
+    "whitespace_pattern": r" |\n[ \t]{0,20}",
     # Without \u: else an additional property could spell the name of another one.
     "json_allowed_escapes": 'nrbtf\\"',
 }
