@@ -11,11 +11,10 @@ import numpy.typing as npt
 from selar_local.config import opt
 from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Setting, Stepper, StepView, Token
 from selar_local.methods.distribution import Distribution
+from selar_local.methods.gate import Shown, show_option
 from selar_local.methods.think_tokens import own_think_tokens
 
 __all__ = ["Multiplex", "multiplexed"]
-
-_OURS = "ours"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +32,7 @@ class Multiplex(Method):
 
     draws: int = opt(3, "tokens drawn at a step (1: as cot)", "--draws", low=1, high=8)
     averaged: bool = opt(False, "weigh a token by its draws alone, not also by its probability", "--averaged")
-    show: str = opt(
-        "drawn",
-        "token shown where it explores: the drawn one, or the one of the largest weight",
-        "--show",
-        choices=("drawn", "heaviest"),
-        source=_OURS,
-    )
+    show: Shown = show_option()
 
     def notes(self, vocabulary: NamedTokens, *, has_thinking: bool, thinking_over: bool) -> tuple[str, ...]:
         if self.draws == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,22 @@ from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Set
 from selar_local.methods.budget import Budget
 from selar_local.methods.distribution import top_k
 from selar_local.methods.entropy import renormalise, softmax, truncated_entropy
+from selar_local.methods.gate import (
+    AUTO,
+    Scope,
+    Shown,
+    Tau,
+    guard_option,
+    kept_by,
+    require_number,
+    scope_notes,
+    scope_option,
+    show_option,
+)
 from selar_local.methods.symbols import symbol_ids
 
-__all__ = ["AUTO", "Selar", "anchored", "contrastive_weights", "kept_by"]
+__all__ = ["Selar", "anchored", "contrastive_weights"]
 
-AUTO = "auto"
-
-_PROGRAM = "the authors' program"
 _OURS = "ours"
 
 
@@ -46,42 +55,28 @@ class Selar(Method):
     }
 
     k: int = opt(3, "candidates of the truncated entropy and the mixture", "--k", low=2, high=1000)
-    tau: float | str = opt(
+    tau: Tau = opt(
         0.5,
         "explore where the normalised entropy reaches this (0: always; above 1: never; auto: as calibrated)",
         "--tau",
         low=0,
-        words=(AUTO,),
     )
     contrast: float = opt(1.0, "strength w of the push away from the dominant token", "--contrast", low=0, high=10**6)
-    symbol_guard: bool = opt(
-        True,
-        "never explore on digits, letters and mathematical symbols",
-        "--symbol-guard/--no-symbol-guard",
-        source=_PROGRAM,
-    )
-    gate_on: str = opt(
+    symbol_guard: bool = guard_option("the authors' program")
+    gate_on: Literal["filtered", "full"] = opt(
         "filtered",
         "distribution the gate looks at: after or before the filters",
         "--gate-on",
-        choices=("filtered", "full"),
     )
-    scope: str = opt(
-        "all",
-        "explore everywhere, or only while the model thinks",
-        "--scope",
-        choices=("all", "thinking"),
-        source=_OURS,
-    )
+    scope: Scope = scope_option()
     strict_gate: bool = opt(False, "explore where h > tau (the paper's text) instead of h >= tau", "--strict-gate")
     invert_gate: bool = opt(
         False, "ablation, the opposite gate: explore where the model is sure", "--invert-gate", source=_OURS
     )
-    gate_by: str = opt(
+    gate_by: Literal["h", "p-max"] = opt(
         "h",
         "what the opposite gate looks at: the entropy h (below tau), or the largest probability (tau and above)",
         "--gate-by",
-        choices=("h", "p-max"),
         source="arXiv 2602.11683",
     )
     repel: int = opt(
@@ -95,13 +90,7 @@ class Selar(Method):
         high=1,
         source=_OURS,
     )
-    show: str = opt(
-        "drawn",
-        "token shown where it explores: the drawn one, or the one of the largest weight",
-        "--show",
-        choices=("drawn", "heaviest"),
-        source=_OURS,
-    )
+    show: Shown = show_option()
     max_share: float = opt(
         1.0,
         "largest share of the steps that may explore; the highest entropies so far do (1: no limit)",
@@ -130,13 +119,10 @@ class Selar(Method):
         return replace(self, tau=calibrated(self.k, self.gate_on)) if self.tau == AUTO else self
 
     def notes(self, vocabulary: NamedTokens, *, has_thinking: bool, thinking_over: bool) -> tuple[str, ...]:
-        if self.scope != "thinking" or (has_thinking and not thinking_over):
-            return ()
-        why = "the prompt has ended the thinking" if thinking_over else "this model has no thinking tags"
-        return (f"no step explores with scope thinking: {why}",)
+        return scope_notes(self.scope, has_thinking, thinking_over)
 
     def start(self, setting: Setting) -> Stepper:
-        require(self.tau != AUTO, "tau auto needs a calibrated model: run selar-local calibrate")
+        require_number(self.tau)
         return _Gate(self, setting)
 
 
@@ -181,15 +167,6 @@ class _Gate(Stepper):
         return float(view.distribution.probs[0])
 
 
-def kept_by(view: StepView, guarded: frozenset[int], scope: str) -> str | None:
-    """Why this step must stay a certain one although the gate opens, if it must."""
-    if view.token in guarded:
-        return "symbol guard"
-    if scope == "thinking" and not view.keeps_thinking():
-        return "scope"
-    return None
-
-
 def _unfiltered(view: StepView, k: int) -> list[float]:
     """The k most probable of ``softmax(logits / temperature)`` without the filters, renormalised."""
     _, values = top_k(view.logits, k)
@@ -198,7 +175,7 @@ def _unfiltered(view: StepView, k: int) -> list[float]:
 
 
 def contrastive_weights(ids: npt.NDArray[np.int64], q: Sequence[float], strength: float, repel: int = 1) -> Mixture:
-    """Row weights of ``e + s (e - C)``: e the mixture of `q`, C that of its `repel` largest alone, renormalised.
+    """Row weights of ``e + s (e - C)``: e the mixture of `q`, C the mixture of its `repel` largest alone, renormalised.
 
     ids: (>= k,) of the candidates by falling probability. With repel 1 C is the dominant token's row and the push
     is the paper's.
