@@ -72,8 +72,6 @@ class Comparison:
     baseline: str
     problems: int
     answers: int
-    accuracy: float | None
-    baseline_accuracy: float | None
     difference: Figure
     p: float | None
     p_corrected: float | None
@@ -107,22 +105,19 @@ def only(run: MethodRun, answers: Collection[tuple[str, int]]) -> MethodRun:
     return replace(run, answers=tuple(one for one in run.answers if (one.problem, one.sample) in answers))
 
 
-def describe(run: MethodRun, *, seed: int = 0, resamples: int = statistics.RESAMPLES) -> MethodSummary:
-    """The method's figures over all problems it has answers to. seed, resamples: of the bootstrap."""
+def describe(run: MethodRun) -> MethodSummary:
+    """The method's figures over all problems it has answers to."""
     per_problem = _by_problem(run.answers)
     tokens, explored, correct = (_sums(per_problem, name) for name in ("tokens", "explored", "correct"))
     samples = np.array([len(row) for row in per_problem], dtype=np.float64)
     most = int(samples.max()) if samples.size else 0
-    how: dict[str, Any] = {"seed": seed, "resamples": resamples}
+    shares = {name: statistics.share(_means(per_problem, one), samples=most) for name, one in _SHARES.items()}
     estimates = {
-        **{
-            name: statistics.share(_means(per_problem, field), samples=most, **how)
-            for name, field in _SHARES.items()
-        },
-        "tokens": statistics.mean(_means(per_problem, "tokens"), **how),
-        "tpca": statistics.per_correct(tokens, correct, samples, **how),
-        "explored": statistics.ratio(explored, tokens, **how),
-    }  # fmt: skip
+        **shares,
+        "tokens": statistics.mean(_means(per_problem, "tokens")),
+        "tpca": statistics.per_correct(tokens, correct, samples),
+        "explored": statistics.ratio(explored, tokens),
+    }
     return MethodSummary(
         run.label,
         run.method,
@@ -136,11 +131,11 @@ def describe(run: MethodRun, *, seed: int = 0, resamples: int = statistics.RESAM
     )
 
 
-def accuracy_of(run: MethodRun, problems: Collection[str], *, resamples: int = statistics.RESAMPLES) -> Figure:
+def accuracy_of(run: MethodRun, problems: Collection[str]) -> Figure:
     """The accuracy on these problems alone."""
     per_problem = _by_problem(run.answers, problems)
     most = max((len(answers) for answers in per_problem), default=0)
-    return Figure.of(statistics.share(_means(per_problem, "correct"), samples=most, resamples=resamples))
+    return Figure.of(statistics.share(_means(per_problem, "correct"), samples=most))
 
 
 def means_of(run: MethodRun, problems: Collection[str], name: str) -> statistics.Floats:
@@ -148,14 +143,7 @@ def means_of(run: MethodRun, problems: Collection[str], name: str) -> statistics
     return _means(_by_problem(run.answers, problems), name)
 
 
-def compare(
-    run: MethodRun,
-    baseline: MethodRun,
-    problems: Collection[str] | None = None,
-    *,
-    seed: int = 0,
-    resamples: int = statistics.RESAMPLES,
-) -> Comparison:
+def compare(run: MethodRun, baseline: MethodRun, problems: Collection[str] | None = None) -> Comparison:
     """The method against the baseline on the answers that both have (`problems`: of these alone).
 
     A sample is one seed's: where one of them was run with more seeds, the others do not count.
@@ -173,14 +161,12 @@ def compare(
         baseline.label,
         problems=len(sides[0]),
         answers=len(common),
-        accuracy=_finite(ours.mean()) if common else None,
-        baseline_accuracy=_finite(theirs.mean()) if common else None,
         difference=Figure.of(found),
         p=p,
         p_corrected=p,
         several=1,
         minimum_detectable=_finite(statistics.minimum_detectable(ours, theirs)),
-        tokens=Figure.of(statistics.mean(spent - before, seed=seed, resamples=resamples)),
+        tokens=Figure.of(statistics.mean(spent - before)),
     )
 
 
@@ -213,10 +199,7 @@ def _by_problem(answers: Sequence[Answer], problems: Collection[str] | None = No
 
 def _means(per_problem: Sequence[Sequence[Answer]], name: str) -> statistics.Floats:
     """The mean of a field of `Answer` over the answers to each problem, (problems,)."""
-    table = np.full((len(per_problem), max((len(row) for row in per_problem), default=0)), np.nan)
-    for place, row in enumerate(per_problem):
-        table[place, : len(row)] = [getattr(answer, name) for answer in row]
-    return statistics.averaged(table)
+    return np.asarray(_sums(per_problem, name) / [len(row) for row in per_problem])
 
 
 def _sums(per_problem: Sequence[Sequence[Answer]], name: str) -> statistics.Floats:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from selar_local.evaluation import statistics
 from selar_local.evaluation.estimates import (
     Comparison,
     Figure,
@@ -48,17 +47,17 @@ class Summary:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def summarise(study: Study, baseline: str = "cot", *, resamples: int = statistics.RESAMPLES) -> Summary:
+def summarise(study: Study, baseline: str = "cot") -> Summary:
     """The figures of a study, its methods compared with the one labelled `baseline`.
 
-    A sweep's split is made with the study's seed, the first of several. resamples: of the bootstrap, which has a fixed
-    seed: the same answers give the same summary.
+    A sweep's split is made with the study's seed, the first of several. The bootstrap has a fixed seed: the same
+    answers give the same summary.
     """
     reference = next((run for run in study.runs if run.label == baseline), None)
     compared_with = [run for run in study.runs if reference is not None and run is not reference]
-    comparisons = [compare(run, reference, resamples=resamples) for run in compared_with if reference is not None]
+    comparisons = [compare(run, reference) for run in compared_with if reference is not None]
     every = set().union(*(problems_of(run) for run in study.runs))
-    methods = tuple(describe(run, resamples=resamples) for run in study.runs)
+    methods = tuple(describe(run) for run in study.runs)
     seed = next(iter(seeds_of(study.facts)), None)
     return Summary(
         task=study.task,
@@ -67,7 +66,7 @@ def summarise(study: Study, baseline: str = "cot", *, resamples: int = statistic
         problems=len(every),
         methods=methods,
         comparisons=corrected(comparisons),
-        chosen=chosen_of(study, seed if isinstance(seed, int) else 0, baseline, resamples=resamples),
+        chosen=chosen_of(study, seed if isinstance(seed, int) else 0, baseline),
         notes=(
             *_missing(study, methods, len(every), None if reference else baseline),
             *_too_long(study.runs),

@@ -187,7 +187,7 @@ def test_a_method_with_fewer_seeds_is_compared_on_those():
     assert [{answer.sample for answer in run.answers} for run in both.runs] == [{1, 2, 3, 4}, {1, 2}, {3, 4}]
     assert (both.facts["seed"], both.facts["samples"]) == ([1, 2], 4)
     summary = summarise(both)
-    assert [one.baseline_accuracy for one in summary.comparisons] == [0.25, 1.0]
+    assert [one.difference.value for one in summary.comparisons] == [0.75 - 0.25, 0.0 - 1.0]
     assert summary.methods[0].accuracy.value == 0.625
     assert "swir has 4 of 8 answers: a comparison uses only those that both methods have" in summary.notes
 

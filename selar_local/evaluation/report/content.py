@@ -52,11 +52,9 @@ class Report:
     sections: tuple[Section, ...]
 
 
-def report_of(
-    studies: Sequence[Study], baseline: str = "cot", *, plots: bool = True, resamples: int = statistics.RESAMPLES
-) -> Report:
-    """The report of one or several studies. plots: draw them (needs matplotlib). resamples: of the bootstrap."""
-    summaries = [summarise(study, baseline, resamples=resamples) for study in studies]
+def report_of(studies: Sequence[Study], baseline: str = "cot", *, plots: bool = True) -> Report:
+    """The report of one or several studies. plots: draw them (needs matplotlib)."""
+    summaries = [summarise(study, baseline) for study in studies]
     sections = [Section("Accuracy", tables=tuple(tables.main(summaries)))]
     titles = _titles(summaries)
     explains = _first_with_differences(summaries)
