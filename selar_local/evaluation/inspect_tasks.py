@@ -20,6 +20,7 @@ from selar_local.evaluation.config import grades_last_number, levels_of, name_of
 from selar_local.evaluation.grading import grade
 from selar_local.evaluation.problems import TASKS, Problem, load_problems, prompt_of
 from selar_local.evaluation.repetition import is_repetitive
+from selar_local.evaluation.slips import count_slips
 
 __all__ = ["answer", "graded", "problems"]
 
@@ -82,7 +83,7 @@ def answer(seed: int = 0) -> Solver:
 
 @scorer(metrics=[accuracy(), stderr()])
 def graded(last_number: bool = False) -> Scorer:
-    """Right or wrong, by math-verify or the letter; also whether the answer repeats itself at its end.
+    """Right or wrong, by math-verify or the letter; also whether the answer repeats itself at its end, and its slips.
 
     last_number: where an answer has no box, its last number, or the last letter it names, counts.
     """
@@ -100,19 +101,17 @@ def _graded(output: ModelOutput, problem: Problem, last_number: bool) -> Score:
     """
     closed = bool((output.metadata or {}).get("thinking_closed", True))
     found = grade(output.completion, problem, thinking_closed=closed, fallback=last_number)
+    text = _thinking_of(output) + output.completion
     return Score(
         value=CORRECT if found.correct else INCORRECT,
         answer=found.given,
         explanation=found.reason,
-        metadata={"repetitive": is_repetitive(_thinking_of(output) + output.completion)},
+        metadata={"repetitive": is_repetitive(text), **asdict(count_slips(text, problem.question))},
     )
 
 
 def _thinking_of(output: ModelOutput) -> str:
     """What the model thought before its answer."""
     content = output.choices[0].message.content if output.choices else ""
-    return (
-        ""
-        if isinstance(content, str)
-        else "".join(part.reasoning for part in content if isinstance(part, ContentReasoning))
-    )
+    parts = [] if isinstance(content, str) else content
+    return "".join(part.reasoning for part in parts if isinstance(part, ContentReasoning))

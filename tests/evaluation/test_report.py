@@ -146,6 +146,16 @@ def test_differences_and_efficiency(report, studies):
     assert all(cell.count("[") == 1 for row in rows[2:] for cell in row[1:7])  # each with an interval
 
 
+def test_slips_have_a_table_where_they_were_counted(report):
+    assert not any(title.startswith("Slips") for title in tables_of(report))
+    counted = replace(full_study(), runs=(drawn("cot", 0.2, 1), drawn("selar", 0.2, 2, counted=True)))
+    made = report_of([full_study(), counted, counted], plots=False)
+    first, second = (one for part in made.sections for one in part.tables if one.title.startswith("Slips"))
+    assert first.head == ("method", "words per answer", "slips", "doubled", "merged", "missing")
+    assert [row[0] for row in first.rows] == ["selar"] and first.rows[0][-1] == "0.00 [0.00, 0.00]"
+    assert "merged: " in first.note and second.note == ""
+
+
 def test_the_ablation_is_told_by_options_not_by_labels():
     study = full_study()
     (before,) = ablations(study, summarise(study))
