@@ -29,6 +29,8 @@ async def completions(request: Request) -> Response:
     service.check_model(body.model)
     settings = wishes(body, service.defaults, body.max_tokens, raw=True)
     given: dict[str, Any] = {"raw": settings.raw, "thinking": settings.thinking}
+    if settings.thinking is None and not settings.raw:
+        given["thinking"] = service.defaults.thinking
     if body.logprobs is not None:
         given["logprobs"] = body.logprobs
     answer = _TextAnswer(service, body, settings)
