@@ -5,7 +5,7 @@
 Of each MODEL: the same stream without a trace, with `run --trace`'s file, and with what `run --trace-html` keeps in
 memory. The rounds take turns; a ratio is the median of the rounds' own ratios of tokens/s to the stream without. The
 bar is 0.98. "first trace of a file" is a run whose model was not hashed before: the hash is computed meanwhile. What a
-trace does after the last token (texts of the tokens, the rest of the hash, making the page) is told in seconds.
+trace does after the last token (texts of the tokens, the rest of the hash, making the page) is given in seconds.
 
 Of the page, with --page STEPS: seconds to make it, its size, and, where Playwright and Chromium are there, seconds from
 opening it to the first step shown under the pointer. The bar is 2 s for 20,000 steps.

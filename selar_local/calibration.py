@@ -61,7 +61,7 @@ def find(path: Path, *, k: int, gate_on: str, sampling: SamplingConfig) -> Calib
 
 
 def keep(path: Path, calibration: Calibration) -> None:
-    """Keep it for this file, in place of an earlier one. A cache that cannot be written is told by `find` alone.
+    """Keep it for this file, in place of an earlier one. A cache that cannot be written keeps nothing.
 
     Raises ModelNotFound where there is no such file.
     """

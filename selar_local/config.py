@@ -28,7 +28,7 @@ CACHE_TYPES: dict[str, int] = {
 
 
 def default_threads() -> int:
-    """Physical cores, as far as they can be told: llama.cpp slows down on hyper-threads."""
+    """Physical cores, as far as they are known: llama.cpp slows down on hyper-threads."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return usable if usable <= 4 else max(4, usable // 2)
 

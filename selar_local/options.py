@@ -53,7 +53,8 @@ class Option:
     "object" or "choice".
     flags: as declared, such as "--mmap/--no-mmap"; none where only Python has the option.
     number: int or float where the value may be a number. optional: None is a value.
-    mapping: a mapping is a value as well. secret: messages do not show the value. The other fields are those of `opt`.
+    mapping: a mapping is a value as well. secret: messages do not show the value.
+    The other fields: as in `opt`.
     """
 
     name: str

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.family_gguf import write_family_gguf
 from support.tiny_gguf import write_tiny_gguf
 
 from selar_local.catalog import bundled_models
@@ -61,6 +62,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
         key = repr(sorted(options.items()))
         if key not in written:
             written[key] = write_tiny_gguf(folder / f"tiny-{len(written)}.gguf", **options)
+        return written[key]
+
+    return model
+
+
+@pytest.fixture(scope="session")
+def family_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """`family_model(family, **arguments of write_family_gguf)`: as `tiny`, for the architectures of its table."""
+    folder = tmp_path_factory.mktemp("families")
+    written: dict[str, Path] = {}
+
+    def model(family: str, **options: Any) -> Path:
+        key = repr((family, sorted(options.items())))
+        if key not in written:
+            written[key] = write_family_gguf(folder / f"{family}-{len(written)}.gguf", family, **options)
         return written[key]
 
     return model

@@ -42,9 +42,7 @@ class CalibrationConfig(Options):
 
     max_tokens: int = opt(256, "most tokens of an answer", "-n", "--max-tokens", low=1)
     limit: int | None = opt(None, "ask only the first prompts, this many (default: all)", "--limit", low=1)
-    seed: int = opt(
-        0, "seed of the draws: that of the first prompt, the next one has the next", "-s", "--seed", low=0, high=2**62
-    )
+    seed: int = opt(0, "seed of the first prompt; the next prompt has the next seed", "-s", "--seed", low=0, high=2**62)
 
 
 @dataclass(frozen=True)

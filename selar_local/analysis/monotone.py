@@ -29,7 +29,7 @@ class Rise(NamedTuple):
 
     at: the largest distance from the majorant; the density is too low left of it and too high right of it for one that
     never rises. p_value: at most the probability of such a distance, or a larger one, where nothing rises, in the limit
-    of many values; what lies below 1 / 50,000 is told as that.
+    of many values; what lies below 1 / 50,000 is given as 1 / 50,000.
     """
 
     at: float

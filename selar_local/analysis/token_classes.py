@@ -1,4 +1,4 @@
-"""What kind of token a step wrote, told from the texts of the steps alone."""
+"""What kind of token a step wrote, found from the texts of the steps alone."""
 
 from __future__ import annotations
 

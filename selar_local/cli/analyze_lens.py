@@ -167,7 +167,7 @@ def _look(
 
     with Background() as background:
         with display.progress(f"loading {path.name}") as report:
-            session = background.do(lambda: LensSession(path, engine_config, background.telling(report)))
+            session = background.do(lambda: LensSession(path, engine_config, background.stoppable(report)))
         try:
             raw = _raw(session, values, display)
             display.note(

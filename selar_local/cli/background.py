@@ -42,15 +42,15 @@ class Background:
         """Whether the work should end."""
         return self._stop.is_set()
 
-    def telling(self, report: Callable[[float], None]) -> Callable[[float], None]:
+    def stoppable(self, report: Callable[[float], None]) -> Callable[[float], None]:
         """`report`, but InterruptedError once the work should end."""
 
-        def told(share: float) -> None:
+        def show(share: float) -> None:
             if self.stopped():
                 raise InterruptedError("interrupted")
             report(share)
 
-        return told
+        return show
 
     def __enter__(self) -> Background:
         return self

@@ -120,8 +120,8 @@ def _sentences(found: Calibration) -> list[str]:
             f"below the lower of its two peaks; {_p_value(found)}"
         )
     if found.tau is None or found.explored is None:
-        told = f" ({_p_value(found)})" if found.valley is None and found.p_value is not None else ""
-        return [*lines, f"no threshold: {found.reason}{told}; ask more (-n, --prompts) or choose a number for --tau"]
+        p_value = f" ({_p_value(found)})" if found.valley is None and found.p_value is not None else ""
+        return [*lines, f"no threshold: {found.reason}{p_value}; ask more (-n, --prompts) or choose a number for --tau"]
     of = "" if found.gate_on == "full" else " of the filtered entropies"
     return [*lines, f"tau {found.tau:.2f}{of}: {100 * found.explored:.1f} % of steps would explore (guard aside)"]
 

@@ -1,4 +1,4 @@
-"""What a person sees: streamed text with its exploration steps, thinking told apart, notes, statistics."""
+"""What a person sees: streamed text with its exploration steps, thinking set apart, notes, statistics."""
 
 from __future__ import annotations
 

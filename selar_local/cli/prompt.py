@@ -95,13 +95,13 @@ def read_prompts(path: str) -> list[str]:
 
 def _of_json(line: str, where: str) -> str:
     try:
-        told = json.loads(line)
+        body = json.loads(line)
     except (ValueError, RecursionError):
-        told = None
-    if isinstance(told, dict):
+        body = None
+    if isinstance(body, dict):
         for name in ("prompt", "question"):
-            if isinstance(told.get(name), str) and told[name].strip():
-                text: str = told[name]
+            if isinstance(body.get(name), str) and body[name].strip():
+                text: str = body[name]
                 return text
     raise SelarError(f'{where}: a JSON object with a "prompt" or a "question" is wanted')
 

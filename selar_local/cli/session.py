@@ -71,7 +71,7 @@ class Session:
         return self.method.sampling(self.given)
 
     def open_trace(self) -> TraceOutputs:
-        """The trace and its page, before the model is loaded: a path that cannot be written is told at once."""
+        """The trace and its page, before the model is loaded: a path that cannot be written is an error at once."""
         return TraceOutputs(self._trace_path, self._page_path, self._prompt_file, self.display)
 
     def arguments(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Session:
         return advice(self.used or self.method, result.usage, _as_flag)
 
     def _start(self, engine: Any, **request: Any) -> Any:
-        """The stream. An option that does not fit the model, such as a token it lacks, is told by its flag."""
+        """The stream. The error of an option that does not fit the model names the flag."""
         try:
             return engine.stream(**self.arguments(), **request)
         except OptionError as error:

@@ -109,8 +109,8 @@ class BaseEngine(ABC):
     ) -> Started:
         """Give a generation to the engine, which the caller must keep meanwhile. `emit` gets its messages.
 
-        `Started` is the first message, and is returned. For callers that want no `Stream`; arguments and errors are
-        those of `stream`.
+        `Started` is the first message, and is returned. For callers that want no `Stream`. It takes the arguments of
+        `stream` and raises its errors.
         """
 
     @abstractmethod

@@ -1,7 +1,6 @@
 """The process that runs llama.cpp for an app: one engine that takes commands from its standard input.
 
-Started by `IsolatedEngine` as ``python -m selar_local.engine.child``. It ends when its input does, so it never
-outlives the app.
+`ChildProcess` starts it. It ends when its input does, so it never outlives the app.
 
 Both sides send frames ``(kind, number, content)``; an answer has the number of its command. To the child: "open" first,
 then "begin", "cancel", the names of `_QUERIES`, and "close". To the app, in lists: "answer" or "error"; for "begin"
@@ -146,7 +145,3 @@ def _unpacked(content: bytes) -> Any:
 def _portable(error: Exception) -> SelarError:
     """The error as one that the app's side knows."""
     return error if isinstance(error, SelarError) else SelarError(f"internal error: {error!r}")
-
-
-if __name__ == "__main__":
-    main()

@@ -30,9 +30,11 @@ from selar_local.methods.base import Method
 
 __all__ = ["CHILD_ARGUMENT", "ChildProcess"]
 
-_PATIENCE = 10.0  # seconds in which a process ends that is asked to: the decode of one chunk takes less
+_PATIENCE = 10.0  # seconds that a process has to end when asked: the decode of one chunk takes less
 #: A frozen app is started with this argument to be the child: see `selar_local.run_child_if_asked`.
 CHILD_ARGUMENT = "--selar-local-child"
+#: Modules in the current folder are not ours: with -c and -m Python would find them first.
+_CHILD = "import sys; sys.path = [p for p in sys.path if p]; from selar_local.engine.child import main; main()"
 
 logging.getLogger("selar_local").addHandler(logging.NullHandler())  # nothing is printed unless the app wants it
 
@@ -271,10 +273,6 @@ def _packed(arguments: dict[str, Any]) -> bytes:
         return pickle.dumps(arguments, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # whatever an object does when it is pickled
         raise OptionError(f"the request cannot be sent to the engine's process: {error}") from error
-
-
-# Modules in the current folder are not ours: with -c and -m Python would find them first.
-_CHILD = "import sys; sys.path = [p for p in sys.path if p]; from selar_local.engine.child import main; main()"
 
 
 def _command() -> list[str]:

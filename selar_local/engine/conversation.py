@@ -113,8 +113,8 @@ class Conversation(TurnSettings):
     def retry(self, **overrides: Any) -> Stream:
         """Ask the last question again, with the next seed where none is given; the new answer replaces the old one.
 
-        An `unanswered` question (stopped early, or failed) is the last one. Arguments and errors are those of `stream`;
-        SelarError where there is no question.
+        An `unanswered` question (stopped early, or failed) is the last one. Takes the arguments of `stream` and raises
+        its errors; SelarError where there is no question.
         """
         return self._ask(None, **overrides)
 

@@ -27,7 +27,7 @@ class IsolatedEngine(BaseEngine):
     """The same as `Engine`, at the price of a process: `EngineCrashed` where llama.cpp dies, then a new one.
 
     Running generations end with `EngineCrashed` when the process does; the next request starts another and waits while
-    it loads. Methods must be importable in the new process: those of this package are.
+    it loads. Methods must be importable in the new process, as the methods of this package are.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ in chunks of the same size, are the same to the bit as if all had been decoded a
 
 A generated token is reused where it was fed as a token, up to the first step that fed something else, and only by a
 prompt that continues all of the earlier prompt: a follow-up turn. Such tokens were decoded one by one, so the next
-turn's bits are those of a conversation that went on, not those of one that was read anew.
+turn has the bits of a conversation that went on. The same texts read anew may give other last bits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What models write: thinking, content and calls, told apart while the text streams in; one file a family.
+"""What models write: thinking, content and calls, separated while the text streams in; one file a family.
 
 `format_of` finds a family's format by its chat template. This room knows no llama.cpp and no model.
 """

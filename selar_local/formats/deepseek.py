@@ -23,7 +23,7 @@ class _Reader(NamedJson):
     def block(self, start: str) -> Steps[bool]:
         if start == _CALL[0]:
             return (yield from self.item())
-        return (yield from self.section(_CALL[0], _SECTION[1]))
+        return (yield from self.section(_CALL[0], _SECTION[1], self.item))
 
     def item(self) -> Steps[bool]:
         if not (yield from self.take(f"function{_CALL[1]}")):

@@ -33,8 +33,8 @@ class Parsed:
     """The whole output.
 
     content, thinking: the text without markers. calls: the complete calls only, in order. cut: the name and the
-    argument text of a call that was begun and not completed, None where there is none. rest: the deltas that the
-    end of the text made certain, after those of the last `feed`.
+    argument text of a call that was begun and not completed, None where there is none. rest: the deltas that became
+    certain only at the end of the text; `feed` has not returned them.
     """
 
     content: str

@@ -43,10 +43,6 @@ class Format:
         """
         return self.read(prompt_tail, tools)
 
-    def opens_thinking(self, prompt_tail: str) -> bool:
-        """Whether a prompt that ends like this has opened the thinking."""
-        return self.reader(prompt_tail).in_thinking
-
     def closes_thinking(self, prompt_tail: str) -> bool:
         """Whether a prompt that ends like this has closed the thinking, as templates do that switch it off."""
         pairs = ((self.thinking.opening, self.thinking.closing),) if self.thinking else TAGS

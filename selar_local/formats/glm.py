@@ -53,6 +53,7 @@ class _HunyuanReader(_Reader):
         return name, bool(stop)
 
 
+_HUNYUAN_TAGS = ("think", "tool_calls", "tool_call", "arg_key", "arg_value")
 _TAGS = ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
 GLM = Format("glm", (("<arg_key>",),), _Reader, markers=_TAGS)
 HUNYUAN_3 = Format(
@@ -61,8 +62,7 @@ HUNYUAN_3 = Format(
     _HunyuanReader,
     Thinking("<think:opensource>", "</think:opensource>", "</think:opensource>"),
     markers=(
-        *(f"<{end}{tag}:opensource>" for tag in ("think", "tool_calls", "tool_call") for end in ("", "/")),
-        *(f"<{end}{tag}:opensource>" for tag in ("arg_key", "arg_value") for end in ("", "/")),
+        *(f"<{end}{tag}:opensource>" for tag in _HUNYUAN_TAGS for end in ("", "/")),
         "<tool_sep:opensource>",
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from selar_local.formats.reader import Reader
 from selar_local.formats.scanner import Steps
 
@@ -29,12 +31,15 @@ class NamedJson(Reader):
         yield from self.take(*closes)
         return True
 
-    def section(self, opening: str, closing: str) -> Steps[bool]:
-        """Read calls that begin with `opening` and text between them, which is dropped, up to `closing`."""
+    def section(self, opening: str, closing: str, item: Callable[[], Steps[bool]]) -> Steps[bool]:
+        """Read calls that begin with `opening` and text between them, which is dropped, up to `closing`.
+
+        item: reads one call after its opening.
+        """
         n_before = self._n_calls
         while True:
             text, stop = yield from self.until(opening, closing, limit=1024)
-            if stop == opening and (yield from self.item()):
+            if stop == opening and (yield from item()):
                 if self._open is None:
                     continue
                 return (yield from self.skip(closing))
@@ -43,8 +48,3 @@ class NamedJson(Reader):
             left = self.text[self.pos :].strip()
             self.cut = self.cut and (stop == opening or opening.startswith(left) or closing.startswith(left))
             return self._n_calls > n_before
-
-    def item(self) -> Steps[bool]:
-        """Read one call of a section, after its opening."""
-        raise NotImplementedError
-        yield

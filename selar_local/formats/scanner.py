@@ -110,20 +110,20 @@ class Scanner:
         """
         while self.after_space(self.pos) >= len(self.text) and not self.ended:
             yield
-        self.pos = start = told = self.after_space(self.pos)
+        self.pos = start = given = self.after_space(self.pos)
         depth, in_string = 0, False
         while True:
             step = self._json_step(depth, in_string)
             if step is not None:
                 depth, in_string, done = step
                 if done is not None:
-                    if sink is not None and self.pos > told:
-                        sink(self.text[told : self.pos])
+                    if sink is not None and self.pos > given:
+                        sink(self.text[given : self.pos])
                     return self.text[start : self.pos] if done else None
                 continue
-            if sink is not None and self.pos > told:
-                sink(self.text[told : self.pos])
-                told = self.pos
+            if sink is not None and self.pos > given:
+                sink(self.text[given : self.pos])
+                given = self.pos
             if self.ended:
                 self.cut = True
                 return None

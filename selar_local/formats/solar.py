@@ -41,7 +41,7 @@ class _Reader(NamedJson):
     def block(self, start: str) -> Steps[bool]:
         if start == _CALL[0]:
             return (yield from self.item())
-        return (yield from self.section(_CALL[0], _CALLS[1]))
+        return (yield from self.section(_CALL[0], _CALLS[1], self.item))
 
     def item(self) -> Steps[bool]:
         id, stop = yield from self.until(_CALL[1], fits=lambda text: not text or text.isalnum())

@@ -138,7 +138,7 @@ class TagCalls(JsonCalls):
             yield
         trims = self.trims and self.text.startswith("\n", self.pos)
         self.pos += trims
-        start = told = searched = self.pos
+        start = given = searched = self.pos
         tags = re.compile("|".join(map(re.escape, self.ends())))
         while True:
             ends: bool | None = False
@@ -156,9 +156,9 @@ class TagCalls(JsonCalls):
             self.pos = sure
             if trims and sure > start and self.text[sure - 1] == "\n":
                 sure -= 1
-            if streams and sure > told:
-                self.argue(dumps(self.text[told:sure])[1:-1])
-                told = sure
+            if streams and sure > given:
+                self.argue(dumps(self.text[given:sure])[1:-1])
+                given = sure
             if ends:
                 return self.text[start:sure]
             if self.ended:

@@ -108,7 +108,7 @@ class LlamaContext:
         params.type_k = CACHE_TYPES[config.cache_type_k]
         params.type_v = CACHE_TYPES[config.cache_type_v]
         if f"{self.model.gguf.architecture}.pooling_type" in self.model.gguf.metadata:
-            # Hidden states are those of single positions, also where the file names a pooling for embeddings.
+            # Hidden states belong to single positions, also where the file names a pooling for embeddings.
             params.pooling_type = C.LLAMA_POOLING_TYPE_NONE
         params.no_perf = True
         if self._layers is not None:

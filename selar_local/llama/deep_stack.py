@@ -1,7 +1,8 @@
 """Native calls that recurse once for each character, on a thread with a stack for them.
 
 llama.cpp cuts a text by std::regex, which recurses for each character of a match: an unbroken run of 30,000 letters
-overflows a stack of 8 MiB, and 2,000 overflow that of a thread on macOS. The process dies then (llama.cpp #27783).
+overflows a stack of 8 MiB, and 2,000 letters overflow the stack of a
+thread on macOS. The process dies then (llama.cpp #27783).
 """
 
 from __future__ import annotations

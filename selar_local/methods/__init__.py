@@ -48,7 +48,7 @@ def _discover() -> Iterator[type[Method]]:
                 yield cls
 
 
-#: By name: the default first, then in the order of the alphabet; those of other packages last.
+#: By name: the default first, then in the order of the alphabet; methods of other packages last.
 METHODS = Registry(
     {cls.name: cls for cls in sorted(_discover(), key=lambda cls: (cls.name != DEFAULT_METHOD, cls.name))}
 )

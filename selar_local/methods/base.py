@@ -125,9 +125,9 @@ class Vocabulary(NamedTokens, Protocol):
 
 
 class Setting(NamedTuple):
-    """What a method is told of a sequence before its first step.
+    """What a method knows of a sequence before its first step.
 
-    max_tokens: the most tokens the sequence can have. seed: that of its draws. thinking_over: the prompt itself has
+    max_tokens: the most tokens the sequence can have. seed: of its draws. thinking_over: the prompt itself has
     closed the thinking already. thinking: the tags of the model's family, None where it has none of its own.
     """
 

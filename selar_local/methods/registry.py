@@ -1,4 +1,4 @@
-"""The decoding methods by name: those of this package, and those that installed packages bring."""
+"""The decoding methods by name: from this package and from installed packages."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def _unfiltered(view: StepView, k: int) -> list[float]:
 
 
 def contrastive_weights(ids: npt.NDArray[np.int64], q: Sequence[float], strength: float, repel: int = 1) -> Mixture:
-    """Row weights of ``e + s (e - C)``: e the mixture of `q`, C that of its `repel` largest alone, renormalised.
+    """Row weights of ``e + s (e - C)``: e the mixture of `q`, C the mixture of its `repel` largest alone, renormalised.
 
     ids: (>= k,) of the candidates by falling probability. With repel 1 C is the dominant token's row and the push
     is the paper's.

@@ -44,7 +44,7 @@ class Wishes:
 
 
 def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: bool) -> Wishes:
-    """The settings of a request. raw: what the endpoint does unless told. Raises ApiError."""
+    """The settings of a request. raw: what the endpoint does by default. Raises ApiError."""
     own = dict(request.selar or {})
     thinking = _switch(own, "thinking", None)
     events, is_raw = _switch(own, "events", False), _switch(own, "raw", raw) if raw else False

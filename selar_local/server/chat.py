@@ -154,9 +154,9 @@ class _ChatAnswer(Answer):
             yield self._chunk({"index": choice.index, "delta": delta, "finish_reason": None})
         async for index, news in job:
             choice = self._choices[index]
-            told = choice.feed(news) if isinstance(news, TokenEvent) else choice.finish(news, self._method)
-            if told is not None:
-                yield self._chunk(told)
+            chunk = choice.feed(news) if isinstance(news, TokenEvent) else choice.finish(news, self._method)
+            if chunk is not None:
+                yield self._chunk(chunk)
         if self._body.include_usage:
             yield {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": self._usage()}
 

@@ -63,11 +63,11 @@ class _Choice:
             top = {t["token"]: t["logprob"] for t in reversed(entry["top_logprobs"])}
             if top:  # as OpenAI does: one more where the drawn token is not among the first
                 top.setdefault(entry["token"], entry["logprob"])
-            for told in (chunk["logprobs"], self.logprobs or _no_logprobs()):
-                told["tokens"].append(entry["token"])
-                told["token_logprobs"].append(entry["logprob"])
-                told["top_logprobs"].append(dict(top))
-                told["text_offset"].append(offset)
+            for logprobs in (chunk["logprobs"], self.logprobs or _no_logprobs()):
+                logprobs["tokens"].append(entry["token"])
+                logprobs["token_logprobs"].append(entry["logprob"])
+                logprobs["top_logprobs"].append(dict(top))
+                logprobs["text_offset"].append(offset)
         if self._events:
             chunk["selar"] = event_facts(event, self._token_of)
         return chunk if text or thinking or entry or self._events else None
@@ -118,9 +118,9 @@ class _TextAnswer(Answer):
         more = {"usage": None} if self._body.include_usage else {}
         async for index, news in job:
             choice = self._choices[index]
-            told = choice.feed(news) if isinstance(news, TokenEvent) else choice.finish(news, self._method)
-            if told is not None:
-                yield {**self._head, "choices": [told], **more}
+            chunk = choice.feed(news) if isinstance(news, TokenEvent) else choice.finish(news, self._method)
+            if chunk is not None:
+                yield {**self._head, "choices": [chunk], **more}
         if self._body.include_usage:
             yield {**self._head, "choices": [], "usage": self._usage()}
 

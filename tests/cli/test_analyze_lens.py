@@ -205,10 +205,10 @@ def test_work_in_the_background():
         assert background.do(lambda: 7) == 7 and background.do(threading.current_thread).name.startswith("selar-local")
         with pytest.raises(ValueError, match="wrong"):
             background.do(lambda: int("wrong"))
-        background.telling(told.append)(0.5)
+        background.stoppable(told.append)(0.5)
     assert told == [0.5] and background.stopped()
     with pytest.raises(InterruptedError):
-        background.telling(told.append)(0.6)
+        background.stoppable(told.append)(0.6)
 
 
 def test_an_interrupt_ends_the_work_first(monkeypatch):

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["TAGS", "ThinkingSplitter", "split_thinking"]
+from selar_local.formats import TAGS
 
-#: Pairs in use: by DeepSeek-R1, Qwen 3 and most others; Magistral; Seed-OSS; EXAONE Deep; Reka Flash.
-TAGS: tuple[tuple[str, str], ...] = (
-    ("<think>", "</think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<seed:think>", "</seed:think>"),
-    ("<thought>", "</thought>"),
-    ("<reasoning>", "</reasoning>"),
-)
+__all__ = ["ThinkingSplitter", "split_thinking"]
+
 _NEWLINES = "\r\n"
 
 

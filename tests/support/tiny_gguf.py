@@ -70,9 +70,9 @@ class TinyVocabulary:
         return self.tokens.index(token)
 
 
-@lru_cache(maxsize=2)
-def tiny_vocabulary(thinking_tokens: bool = False) -> TinyVocabulary:
-    """The byte-level BPE vocabulary that every tiny model shares."""
+@lru_cache(maxsize=32)
+def tiny_vocabulary(thinking_tokens: bool = False, controls: tuple[str, ...] = CONTROL_TOKENS) -> TinyVocabulary:
+    """The byte-level BPE vocabulary that every tiny model shares, but for its control tokens."""
     alphabet = _byte_alphabet()
     tokens = [alphabet[byte] for byte in range(256)]
     merges: list[str] = []
@@ -83,8 +83,8 @@ def tiny_vocabulary(thinking_tokens: bool = False) -> TinyVocabulary:
                 tokens.append(spelled[:end])
                 merges.append(f"{spelled[: end - 1]} {spelled[end - 1]}")
     types = [int(TokenType.NORMAL)] * len(tokens)
-    tokens += CONTROL_TOKENS
-    types += [int(TokenType.CONTROL)] * len(CONTROL_TOKENS)
+    tokens += controls
+    types += [int(TokenType.CONTROL)] * len(controls)
     if thinking_tokens:
         tokens += THINKING_TOKENS
         types += [int(TokenType.USER_DEFINED)] * len(THINKING_TOKENS)
@@ -224,16 +224,19 @@ def _hyper_parameters(shape: _Shape) -> dict[str, Any]:
     return {f"{shape.architecture}.{key}": value for key, value in values.items()}
 
 
-def _tokenizer_metadata(vocabulary: TinyVocabulary, chat_template: str | None) -> dict[str, Any]:
+def tokenizer_metadata(
+    vocabulary: TinyVocabulary, chat_template: str | None, *, bos: str = BOS, end: str = IM_END
+) -> dict[str, Any]:
+    """The tokenizer's keys. end: the token that ends a turn."""
     values: dict[str, Any] = {
         "model": "gpt2",
         "pre": "smollm",
         "tokens": vocabulary.tokens,
         "token_type": vocabulary.types,
         "merges": vocabulary.merges,
-        "bos_token_id": vocabulary.id_of(BOS),
-        "eos_token_id": vocabulary.id_of(IM_END),
-        "padding_token_id": vocabulary.id_of(IM_END),
+        "bos_token_id": vocabulary.id_of(bos),
+        "eos_token_id": vocabulary.id_of(end),
+        "padding_token_id": vocabulary.id_of(end),
         "add_bos_token": False,
     }
     named = {f"tokenizer.ggml.{key}": value for key, value in values.items()}
@@ -248,7 +251,8 @@ def _value_type(value: Any) -> GGUFValueType:
     return GGUFValueType.get_type(value)
 
 
-def _add_metadata(writer: GGUFWriter, metadata: Mapping[str, Any]) -> None:
+def add_metadata(writer: GGUFWriter, metadata: Mapping[str, Any]) -> None:
+    """Add the keys; None leaves a key out."""
     for key, value in metadata.items():
         # The writer puts general.architecture itself, and warns of a key that is already there.
         writer.kv_data[0].pop(key, None)
@@ -308,10 +312,10 @@ def write_tiny_gguf(
 
     writer = GGUFWriter(path, architecture)
     described = {"general.name": f"tiny {architecture}", "general.quantization_version": 2}
-    described |= _hyper_parameters(shape) | _tokenizer_metadata(vocabulary, chat_template)
+    described |= _hyper_parameters(shape) | tokenizer_metadata(vocabulary, chat_template)
     if architecture in _ENCODERS:
         described["tokenizer.ggml.token_type_count"] = 2
-    _add_metadata(writer, described | dict(metadata or {}))
+    add_metadata(writer, described | dict(metadata or {}))
     for name, values in tensors.items():
         wanted = token_embd_type if name == "token_embd.weight" and token_embd_type else weight_type
         kind = GGMLQuantizationType[wanted]

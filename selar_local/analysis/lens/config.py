@@ -22,6 +22,4 @@ class LensConfig(Options):
     overlap_k: int = opt(
         10, "most probable tokens that are compared, beside the whole distributions", "--overlap-k", low=1, high=1000
     )
-    seed: int = opt(
-        0, "seed of the draws: that of the first prompt, the next one has the next", "-s", "--seed", low=0, high=2**62
-    )
+    seed: int = opt(0, "seed of the first prompt; the next prompt has the next seed", "-s", "--seed", low=0, high=2**62)

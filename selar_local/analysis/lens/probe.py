@@ -59,7 +59,7 @@ class ProbedRuntime(LlamaRuntime):
     """
 
     def __init__(self, path: Path, config: EngineConfig, on_progress: Callable[[float], None] | None = None) -> None:
-        """Errors are those of `LlamaRuntime`; UnsupportedModel too where the KV cache cannot go back by a step."""
+        """Raises the errors of `LlamaRuntime`, and UnsupportedModel where the KV cache cannot go back by a step."""
         super().__init__(path, replace(config, parallel=1), on_progress, watch_layers=True)
         self.found: list[Branching] = []
         self._coming: tuple[TokenEvent, Mixture] | None = None

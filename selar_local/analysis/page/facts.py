@@ -31,7 +31,7 @@ def method_of(trace: Trace) -> Method | None:
 
 
 def line(trace: Trace, entropies: Sequence[float | None], *, computed: bool = False) -> list[str]:
-    """The cells of `COLUMNS`. computed: the method has no entropies, and these are those of its candidates."""
+    """The cells of `COLUMNS`. computed: the method has no entropies; these were computed from its candidates."""
     count, end = len(trace.steps), trace.end or {}
     explored = sum(step.explored for step in trace.steps)
     return [

@@ -92,7 +92,7 @@ def _joined(pieces: Sequence[Piece]) -> str:
 
 
 def _names(steps: Sequence[Step], pieces: Pieces) -> dict[int, str]:
-    """The names of control tokens and tags, by step. (Other steps without text are only held back.)"""
+    """The names of control tokens and tags, by step. (The text of other steps without text comes with a later step.)"""
     names: dict[int, str] = {}
     for i, step in enumerate(steps):
         piece = pieces.get(step.token)
