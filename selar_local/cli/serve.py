@@ -32,6 +32,7 @@ __all__ = ["serve"]
 
 PARALLEL = 4
 KEY_VARIABLE = "SELAR_LOCAL_API_KEY"
+_LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")
 _SAMPLING = "Sampling and length, where a request does not say"
 #: "All interfaces" is no place that a browser goes to.
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -58,7 +59,10 @@ Examples:
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
 @template_arg_option
 @method_option
-@config_options((_SAMPLING, GenerationConfig, "max_tokens", "stop", "thinking_budget", "reasoning_effort"), (_SAMPLING, SamplingConfig))
+@config_options(
+    (_SAMPLING, GenerationConfig, "max_tokens", "stop", "thinking_budget", "reasoning_effort"),
+    (_SAMPLING, SamplingConfig),
+)
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")
 @config_options(("Model and engine", EngineConfig))
 @method_options

@@ -18,7 +18,7 @@ from selar_local.engine.request import Request
 from selar_local.engine.request_options import Messages, RenderOptions, Tools
 from selar_local.engine.settings import as_method, configs_of
 from selar_local.engine.thinking_budget import closing_text
-from selar_local.engine.thinking_options import thinking_options
+from selar_local.engine.thinking_options import ThinkingOptions, thinking_options
 from selar_local.engine.transcript import Transcript
 from selar_local.errors import NotCalibrated, PromptTooLong
 from selar_local.formats import GENERAL, HERMES, TAGS, Format, format_of
@@ -89,7 +89,13 @@ class Prompts:
 
     def render(self, messages: Messages, **options: Unpack[RenderOptions]) -> str:
         """The prompt text that the chat template makes of `messages`. Raises TemplateError and OptionError."""
-        return self._template.render(messages, **options)
+        rest: dict[str, Any] = dict(options)
+        asked = {name: rest.pop(name, None) for name in ("thinking_budget", "reasoning_effort", "template_args")}
+        thinking = self._thinking(rest.pop("thinking", None), GenerationConfig(**asked))
+        return self._template.render(messages, **thinking.rendering, **rest)
+
+    def _thinking(self, thinking: bool | None, generation: GenerationConfig) -> ThinkingOptions:
+        return thinking_options(thinking, generation, self._template.variables, can_think=self._has_thinking_tags)
 
     def rendered(
         self,
@@ -126,21 +132,18 @@ class Prompts:
         if self._template_source is None:
             # ChatML was assumed. A base model mostly has no such token: it spells the text out.
             generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
-        variables = self._template.variables
-        thinking, rendering, generation, note = thinking_options(
-            thinking, generation, variables, can_think=self._has_thinking_tags
-        )
+        thinking, rendering, generation, note = self._thinking(thinking, generation)
         rendering |= {"tools": tools, "continue_final_message": continue_final_message}
-        text = chosen.prompt_text(self.render(turns, **rendering))
+        text = chosen.prompt_text(self._template.render(turns, **rendering))
         begun = self._begun(text, chosen, turns, rendering) if continue_final_message else ""
-        has_switch = variables.switch_thinking
+        has_switch = self._template.variables.switch_thinking
         return RenderedRequest(
             text, chosen, sampling, generation, thinking, has_switch, tools, turns, rendering, begun, note
         )
 
     def _begun(self, text: str, method: Method, turns: Messages, rendering: Mapping[str, Any]) -> str:
         """How the answer that is to be continued begins in the prompt: what a prompt for a new one has not."""
-        new = self.render(turns[:-1], **{**rendering, "continue_final_message": False}) if turns[:-1] else ""
+        new = self._template.render(turns[:-1], **{**rendering, "continue_final_message": False}) if turns[:-1] else ""
         pairs = zip(method.prompt_text(new), text, strict=False)
         return text[sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)) :]
 
@@ -187,7 +190,7 @@ class Prompts:
         messages, mark = marked(rendered.messages, specials)
         if not mark:
             return [rendered.text]
-        return cut_at(mark, rendered.method.prompt_text(self.render(messages, **rendered.rendering)))
+        return cut_at(mark, rendered.method.prompt_text(self._template.render(messages, **rendered.rendering)))
 
     def _require_room(self, tokens: int, bound: str = "") -> None:
         if tokens > self._info.ctx_size:

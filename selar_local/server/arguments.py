@@ -71,9 +71,7 @@ def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: 
     return Wishes(arguments, seed, thinking, bool(events), bool(is_raw))
 
 
-def template_options(
-    request: ChatRequest, settings: Wishes, defaults: Defaults, *, forced: bool
-) -> dict[str, Any]:
+def template_options(request: ChatRequest, settings: Wishes, defaults: Defaults, *, forced: bool) -> dict[str, Any]:
     """The arguments that say how the chat template renders the request, and how much is thought. Raises ApiError.
 
     forced: the form of the answer is: no thinking fits before it.

@@ -14,7 +14,7 @@ from selar_local.engine.events import Result, TokenEvent
 from selar_local.methods import Method
 from selar_local.server.arguments import Wishes, generations, template_options, wishes
 from selar_local.server.bridge import Job
-from selar_local.server.collecting import Collector, TokenOf, event_facts, logprob_entry, summary, usage
+from selar_local.server.collecting import Collector, TokenOf, ending, event_facts, logprob_entry, usage
 from selar_local.server.errors import bad_request
 from selar_local.server.responses import Answer, Generating, read_body
 from selar_local.server.schemas import ChatRequest, parse
@@ -100,8 +100,7 @@ class _Choice:
         if self.calls:
             delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(self.calls)]
         chunk: dict[str, Any] = {"index": self.index, "delta": delta, "finish_reason": reason}
-        if self._events:
-            chunk["selar"] = summary(result, method)
+        chunk |= ending(result, method, events=self._events)
         return chunk
 
     def _delta(self, text: str, thinking: str) -> dict[str, Any]:
