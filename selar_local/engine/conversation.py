@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from selar_local.config import ChatConfig
+from selar_local.config import ChatConfig, Overflow
 from selar_local.engine.conversation_file import SavedConversation, read, write
 from selar_local.engine.events import Result
 from selar_local.engine.history import (
@@ -28,7 +28,10 @@ from selar_local.errors import ConversationBusy, ConversationFileError, OptionEr
 from selar_local.methods import Method
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from selar_local.engine.base_engine import BaseEngine
+    from selar_local.engine.request_options import TurnOptions
 
 __all__ = ["Conversation"]
 
@@ -59,8 +62,8 @@ class Conversation(TurnSettings):
         method: Method | str | None = None,
         thinking: bool | None = None,
         messages: Iterable[Mapping[str, Any]] = (),
-        overflow: str = ChatConfig.overflow,
-        **options: Any,
+        overflow: Overflow = ChatConfig.overflow,
+        **options: Unpack[TurnOptions],
     ) -> None:
         """messages: turns to go on from, as ``{"role": .., "content": ..}``; a leading system message becomes `system`.
 
@@ -91,7 +94,7 @@ class Conversation(TurnSettings):
         thinking: bool | None = None,
         on_prefill: Callable[[int, int], None] | None = None,
         events: bool = True,
-        **options: Any,
+        **options: Unpack[TurnOptions],
     ) -> Stream:
         """Ask `text`; returns the stream of the answer. Both join the history when the stream has its result.
 
@@ -100,8 +103,7 @@ class Conversation(TurnSettings):
 
         Raises what `Engine.stream` raises, and ConversationBusy while another turn is being answered.
         """
-        options = {"on_prefill": on_prefill, "events": events, **options}
-        return self._ask(text, method=method, thinking=thinking, **options)
+        return self._ask(text, method=method, thinking=thinking, on_prefill=on_prefill, events=events, **options)
 
     def say(self, text: str, **overrides: Any) -> Result:
         """Ask `text` and wait for the `Result`. Same arguments and errors as `stream`."""
@@ -159,12 +161,12 @@ class Conversation(TurnSettings):
         return self._running is not None and self._running() is not None
 
     @property
-    def overflow(self) -> str:
+    def overflow(self) -> Overflow:
         """What happens when the context is full: "drop" or "error"."""
         return self._overflow
 
     @overflow.setter
-    def overflow(self, overflow: str) -> None:
+    def overflow(self, overflow: Overflow) -> None:
         ChatConfig(overflow=overflow)  # checks it
         self._overflow = overflow
 

@@ -1,4 +1,4 @@
-"""From the arguments of a call to the `Request` that is decoded: chat template, tokenizer, grammar."""
+"""From the arguments of a call to the `Request` that is decoded: chat template, tokenizer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from selar_local import calibration
 from selar_local.config import GenerationConfig, SamplingConfig, require
+from selar_local.engine.constraints import Constraint
 from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.plain_content import contents, cut_at, marked
 from selar_local.engine.request import Request
@@ -22,7 +23,6 @@ from selar_local.engine.thinking_options import ThinkingOptions, thinking_option
 from selar_local.engine.transcript import Transcript
 from selar_local.errors import NotCalibrated, PromptTooLong
 from selar_local.formats import GENERAL, HERMES, TAGS, Format, format_of
-from selar_local.llama.grammar import Grammar, schema_grammar
 from selar_local.llama.model import LlamaModel
 from selar_local.methods.base import Method, NamedTokens
 from selar_local.methods.think_tokens import own_think_tokens
@@ -147,31 +147,33 @@ class Prompts:
         pairs = zip(method.prompt_text(new), text, strict=False)
         return text[sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)) :]
 
-    def request(self, model: LlamaModel, rendered: RenderedRequest) -> Request:
-        """The request as tokens. Raises PromptTooLong, and OptionError for a grammar that cannot be read."""
+    def request(self, model: LlamaModel, rendered: RenderedRequest, constraint: Constraint | None = None) -> Request:
+        """The request as tokens. constraint: that of its grammar or schema. Raises PromptTooLong."""
         room = self._info.ctx_size
         self._require_room(_fewest_tokens(rendered.text, model, room), "at least ")
         tokens = tuple(model.prompt_tokens(*self._parts(rendered, model)))
         require(len(tokens) > 0, "the prompt is empty")
         self._require_room(len(tokens))
-        generation = rendered.generation
-        grammar = generation.grammar if generation.json_schema is None else schema_grammar(generation.json_schema)
         return Request(
             prompt=tokens,
             method=rendered.method,
             sampling=rendered.sampling,
-            generation=generation,
+            generation=rendered.generation,
             prompt_tail=rendered.tail,
             begun=rendered.begun,
             closing=self._closing(rendered, model),
             split_thinking=rendered.template_has_switch is not None,
             form=self._form_for(rendered),
-            tools=rendered.tools if grammar is None else None,
-            constraint=None if grammar is None else Grammar(model, grammar),
+            tools=rendered.tools if constraint is None else None,
+            constraint=constraint,
             room=room - len(tokens) + 1,  # the last token needs no place in the cache
             notes=tuple(
                 request_notes(
-                    rendered, model, form=self._form, has_tags=self._has_thinking_tags, constrained=grammar is not None
+                    rendered,
+                    model,
+                    form=self._form,
+                    has_tags=self._has_thinking_tags,
+                    constrained=constraint is not None,
                 )
             ),
         )

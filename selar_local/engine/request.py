@@ -11,7 +11,7 @@ from selar_local.formats import GENERAL, Format
 from selar_local.methods.base import Method
 
 if TYPE_CHECKING:
-    from selar_local.llama.grammar import Grammar
+    from selar_local.engine.constraints import Constraint
 
 __all__ = ["Request"]
 
@@ -21,8 +21,8 @@ class Request:
     """Everything one generation needs.
 
     events: report every step, not the result alone (to wake the caller for each token costs a fast model one or two
-    per cent). constraint: the grammar that the text must follow; under it every step is a certain one, the method
-    decides nothing.
+    per cent). constraint: the grammar or schema that the text must follow; under it every step is a certain one,
+    the method decides nothing.
     """
 
     prompt: tuple[int, ...]
@@ -37,5 +37,5 @@ class Request:
     tools: Sequence[Mapping[str, Any]] | None = None  # the tools whose calls are read; without them calls stay text
     events: bool = True
     room: int = 2**31 - 1  # tokens for which the context has room after the prompt
-    constraint: Grammar | None = None
+    constraint: Constraint | None = None
     notes: tuple[str, ...] = ()  # options that have no effect, in plain sentences

@@ -21,6 +21,7 @@ from selar_local.evaluation.config import grades_last_number, levels_of, name_of
 from selar_local.evaluation.grading import grade
 from selar_local.evaluation.problems import TASKS, Problem, load_problems, prompt_of
 from selar_local.evaluation.repetition import is_repetitive
+from selar_local.evaluation.slips import count_slips
 
 __all__ = ["answer", "graded", "problems"]
 
@@ -83,7 +84,7 @@ def answer(seed: int = 0) -> Solver:
 
 @scorer(metrics=[accuracy(), stderr()])
 def graded(last_number: bool = False) -> Scorer:
-    """Right or wrong, by math-verify or the letter; also whether the answer repeats itself at its end.
+    """Right or wrong, by math-verify or the letter; also whether the answer repeats itself at its end, and its slips.
 
     last_number: where an answer has no box, its last number, or the last letter it names, counts.
     """
@@ -106,11 +107,12 @@ def grade_output(output: ModelOutput, problem: Problem, last_number: bool = Fals
     """
     closed = bool((output.metadata or {}).get("thinking_closed", True))
     found = grade(output.completion, problem, thinking_closed=closed, fallback=last_number)
+    text = thinking_of(output) + output.completion
     return Score(
         value=CORRECT if found.correct else INCORRECT,
         answer=found.given,
         explanation=found.reason,
-        metadata={"repetitive": is_repetitive(thinking_of(output) + output.completion)},
+        metadata={"repetitive": is_repetitive(text), **asdict(count_slips(text, problem.question))},
     )
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from selar_local.server.errors import bad_request, invalid
-from selar_local.server.json_schema import check_schema
 
 __all__ = ["ChatRequest", "Common", "CompletionRequest", "Function", "ResponseFormat", "Tool", "parse"]
 
@@ -45,14 +44,6 @@ def _message(i: int, message: dict[str, Any]) -> dict[str, Any]:
             text = f"messages[{i}].content must be a text or a list of parts of type text"
             raise bad_request(text, f"messages[{i}].content")
     return {**message, "role": "system"} if role == "developer" else message
-
-
-def _schema(schema: dict[str, Any]) -> dict[str, Any]:
-    check_schema(schema)
-    return schema
-
-
-JsonSchema = Annotated[dict[str, Any], AfterValidator(_schema)]
 
 
 class _Model(BaseModel):
@@ -101,7 +92,7 @@ class JsonSchemaFormat(_Model):
 
     name: str | None = None
     strict: bool | None = None
-    schema_: Annotated[JsonSchema, Field(alias="schema")] = {}
+    schema_: Annotated[dict[str, Any], Field(alias="schema")] = {}
 
 
 class ResponseFormat(_Model):
@@ -118,7 +109,7 @@ class Function(_Model):
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
     description: str | None = None
-    parameters: JsonSchema | None = None
+    parameters: dict[str, Any] | None = None
 
 
 class Tool(_Model):

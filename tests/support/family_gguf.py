@@ -152,8 +152,10 @@ FAMILIES: dict[str, Family] = {
     "jamba": Family({**_MAMBA, **_ATTENTION_EVERY_OTHER}, "hybrid", controls=_END),
     "mamba": Family(_MAMBA, "recurrent", controls=_END),
     "mamba2": Family(_MAMBA2, "recurrent", controls=_END),
-    "rwkv7": Family({"wkv.head_size": _HEAD, "attention.decay_lora_rank": 16, "attention.iclr_lora_rank": 16,
-        "attention.value_residual_mix_lora_rank": 16, "attention.gate_lora_rank": 16}, "recurrent", controls=_END),
+    # Not RWKV 7: llama.cpp reads memory there that nothing has written, and some logits are NaN.
+    "rwkv6": Family(
+        {"wkv.head_size": _HEAD, "time_mix_extra_dim": 16, "time_decay_extra_dim": 16}, "recurrent", controls=_END
+    ),
 }  # fmt: skip
 
 
