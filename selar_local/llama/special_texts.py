@@ -21,6 +21,7 @@ class SpecialTexts:
         """strips_right: those that take the white space after them."""
         self._texts = {text for text in texts if text}
         self._strips_right = tuple(strips_right)
+        #: Two neighbouring letters within one of them.
         self._inside = {text[n : n + 2] for text in self._texts for n in range(len(text) - 1)}
         self._lengths = sorted({len(text) for text in self._texts}, reverse=True)
         self._begin = re.compile("|".join(re.escape(begin) for begin in sorted({text[:2] for text in self._texts})))
@@ -38,7 +39,7 @@ class SpecialTexts:
         for found in self._begin.finditer(text, start):
             at = found.start()
             # White space before a token may belong to it, and so may what follows the token before.
-            if text[at - 1].isspace() or text[at - 1 : at + 1] in self._inside or self._is_stripped(text, at):
+            if text[at - 1].isspace() or self._is_stripped(text, at) or self._is_within(text, at):
                 continue
             longest = next((length for length in self._lengths if text[at : at + length] in self._texts), 0)
             if longest and not self._is_overlapped(text, at, longest):
@@ -47,6 +48,13 @@ class SpecialTexts:
 
     def _is_stripped(self, text: str, at: int) -> bool:
         return text[at].isspace() and text.endswith(self._strips_right, 0, at)
+
+    def _is_within(self, text: str, at: int) -> bool:
+        """Whether a token may reach over this place."""
+        if text[at - 1 : at + 1] not in self._inside:
+            return False
+        places = ((place, n) for n in self._lengths for place in range(max(0, at - n + 1), at))
+        return any(text[place : place + n] in self._texts for place, n in places)
 
     def _is_overlapped(self, text: str, at: int, length: int) -> bool:
         """Whether another token, found first, may take the end of the one at this place."""
