@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import asdict
-from typing import Any
 
 from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import ChatMessageAssistant, ContentReasoning, ModelOutput
+from inspect_ai.model import ContentReasoning, ModelOutput
 from inspect_ai.scorer import CORRECT, INCORRECT, Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
@@ -90,17 +89,12 @@ def graded(last_number: bool = False) -> Scorer:
     """
 
     async def score(state: TaskState, target: Target) -> Score:
-        return await asyncio.to_thread(grade_output, state.output, problem_of(state.metadata), last_number)
+        return await asyncio.to_thread(_graded, state.output, Problem(**state.metadata["problem"]), last_number)
 
     return score
 
 
-def problem_of(metadata: dict[str, Any]) -> Problem:
-    """The problem that a sample carries along."""
-    return Problem(**metadata["problem"])
-
-
-def grade_output(output: ModelOutput, problem: Problem, last_number: bool = False) -> Score:
+def _graded(output: ModelOutput, problem: Problem, last_number: bool) -> Score:
     """The score of an answer; what was thought before it does not count.
 
     The score's answer is what was graded, None where none was found; its explanation says why.
@@ -118,7 +112,6 @@ def grade_output(output: ModelOutput, problem: Problem, last_number: bool = Fals
 
 def thinking_of(output: ModelOutput) -> str:
     """What the model thought before its answer."""
-    message = output.choices[0].message if output.choices else ChatMessageAssistant(content="")
-    if isinstance(message.content, str):
-        return ""
-    return "".join(part.reasoning for part in message.content if isinstance(part, ContentReasoning))
+    content = output.choices[0].message.content if output.choices else ""
+    parts = [] if isinstance(content, str) else content
+    return "".join(part.reasoning for part in parts if isinstance(part, ContentReasoning))

@@ -136,7 +136,7 @@ def table(summary: Summary) -> list[str]:
 
     "tokens" is the mean of an answer, "explored" and "truncated" are percent.
     """
-    head = ["method", "accuracy %", f"points vs {_cut(summary.baseline, 8)}", "p (Holm)", "tokens", "TPCA"]
+    head = ["method", "accuracy %", f"points vs {_cut(summary.baseline, 8)}", _p_name(summary), "tokens", "TPCA"]
     head += ["explored", "truncated"]
     by_label = {one.method: one for one in summary.comparisons}
     rows = [_row(one, by_label.get(one.label)) for one in summary.methods]
@@ -155,12 +155,16 @@ def table(summary: Summary) -> list[str]:
 def legend(summary: Summary) -> list[str]:
     """What the words of the table mean, in lines of at most 80 columns."""
     several = len(summary.comparisons)
-    correction = f"corrected for {several} comparisons" if several > 1 else "of one comparison, not corrected"
+    correction = f", corrected for {several} comparisons" if several > 1 else ""
     return [
-        *([f"points: difference in accuracy; p (Holm): two-sided, {correction}"] if several else []),
+        *([f"points: difference in accuracy; {_p_name(summary)}: two-sided{correction}"] if several else []),
         "TPCA: generated tokens per correct answer; [..]: 95 % interval",
         "explored: % of all steps; truncated: % of the answers, by -n or the context",
     ]
+
+
+def _p_name(summary: Summary) -> str:
+    return "p (Holm)" if len(summary.comparisons) > 1 else "p"
 
 
 def slips(summary: Summary) -> list[str]:

@@ -344,11 +344,12 @@ def test_the_legend_explains_the_words_of_the_table():
     summary = summarise(study)
     said = "\n".join(legend(summary))
     assert max(map(len, legend(summary))) <= 80
+    assert "p (Holm)" in table(summary)[0]
     for word in table(summary)[0].replace("p (Holm)", "Holm").split()[1:]:
         assert word in said or word in ("accuracy", "%", "vs", "cot", "tokens"), word
     assert f"two-sided, corrected for {len(summary.comparisons)} comparisons" in said
     two = summarise(replace(study, runs=study.runs[:2]))
-    assert "of one comparison, not corrected" in "\n".join(legend(two))
+    assert "p: two-sided" in "\n".join(legend(two)) and "Holm" not in "\n".join([*table(two), *legend(two)])
     alone = "\n".join(legend(summarise(replace(study, runs=study.runs[:1]))))
     assert "Holm" not in alone and "TPCA: generated tokens per correct answer" in alone
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from selar_local.evaluation import statistics
 from selar_local.evaluation.config import GENERATED_TASK, defaults_of, grades_last_number
-from selar_local.evaluation.estimates import Comparison, Figure, MethodSummary, compare, corrected
+from selar_local.evaluation.estimates import Figure, MethodSummary, compare, corrected
 from selar_local.evaluation.pooling import seeds_of
 from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.slips import KINDS
@@ -28,6 +28,7 @@ from selar_local.evaluation.wording import (
     with_signs,
 )
 from selar_local.methods import METHODS, Method
+from selar_local.options import shown as written
 
 __all__ = [
     "Table",
@@ -110,18 +111,14 @@ def differences(summary: Summary, explained: bool = False) -> Table | None:
     if not summary.comparisons:
         return None
     rows = tuple(
-        (one.method, *_difference(one), _power(one), str(one.problems), one.verdict) for one in summary.comparisons
-    )
+        (
+            one.method, with_interval(one.difference, points), p_text(one.p), p_text(one.p_corrected),
+            percent(one.minimum_detectable), str(one.problems), one.verdict,
+        )
+        for one in summary.comparisons
+    )  # fmt: skip
     head = ("method", "points", "p", "p (Holm)", "detectable", "problems", "shown")
     return Table(f"Difference from {summary.baseline}", head, rows, _DIFFERENCES if explained else "")
-
-
-def _difference(one: Comparison) -> tuple[str, str, str]:
-    return with_interval(one.difference, points), p_text(one.p), p_text(one.p_corrected)
-
-
-def _power(one: Comparison) -> str:
-    return percent(one.minimum_detectable)
 
 
 def efficiency(summary: Summary, explained: bool = False) -> Table:
@@ -309,8 +306,4 @@ def _spec(one: MethodSummary) -> str:
     """``selar:tau=0;symbol_guard=off``: the options that are not the defaults."""
     default = defaults_of(one.method)
     own = {name: value for name, value in one.options.items() if default.get(name) != value}
-    return one.method + ("" if not own else ":" + ";".join(f"{name}={_word(value)}" for name, value in own.items()))
-
-
-def _word(value: Any) -> str:
-    return ("on" if value else "off") if isinstance(value, bool) else "none" if value is None else str(value)
+    return one.method + ("" if not own else ":" + ";".join(f"{name}={written(value)}" for name, value in own.items()))
