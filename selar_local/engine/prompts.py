@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +19,12 @@ from selar_local.engine.request import Request
 from selar_local.engine.request_options import Messages, RenderOptions, Tools
 from selar_local.engine.settings import as_method, configs_of
 from selar_local.engine.transcript import Transcript
-from selar_local.errors import NotCalibrated, PromptTooLong
+from selar_local.errors import NotCalibrated, OptionError, PromptTooLong
 from selar_local.formats import GENERAL, HERMES, TAGS, Format, format_of
+from selar_local.llama.breakers import breakers_of
 from selar_local.llama.grammar import Grammar, schema_grammar
 from selar_local.llama.model import LlamaModel
+from selar_local.methods.adjustment import Breakers, Changes
 from selar_local.methods.base import Method, NamedTokens
 from selar_local.methods.think_tokens import own_think_tokens
 
@@ -68,6 +71,7 @@ class Prompts:
         model.show_as_text([*(tag for pair in TAGS for tag in pair), *HERMES.markers, *self._form.markers])
         self._special_texts = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
         self._has_thinking_tags = has_thinking_tags(self._form, model)
+        self._known_breakers: dict[tuple[str, ...], Breakers] = {}  # of the last request with DRY
 
     @cached_property
     def _template(self) -> ChatTemplate:
@@ -136,6 +140,7 @@ class Prompts:
             form=self._form_for(rendered),
             tools=rendered.tools if grammar is None else None,
             constraint=None if grammar is None else Grammar(model, grammar),
+            changes=self._changes(rendered, model),
             room=room - len(tokens) + 1,  # the last token needs no place in the cache
             notes=tuple(
                 request_notes(
@@ -143,6 +148,31 @@ class Prompts:
                 )
             ),
         )
+
+    def _changes(self, rendered: RenderedRequest, model: LlamaModel) -> Changes:
+        """What the request changes in the logits. Raises OptionError for a token that the model does not have."""
+        sampling, generation = rendered.sampling, rendered.generation
+        bias = sampling.biases()
+        for name, tokens in (("logit_bias", bias), ("stop_token_ids", generation.stop_token_ids)):
+            for token in tokens:
+                require(token < model.n_vocab, f"{name} has token {token}, the model has {model.n_vocab} tokens")
+        ends = model.end_tokens if generation.ignore_eos or generation.min_tokens else ()
+        if generation.ignore_eos:
+            bias |= dict.fromkeys(ends, -math.inf)
+        if len(bias) >= model.n_vocab and max(bias.values()) == -math.inf:
+            raise OptionError("logit_bias forbids every token of the model")
+        return Changes(
+            bias=bias,
+            ends=(*ends, *generation.stop_token_ids),
+            not_before=generation.min_tokens,
+            breakers=self._breakers(sampling, model) if sampling.dry_multiplier > 0 else {},
+        )
+
+    def _breakers(self, sampling: SamplingConfig, model: LlamaModel) -> Breakers:
+        texts = () if sampling.dry_sequence_breakers == ("none",) else sampling.dry_sequence_breakers
+        if texts not in self._known_breakers:
+            self._known_breakers = {texts: breakers_of(model, texts)}
+        return self._known_breakers[texts]
 
     def _parts(self, rendered: RenderedRequest, model: LlamaModel) -> list[str]:
         """The prompt, cut where what users wrote would else be read as a special token."""
