@@ -25,6 +25,7 @@ from selar_local.cli.options import (
 )
 from selar_local.cli.server_log import ServerLog
 from selar_local.cli.streams import one_line
+from selar_local.cli.template_args import template_arg_option
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.server import Defaults, RequestLine, ServerConfig, require_web
 
@@ -32,6 +33,7 @@ __all__ = ["serve"]
 
 PARALLEL = 4
 KEY_VARIABLE = "SELAR_LOCAL_API_KEY"
+_LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")
 _SAMPLING = "Sampling and length, where a request does not say"
 #: "All interfaces" is no place that a browser goes to.
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -56,8 +58,12 @@ Examples:
 @option("--open", "open_page", is_flag=True, help="open the chat page in the web browser (implies --ui)")
 @option("--log-requests", is_flag=True, help="one line for each request on standard error")
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
+@template_arg_option
 @method_option
-@config_options((_SAMPLING, GenerationConfig, "max_tokens", "stop"), (_SAMPLING, SamplingConfig))
+@config_options(
+    (_SAMPLING, GenerationConfig, "max_tokens", "stop", "thinking_budget", "reasoning_effort"),
+    (_SAMPLING, SamplingConfig),
+)
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")
 @config_options(("Model and engine", EngineConfig))
 @method_options
