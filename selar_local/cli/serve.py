@@ -6,7 +6,8 @@ import logging
 import os
 import threading
 import webbrowser
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,12 +21,18 @@ from selar_local.cli.options import (
     build_method,
     build_sampling,
     config_options,
+    is_named,
     method_option,
     method_options,
 )
 from selar_local.cli.streams import one_line
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.engine.settings import default_method, require_usable
 from selar_local.server import Defaults, RequestLine, ServerConfig, require_web
+
+if TYPE_CHECKING:
+    from selar_local.engine.engine import Engine
+    from selar_local.engine.isolated import IsolatedEngine
 
 __all__ = ["serve"]
 
@@ -83,6 +90,7 @@ def serve(
     path = find(model)
     opening = open_isolated if isolated else open_engine
     with bind(config.host, config.port) as bound, opening(path, engine_config, display) as engine:
+        defaults = _fitted(defaults, engine, display)
         app = create_app(engine, config, defaults, _log if log_requests else None)
         here = url_of(_HERE.get(config.host, config.host), bound)
 
@@ -108,6 +116,17 @@ def _defaults(method: str, values: dict[str, Any]) -> Defaults:
     chosen = build_method(method, values)
     _, given = build_sampling(chosen, values)
     return Defaults(chosen, given, build(GenerationConfig, values), values["thinking"])
+
+
+def _fitted(defaults: Defaults, engine: Engine | IsolatedEngine, display: Display) -> Defaults:
+    """Where no method was named, the one that this model is decoded with. Raises UnsupportedModel."""
+    if engine.info.no_vectors is None:
+        return defaults
+    display.note(f"soft methods cannot be used: {engine.info.no_vectors}")
+    if not is_named(defaults.method):
+        return replace(defaults, method=default_method(engine.info))
+    require_usable(defaults.method, engine.info)
+    return defaults
 
 
 def _config(values: dict[str, Any]) -> ServerConfig:
