@@ -99,7 +99,7 @@ def try_out(
     setting: Setting, repetitions: int = 1000, seed: int = 0, *, resamples: int = statistics.RESAMPLES
 ) -> Outcome:
     """Simulate the study and put the statistics to the test. resamples: of the bootstrap; 0 leaves accuracies out."""
-    baseline, method = (statistics.averaged(one) for one in simulate(setting, repetitions, seed))
+    baseline, method = (one.mean(-1) for one in simulate(setting, repetitions, seed))
     covered = float("nan")
     if resamples:
         accuracy = statistics.share(baseline, samples=setting.samples, seed=seed, resamples=resamples)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from selar_local.options import Options, from_mapping, opt, require
 
 __all__ = [
     "CACHE_TYPES",
+    "CacheType",
     "ChatConfig",
     "EngineConfig",
     "GenerationConfig",
+    "Overflow",
     "SamplingConfig",
     "default_threads",
     "from_mapping",
@@ -21,8 +23,10 @@ __all__ = [
     "require",
 ]
 
+Overflow = Literal["drop", "error"]
 #: KV cache types llama.cpp accepts on its command line, with their ggml_type numbers.
-CACHE_TYPES: dict[str, int] = {
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
+CACHE_TYPES: dict[CacheType, int] = {
     "f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2, "q4_1": 3, "iq4_nl": 20, "q5_0": 6, "q5_1": 7,
 }  # fmt: skip
 
@@ -42,9 +46,9 @@ class EngineConfig(Options):
         -1, "layers to put on the GPU (-1: all; ignored by a CPU build)", "-ngl", "--gpu-layers", low=-1
     )
     threads: int | None = opt(None, "CPU threads (default: the physical cores)", "-t", "--threads", low=1, high=512)
-    cache_type_k: str = opt("f16", "KV cache type for K", "-ctk", "--cache-type-k", choices=CACHE_TYPES)
-    cache_type_v: str = opt("f16", "KV cache type for V", "-ctv", "--cache-type-v", choices=CACHE_TYPES)
-    flash_attn: str = opt("auto", "flash attention", "-fa", "--flash-attn", choices=("on", "off", "auto"))
+    cache_type_k: CacheType = opt("f16", "KV cache type for K", "-ctk", "--cache-type-k")
+    cache_type_v: CacheType = opt("f16", "KV cache type for V", "-ctv", "--cache-type-v")
+    flash_attn: Literal["on", "off", "auto"] = opt("auto", "flash attention", "-fa", "--flash-attn")
     batch_size: int = opt(128, "prompt tokens per chunk", "-b", "--batch-size", low=1, high=1 << 16)
     mmap: bool = opt(True, "map the model file into memory", "--mmap/--no-mmap")
     mlock: bool = opt(False, "keep the model in RAM", "--mlock/--no-mlock")
@@ -96,7 +100,7 @@ class SamplingConfig(Options):
 
 @dataclass(frozen=True)
 class GenerationConfig(Options):
-    """When a generation ends, besides the model's own end-of-generation tokens."""
+    """When a generation ends, besides the model's own end-of-generation tokens, and how much it thinks."""
 
     max_tokens: int | None = opt(
         None,
@@ -111,6 +115,19 @@ class GenerationConfig(Options):
     json_schema: str | Mapping[str, Any] | None = opt(
         None, "a JSON schema that the text must follow (its text, or the object)", "-j", "--json-schema"
     )
+    thinking_budget: int | None = opt(
+        None,
+        "most tokens of thinking, then it is closed (0: at once; default: no limit)",
+        "--thinking-budget",
+        low=0,
+        minus_one=None,
+    )
+    reasoning_effort: str | None = opt(
+        None,
+        "how much to think, for chat templates that know it: low, medium, high; on others a budget; none: no thinking",
+        "--reasoning-effort",
+    )
+    template_args: Mapping[str, Any] | None = opt(None, "variables of the chat template", cli=False)
     logprobs: int | None = opt(None, "report so many log-probabilities of each step", low=0, high=1000, cli=False)
 
     def check_together(self) -> None:
@@ -121,10 +138,9 @@ class GenerationConfig(Options):
 class ChatConfig(Options):
     """Options of the chat on the terminal. `overflow` is also an option of `Conversation`."""
 
-    overflow: str = opt(
+    overflow: Overflow = opt(
         "drop",
         "chat: where the context is full, leave out the oldest turns, or report an error",
         "--overflow",
-        choices=("drop", "error"),
     )
     history: bool = opt(True, "chat: remember what you type for the next chat", "--history/--no-history")

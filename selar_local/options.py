@@ -13,7 +13,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from selar_local.errors import OptionError
 
@@ -36,9 +36,10 @@ def require(condition: bool, message: str) -> None:
 def opt(default: Any, help_text: str, *flags: str, cli: bool = True, repr: bool = True, **declared: Any) -> Any:
     """A field of an `Options` class. Its annotation says which kind of value it takes, and whether None is one.
 
+    `Literal["on", "off"]` in the annotation lists the only texts: alone the choices, beside a number its words.
+
     cli: False for an option of Python alone. repr: False hides the value, also in messages.
     declared: low, high: the bounds of a number. above, below: the same, without the bound itself.
-    choices: the only values. words: the only texts, where a number or a text is taken.
     minus_one: what replaces the value -1, as in llama.cpp. source: of the option, if not the source of its class.
     """
     metadata = {"help": help_text, "flags": flags, "cli": cli, **declared}
@@ -49,9 +50,11 @@ def opt(default: Any, help_text: str, *flags: str, cli: bool = True, repr: bool 
 class Option:
     """One option: the declaration of a field, with what its annotation says.
 
-    kind: "boolean", "integer", "float", "text", "texts", "number|text" or "choice".
+    kind: "boolean", "integer", "float", "text", "texts", "number|text",
+    "object" or "choice".
     flags: as declared, such as "--mmap/--no-mmap"; none where only Python has the option.
     number: int or float where the value may be a number. optional: None is a value.
+    choices: the only values. words: the only texts beside a number.
     mapping: a mapping is a value as well. secret: messages do not show the value.
     The other fields: as in `opt`.
     """
@@ -158,6 +161,7 @@ class Option:
             "number|text": f"{number} or {' or '.join(self.words) or 'a text'}",
             "choice": f"one of {', '.join(self.choices)}",
             "texts": "texts that are not empty",
+            "object": "an object",
         }.get(self.kind, "a text or an object" if self.mapping else "a text that is not empty")
 
     def _check_bounds(self, value: float) -> None:
@@ -199,23 +203,26 @@ def described(cls: type) -> tuple[Option, ...]:
 
 def _option(one: Field[Any], hint: Any, source: str | None) -> Option:
     declared = one.metadata
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    literals = tuple(text for kind in kinds if typing.get_origin(kind) is Literal for text in typing.get_args(kind))
     number = next((kind for kind in kinds if kind in (int, float)), None)
-    if "choices" in declared:
+    if number is not None:
+        kind = "number|text" if literals or str in kinds else "integer" if number is int else "float"
+    elif literals:
         kind = "choice"
-    elif number is not None:
-        kind = "number|text" if str in kinds else "integer" if number is int else "float"
     elif bool in kinds:
         kind = "boolean"
     else:
         kind = "texts" if any(typing.get_origin(hint) is tuple for hint in kinds) else "text"
-    more = {key: value for key, value in declared.items() if key not in ("flags", "cli", "source", "choices")}
+        kind = kind if kind == "texts" or str in kinds else "object"
+    more = {key: value for key, value in declared.items() if key not in ("flags", "cli", "source")}
     return Option(
         name=one.name,
         kind=kind,
         default=one.default,
         flags=declared["flags"] if declared["cli"] else (),
-        choices=tuple(declared.get("choices", ())),
+        choices=literals if number is None else (),
+        words=literals if number is not None else (),
         source=declared.get("source", source),
         number=number,
         optional=type(None) in kinds,

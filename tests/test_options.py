@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -39,8 +39,8 @@ class Sample(Options):
     share: float = opt(0.5, "x", "--share", above=0, below=1)
     text: str | None = opt(None, "x (default: the other)", "--text")
     texts: tuple[str, ...] = opt((), "x", "--more")
-    word: str = opt("a", "x", "--word", choices=("a", "b"))
-    number: float | str = opt(1.0, "x", "--number", low=0, words=("auto",))
+    word: Literal["a", "b"] = opt("a", "x", "--word")
+    number: float | Literal["auto"] = opt(1.0, "x", "--number", low=0)
     token: int | str | None = opt(None, "x", "--token", low=0)
     thing: str | Mapping[str, Any] | None = opt(None, "x", cli=False)
 

@@ -69,17 +69,18 @@ def read_file(path: Path, ctx_size: int) -> AttachedFile:
     """The text of a file. ctx_size: tokens of the context, which it must not exceed by far. Raises SelarError."""
     try:
         if path.exists() and not path.is_file():
-            raise SelarError(f"{path} is no file")
+            raise SelarError(f"{path} is not a file")
         with path.open("rb") as file:
             data = file.read(_BYTES_A_TOKEN * ctx_size + 1)
     except (OSError, ValueError) as error:
         raise SelarError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in data and not wide:
+        raise SelarError(f"{path} is not a text file")
     if len(data) > _BYTES_A_TOKEN * ctx_size:
         raise SelarError(f"{path} is too large: the context has {ctx_size} tokens")
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if wide:
         return AttachedFile(path.name, data.decode("utf-16", errors="replace"))
-    if b"\0" in data:
-        raise SelarError(f"{path} is no text file")
     return AttachedFile(path.name, data.decode("utf-8-sig", errors="replace"))
 
 

@@ -48,7 +48,8 @@ def progress(stream: IO[str], label: str, *, hidden: bool) -> Iterator[Callable[
             bar.clear()
 
     def report(share: float) -> None:
-        bar.bar_format, bar.n = _WITH_SHARE, share
+        # Something follows a share of 1, such as a first check of the model: the clock alone says that it goes on.
+        bar.bar_format, bar.n = _WITH_SHARE if share < 1 else _WITHOUT_SHARE, share
 
     ticker = threading.Thread(target=tick, name="selar-local progress", daemon=True)
     ticker.start()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import webbrowser
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,9 @@ from selar_local.cli.options import (
     method_option,
     method_options,
 )
+from selar_local.cli.server_log import ServerLog
 from selar_local.cli.streams import one_line
+from selar_local.cli.template_args import template_arg_option
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.settings import default_method, require_usable
 from selar_local.server import Defaults, RequestLine, ServerConfig, require_web
@@ -38,6 +40,7 @@ __all__ = ["serve"]
 
 PARALLEL = 4
 KEY_VARIABLE = "SELAR_LOCAL_API_KEY"
+_LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")
 _SAMPLING = "Sampling and length, where a request does not say"
 #: "All interfaces" is no place that a browser goes to.
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -62,8 +65,12 @@ Examples:
 @option("--open", "open_page", is_flag=True, help="open the chat page in the web browser (implies --ui)")
 @option("--log-requests", is_flag=True, help="one line for each request on standard error")
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
+@template_arg_option
 @method_option
-@config_options((_SAMPLING, GenerationConfig, "max_tokens", "stop"), (_SAMPLING, SamplingConfig))
+@config_options(
+    (_SAMPLING, GenerationConfig, "max_tokens", "stop", "thinking_budget", "reasoning_effort"),
+    (_SAMPLING, SamplingConfig),
+)
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")
 @config_options(("Model and engine", EngineConfig))
 @method_options
@@ -85,31 +92,34 @@ def serve(
         from selar_local.server.app import create_app
         from selar_local.server.lifecycle import Server, bind, url_of
 
-    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of every client that leaves
     display = Display(quiet=quiet)
     path = find(model)
     opening = open_isolated if isolated else open_engine
-    with bind(config.host, config.port) as bound, opening(path, engine_config, display) as engine:
+    with (
+        bind(config.host, config.port) as bound,
+        opening(path, engine_config, display) as engine,
+        ServerLog().attached() as log,
+    ):
         defaults = _fitted(defaults, engine, display)
-        app = create_app(engine, config, defaults, _log if log_requests else None)
+        app = create_app(engine, config, defaults, (lambda line: log.say(_logged(line))) if log_requests else None)
         here = url_of(_HERE.get(config.host, config.host), bound)
 
         def ready() -> None:
-            click.echo(f"listening on {url_of(config.host, bound)}", err=True)
-            click.echo(one_line(f"serving {app.state.service.model} at {here}/v1"), err=True)
+            log.say(f"listening on {url_of(config.host, bound)}")
+            log.say(one_line(f"serving {app.state.service.model} at {here}/v1"))
             if config.ui:
-                click.echo(f"chat page: {here}/", err=True)
+                log.say(f"chat page: {here}/")
             if open_page:
-                threading.Thread(target=_open, args=(f"{here}/",), daemon=True).start()
+                threading.Thread(target=_open, args=(f"{here}/", log.say), daemon=True).start()
 
         Server(app, bound, ready).run()
     return 0
 
 
-def _open(page: str) -> None:
+def _open(page: str, say: Callable[[str], None]) -> None:
     """Ask the browser; it may take its time."""
     if not webbrowser.open(page):
-        click.echo(f"no web browser was found: open {page} yourself", err=True)
+        say(f"no web browser was found: open {page} yourself")
 
 
 def _defaults(method: str, values: dict[str, Any]) -> Defaults:
@@ -136,6 +146,5 @@ def _config(values: dict[str, Any]) -> ServerConfig:
     return build(ServerConfig, {**values, "api_keys": keys})
 
 
-def _log(line: RequestLine) -> None:
-    text = f"{line.method} {line.path[:200]} {line.status} {line.seconds:.3f} s"
-    click.echo(one_line(text), err=True)
+def _logged(line: RequestLine) -> str:
+    return one_line(f"{line.method} {line.path[:200]} {line.status} {line.seconds:.3f} s")

@@ -131,7 +131,8 @@ class Session:
         try:
             return engine.stream(**self.arguments(), **request)
         except OptionError as error:
-            raise as_usage(error, self.method.__dataclass_fields__) from None
+            names = (*self.method.__dataclass_fields__, *GenerationConfig.__dataclass_fields__)
+            raise as_usage(error, names) from None
 
     def _show_notes(self, notes: tuple[str, ...]) -> None:
         """Each note once: a chat asks for the same with every turn."""

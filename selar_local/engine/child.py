@@ -13,8 +13,9 @@ import logging
 import os
 import pickle
 import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -52,13 +53,21 @@ def main() -> None:
     logging.getLogger("selar_local").addHandler(_LogSender(outbox.put))
     writer = Thread(target=_write, args=(wire, outbox), name="selar-local writer", daemon=True)
     writer.start()
+
+    def send_rest() -> None:
+        outbox.put(_END)
+        writer.join(5)
+
+    def leave() -> None:
+        send_rest()
+        os._exit(1)
+
     try:
-        _serve(wire, outbox.put)
+        _serve(wire, outbox.put, leave)
     except EOFError:
         pass
     finally:
-        outbox.put(_END)
-        writer.join(5)
+        send_rest()
 
 
 def _print_elsewhere() -> None:
@@ -88,7 +97,8 @@ def _write(wire: Wire, outbox: SimpleQueue[Any]) -> None:
             os._exit(0)  # nobody listens any more
 
 
-def _serve(wire: Wire, put: Put) -> None:
+def _serve(wire: Wire, put: Put, leave: Callable[[], None]) -> None:
+    """leave: ends the process. Another must take over where the engine's worker has failed."""
     _, _, content = wire.receive()
     try:
         engine = Engine(**_unpacked(content), on_progress=lambda share: put(("progress", 0, share)))
@@ -106,16 +116,30 @@ def _serve(wire: Wire, put: Put) -> None:
                 if (started := running.get(number)) is not None:
                     started.cancel()
                 continue
-            try:
-                arguments = _unpacked(content)
-                if kind == "begin":
-                    engine.begin(_sender(put, number, running), **arguments)
-                elif kind in _QUERIES:
-                    put(("answer", number, getattr(engine, kind)(**arguments)))
-            except Exception as error:
-                if engine.closed:  # its worker has failed: another process must take over
-                    sys.exit(1)
-                put(("error", number, _portable(error)))
+            if kind == "begin":  # it may take long: a prompt is tokenised, a schema compiled
+                run = partial(_begin, engine, put, number, content, running, leave)
+                Thread(target=run, name="selar-local request", daemon=True).start()
+            elif kind in _QUERIES:
+                with _answering(engine, put, number, leave):
+                    put(("answer", number, getattr(engine, kind)(**_unpacked(content))))
+
+
+def _begin(
+    engine: Engine, put: Put, number: int, content: bytes, running: dict[int, Started], leave: Callable[[], None]
+) -> None:
+    with _answering(engine, put, number, leave):
+        engine.begin(_sender(put, number, running), **_unpacked(content))
+
+
+@contextmanager
+def _answering(engine: Engine, put: Put, number: int, leave: Callable[[], None]) -> Iterator[None]:
+    """An error is the answer to the command."""
+    try:
+        yield
+    except Exception as error:
+        if engine.closed:
+            leave()
+        put(("error", number, _portable(error)))
 
 
 def _sender(put: Put, number: int, running: dict[int, Started]) -> Callable[[Message], None]:

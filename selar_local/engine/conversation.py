@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from selar_local.config import ChatConfig
+from selar_local.config import ChatConfig, Overflow
 from selar_local.engine.conversation_file import SavedConversation, read, write
 from selar_local.engine.events import Result
 from selar_local.engine.history import (
@@ -28,7 +28,10 @@ from selar_local.errors import ConversationBusy, ConversationFileError, OptionEr
 from selar_local.methods import Method
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from selar_local.engine.base_engine import BaseEngine
+    from selar_local.engine.request_options import TurnOptions
 
 __all__ = ["Conversation"]
 
@@ -59,8 +62,8 @@ class Conversation(TurnSettings):
         method: Method | str | None = None,
         thinking: bool | None = None,
         messages: Iterable[Mapping[str, Any]] = (),
-        overflow: str = ChatConfig.overflow,
-        **options: Any,
+        overflow: Overflow = ChatConfig.overflow,
+        **options: Unpack[TurnOptions],
     ) -> None:
         """messages: turns to go on from, as ``{"role": .., "content": ..}``; a leading system message becomes `system`.
 
@@ -91,7 +94,7 @@ class Conversation(TurnSettings):
         thinking: bool | None = None,
         on_prefill: Callable[[int, int], None] | None = None,
         events: bool = True,
-        **options: Any,
+        **options: Unpack[TurnOptions],
     ) -> Stream:
         """Ask `text`; returns the stream of the answer. Both join the history when the stream has its result.
 
@@ -100,8 +103,7 @@ class Conversation(TurnSettings):
 
         Raises what `Engine.stream` raises, and ConversationBusy while another turn is being answered.
         """
-        options = {"on_prefill": on_prefill, "events": events, **options}
-        return self._ask(text, method=method, thinking=thinking, **options)
+        return self._ask(text, method=method, thinking=thinking, on_prefill=on_prefill, events=events, **options)
 
     def say(self, text: str, **overrides: Any) -> Result:
         """Ask `text` and wait for the `Result`. Same arguments and errors as `stream`."""
@@ -159,12 +161,12 @@ class Conversation(TurnSettings):
         return self._running is not None and self._running() is not None
 
     @property
-    def overflow(self) -> str:
+    def overflow(self) -> Overflow:
         """What happens when the context is full: "drop" or "error"."""
         return self._overflow
 
     @overflow.setter
-    def overflow(self, overflow: str) -> None:
+    def overflow(self, overflow: Overflow) -> None:
         ChatConfig(overflow=overflow)  # checks it
         self._overflow = overflow
 
@@ -173,7 +175,7 @@ class Conversation(TurnSettings):
         """The tokens that the next prompt begins with, and the size of the context. Takes some ms."""
         sent = self._sent(self._messages, self._dropped)
         try:
-            used = self._count(sent, self.method, self.thinking, add_generation_prompt=False) if sent else 0
+            used = self._count(sent, self.method, self.thinking, self._options, ask=False) if sent else 0
         except TemplateError:  # some templates refuse a system message without a question
             used = len(self.engine.tokenize("\n".join(message["content"] for message in sent)))
         return ContextUse(used, self.engine.info.ctx_size)
@@ -231,7 +233,7 @@ class Conversation(TurnSettings):
                 before, self._unanswered = self._messages, question
             given = {**self._options, **options}
             messages = (*before, {"role": "user", "content": question})
-            dropped = self._fitted(messages, chosen, thinks, given.get("max_tokens"))
+            dropped = self._fitted(messages, chosen, thinks, given)
             sent = self._sent(messages, dropped)
             stream = self.engine.stream(messages=sent, method=chosen, thinking=thinks, **given)
             self._dropped = dropped
@@ -265,19 +267,24 @@ class Conversation(TurnSettings):
         kept = list(messages[starts[dropped] :]) if starts else []
         return kept if self.system is None else [{"role": "system", "content": self.system}, *kept]
 
-    def _count(self, sent: list[ChatMessage], method: Method, thinking: bool | None, **more: Any) -> int:
-        text = self.engine.render(sent, thinking=thinking, **more)
+    def _count(
+        self, sent: list[ChatMessage], method: Method, thinking: bool | None, given: Mapping[str, Any], ask: bool = True
+    ) -> int:
+        names = ("reasoning_effort", "thinking_budget", "template_args")
+        rendering: dict[str, Any] = {name: given[name] for name in names if given.get(name) is not None}
+        text = self.engine.render(sent, thinking=thinking, add_generation_prompt=ask, **rendering)
         return len(self.engine.tokenize(method.prompt_text(text)))
 
     def _fitted(
-        self, messages: tuple[ChatMessage, ...], method: Method, thinking: bool | None, max_tokens: int | None
+        self, messages: tuple[ChatMessage, ...], method: Method, thinking: bool | None, given: Mapping[str, Any]
     ) -> int:
         """How many of the oldest turns to leave out."""
+        max_tokens = given.get("max_tokens")
         size, last = self.engine.info.ctx_size, len(turn_starts(messages)) - 1
         dropped = min(self._dropped, last)
         if self.overflow == "error":
             return dropped
         room = size // 4 if max_tokens is None else min(max_tokens, size // 4)
         return turns_to_drop(
-            lambda n: size - self._count(self._sent(messages, n), method, thinking), dropped, last, size, room
+            lambda n: size - self._count(self._sent(messages, n), method, thinking, given), dropped, last, size, room
         )

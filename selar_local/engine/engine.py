@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from selar_local.config import EngineConfig, require
 from selar_local.engine.base_engine import BaseEngine
+from selar_local.engine.constraints import Constraints
 from selar_local.engine.events import Emit, Started
 from selar_local.engine.lifetime import close_stopped, end_with
 from selar_local.engine.model_info import ModelInfo
@@ -48,6 +49,7 @@ class Engine(BaseEngine):
         self._worker.open(on_progress)
         self._runtime = self._worker.runtime
         self._prompts = self._worker.prompts
+        self._constraints = Constraints(self._worker.model)
         self.info = self._worker.info
 
     def begin(
@@ -58,8 +60,9 @@ class Engine(BaseEngine):
     def request(self, prompt: str | None = None, **request: Any) -> Request:
         """The request that `stream` would decode for these arguments. Raises its errors."""
         rendered = self._prompts.rendered(prompt, **request)
+        constraint = self._constraints.of(rendered.generation)  # before the model is taken: others must not wait
         with self._worker.model() as model:
-            return self._prompts.request(model, rendered)
+            return self._prompts.request(model, rendered, constraint)
 
     def render(self, messages: Messages, **options: Unpack[RenderOptions]) -> str:
         return self._prompts.render(messages, **options)

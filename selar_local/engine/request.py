@@ -11,7 +11,7 @@ from selar_local.formats import GENERAL, Format
 from selar_local.methods.base import Method
 
 if TYPE_CHECKING:
-    from selar_local.llama.grammar import Grammar
+    from selar_local.engine.constraints import Constraint
 
 __all__ = ["Request"]
 
@@ -21,8 +21,8 @@ class Request:
     """Everything one generation needs.
 
     events: report every step, not the result alone (to wake the caller for each token costs a fast model one or two
-    per cent). constraint: the grammar that the text must follow; under it every step is a certain one, the method
-    decides nothing.
+    per cent). constraint: the grammar or schema that the text must follow; under it every step is a certain one,
+    the method decides nothing.
     """
 
     prompt: tuple[int, ...]
@@ -30,10 +30,12 @@ class Request:
     sampling: SamplingConfig
     generation: GenerationConfig
     prompt_tail: str = ""  # the end of the prompt's text: it may open or close the thinking
+    begun: str = ""  # the answer's beginning, where the prompt has one; it follows the tail
+    closing: tuple[int, ...] = ()  # the tokens that close the thinking when its budget is used up
     split_thinking: bool = True  # tell thinking and answer apart (chat)
     form: Format = GENERAL  # how the model writes thinking and calls
     tools: Sequence[Mapping[str, Any]] | None = None  # the tools whose calls are read; without them calls stay text
     events: bool = True
     room: int = 2**31 - 1  # tokens for which the context has room after the prompt
-    constraint: Grammar | None = None
+    constraint: Constraint | None = None
     notes: tuple[str, ...] = ()  # options that have no effect, in plain sentences

@@ -7,8 +7,9 @@ names and types.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
+from selar_local.config import CacheType
 from selar_local.methods.base import Method
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "RequestOptions",
     "SamplingOptions",
     "Tools",
+    "TurnOptions",
 ]
 
 Messages = Sequence[Mapping[str, Any]]
@@ -31,9 +33,9 @@ class EngineOptions(TypedDict, total=False):
     ctx_size: int
     gpu_layers: int
     threads: int | None
-    cache_type_k: str
-    cache_type_v: str
-    flash_attn: str
+    cache_type_k: CacheType
+    cache_type_v: CacheType
+    flash_attn: Literal["on", "off", "auto"]
     batch_size: int
     mmap: bool
     mlock: bool
@@ -63,6 +65,9 @@ class GenerationOptions(TypedDict, total=False):
     stop: Sequence[str]
     grammar: str | None
     json_schema: str | Mapping[str, Any] | None
+    thinking_budget: int | None
+    reasoning_effort: str | None
+    template_args: Mapping[str, Any] | None
     logprobs: int | None
 
 
@@ -70,11 +75,19 @@ class RenderOptions(TypedDict, total=False):
     """How a chat template renders messages: see `BaseEngine.render`."""
 
     thinking: bool | None
+    reasoning_effort: str | None
+    thinking_budget: int | None
+    template_args: Mapping[str, Any] | None
     tools: Tools | None
     add_generation_prompt: bool
+    continue_final_message: bool
 
 
-class RequestOptions(SamplingOptions, GenerationOptions, total=False):
+class TurnOptions(SamplingOptions, GenerationOptions, total=False):
+    """The options of one turn of a conversation: see `Conversation`."""
+
+
+class RequestOptions(TurnOptions, total=False):
     """The arguments of a generation besides its prompt: see `BaseEngine.stream`."""
 
     messages: Messages | None
@@ -82,4 +95,5 @@ class RequestOptions(SamplingOptions, GenerationOptions, total=False):
     raw: bool
     thinking: bool | None
     tools: Tools | None
+    continue_final_message: bool
     method: Method | str | None

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from selar_local.engine.events import Emit, Logprobs, Message, Prefilled, Result, Timings, TokenEvent, Usage, fed_by
 from selar_local.engine.request import Request
+from selar_local.engine.thinking_budget import ThinkingBudget
 from selar_local.engine.transcript import Transcript
 from selar_local.errors import SelarError
 from selar_local.methods.base import Decision, NextInput, Setting, StepView, Token
@@ -68,7 +69,9 @@ class Sequence:
             split=request.split_thinking,
             form=request.form,
             tools=request.tools,
+            begun=request.begun,
         )
+        self._budget = ThinkingBudget(request.generation.thinking_budget, request.closing)
         self._tokens: list[int] = []
         self._entropies: list[float] = []
         self._logprobs: list[Logprobs] = []
@@ -143,11 +146,7 @@ class Sequence:
         # Every step draws one number, also where it is not used: replaced tokens do not move the later draws.
         drawn = int(distribution.ids[0]) if sampling.greedy else draw(distribution, self._random.random())
         if constraint is None:
-            in_thinking = self._transcript.in_thinking
-            view = StepView(
-                logits, distribution, drawn, sampling.temperature, in_thinking, self._in_thinking_after, hidden
-            )
-            decision = self._stepper(view)
+            decision = self._decision(logits, distribution, drawn, sampling.temperature, hidden)
         else:
             constraint.accept(drawn)
             decision = Decision(Token(drawn), kept="grammar" if self.request.method.feeds_vectors else None)
@@ -158,6 +157,26 @@ class Sequence:
             self._latent += decision.explored
             if self.position >= capacity:
                 self.finish("length", context_full=True)
+
+    def _decision(
+        self,
+        logits: npt.NDArray[np.float32],
+        distribution: Distribution,
+        drawn: int,
+        temperature: float,
+        hidden: npt.NDArray[np.float32] | None,
+    ) -> Decision:
+        """The method's decision. It sees a token that the thinking budget forces as the drawn one."""
+        in_thinking = self._transcript.in_thinking
+        forced = self._budget.next(in_thinking)
+        token = drawn if forced is None else forced
+        decision = self._stepper(
+            StepView(logits, distribution, token, temperature, in_thinking, self._in_thinking_after, hidden)
+        )
+        if forced is None:
+            return decision
+        kept = "thinking budget" if decision.explored else decision.kept
+        return decision._replace(next_input=Token(forced), token=forced, silent=False, kept=kept)
 
     def _in_thinking_after(self, token: int) -> bool:
         return self._transcript.in_thinking_after(self._vocabulary.piece(token))

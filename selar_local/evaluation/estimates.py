@@ -11,6 +11,7 @@ import numpy as np
 
 from selar_local.evaluation import statistics
 from selar_local.evaluation.records import Answer, MethodRun
+from selar_local.evaluation.slips import KINDS
 
 __all__ = [
     "Comparison", "Figure", "MethodSummary", "accuracy_of", "answers_of", "compare", "corrected", "describe",
@@ -40,7 +41,8 @@ class MethodSummary:
 
     problems: with at least one answer; samples: the most that a problem has. Shares are 0 to 1: accuracy, explored
     (exploration steps of all tokens), truncated, repetitive. tokens: of an answer. tpca: all tokens over the number of
-    correct answers, None where nothing is correct. wall_seconds: of all generations together.
+    correct answers, None where nothing is correct. wall_seconds: of all generations together. words: plain ones of an
+    answer; slips: of all words, by kind and together ("slips"); none where they were not counted.
     """
 
     label: str
@@ -56,6 +58,8 @@ class MethodSummary:
     truncated: Figure
     repetitive: Figure
     wall_seconds: float
+    words: Figure | None = None
+    slips: Mapping[str, Figure] = field(default_factory=dict)
     entropies: tuple[int, ...] = field(default=(), repr=False)
 
 
@@ -72,8 +76,6 @@ class Comparison:
     baseline: str
     problems: int
     answers: int
-    accuracy: float | None
-    baseline_accuracy: float | None
     difference: Figure
     p: float | None
     p_corrected: float | None
@@ -107,22 +109,21 @@ def only(run: MethodRun, answers: Collection[tuple[str, int]]) -> MethodRun:
     return replace(run, answers=tuple(one for one in run.answers if (one.problem, one.sample) in answers))
 
 
-def describe(run: MethodRun, *, seed: int = 0, resamples: int = statistics.RESAMPLES) -> MethodSummary:
-    """The method's figures over all problems it has answers to. seed, resamples: of the bootstrap."""
+def describe(run: MethodRun) -> MethodSummary:
+    """The method's figures over all problems it has answers to."""
     per_problem = _by_problem(run.answers)
     tokens, explored, correct = (_sums(per_problem, name) for name in ("tokens", "explored", "correct"))
     samples = np.array([len(row) for row in per_problem], dtype=np.float64)
     most = int(samples.max()) if samples.size else 0
-    how: dict[str, Any] = {"seed": seed, "resamples": resamples}
+    shares = {name: statistics.share(_means(per_problem, one), samples=most) for name, one in _SHARES.items()}
     estimates = {
-        **{
-            name: statistics.share(_means(per_problem, field), samples=most, **how)
-            for name, field in _SHARES.items()
-        },
-        "tokens": statistics.mean(_means(per_problem, "tokens"), **how),
-        "tpca": statistics.per_correct(tokens, correct, samples, **how),
-        "explored": statistics.ratio(explored, tokens, **how),
-    }  # fmt: skip
+        **shares,
+        "tokens": statistics.mean(_means(per_problem, "tokens")),
+        "tpca": statistics.per_correct(tokens, correct, samples),
+        "explored": statistics.ratio(explored, tokens),
+    }
+    figures: dict[str, Any] = {name: Figure.of(estimate) for name, estimate in estimates.items()}
+    figures |= _texts([one for one in run.answers if one.words is not None])
     return MethodSummary(
         run.label,
         run.method,
@@ -132,15 +133,27 @@ def describe(run: MethodRun, *, seed: int = 0, resamples: int = statistics.RESAM
         samples=most,
         wall_seconds=run.wall_seconds,
         entropies=run.entropies,
-        **{name: Figure.of(estimate) for name, estimate in estimates.items()},
+        **figures,
     )
 
 
-def accuracy_of(run: MethodRun, problems: Collection[str], *, resamples: int = statistics.RESAMPLES) -> Figure:
+def _texts(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Words and slips of the answers in which they were counted."""
+    if not answers:
+        return {}
+    per_problem = _by_problem(answers)
+    words = _sums(per_problem, "words")
+    counts = {name: _sums(per_problem, name) for name in KINDS}
+    counts["slips"] = np.sum(list(counts.values()), axis=0)
+    slips = {name: Figure.of(statistics.ratio(count, words)) for name, count in counts.items()}
+    return {"words": Figure.of(statistics.mean(_means(per_problem, "words"))), "slips": slips}
+
+
+def accuracy_of(run: MethodRun, problems: Collection[str]) -> Figure:
     """The accuracy on these problems alone."""
     per_problem = _by_problem(run.answers, problems)
     most = max((len(answers) for answers in per_problem), default=0)
-    return Figure.of(statistics.share(_means(per_problem, "correct"), samples=most, resamples=resamples))
+    return Figure.of(statistics.share(_means(per_problem, "correct"), samples=most))
 
 
 def means_of(run: MethodRun, problems: Collection[str], name: str) -> statistics.Floats:
@@ -148,14 +161,7 @@ def means_of(run: MethodRun, problems: Collection[str], name: str) -> statistics
     return _means(_by_problem(run.answers, problems), name)
 
 
-def compare(
-    run: MethodRun,
-    baseline: MethodRun,
-    problems: Collection[str] | None = None,
-    *,
-    seed: int = 0,
-    resamples: int = statistics.RESAMPLES,
-) -> Comparison:
+def compare(run: MethodRun, baseline: MethodRun, problems: Collection[str] | None = None) -> Comparison:
     """The method against the baseline on the answers that both have (`problems`: of these alone).
 
     A sample is one seed's: where one of them was run with more seeds, the others do not count.
@@ -173,14 +179,12 @@ def compare(
         baseline.label,
         problems=len(sides[0]),
         answers=len(common),
-        accuracy=_finite(ours.mean()) if common else None,
-        baseline_accuracy=_finite(theirs.mean()) if common else None,
         difference=Figure.of(found),
         p=p,
         p_corrected=p,
         several=1,
         minimum_detectable=_finite(statistics.minimum_detectable(ours, theirs)),
-        tokens=Figure.of(statistics.mean(spent - before, seed=seed, resamples=resamples)),
+        tokens=Figure.of(statistics.mean(spent - before)),
     )
 
 
@@ -213,10 +217,7 @@ def _by_problem(answers: Sequence[Answer], problems: Collection[str] | None = No
 
 def _means(per_problem: Sequence[Sequence[Answer]], name: str) -> statistics.Floats:
     """The mean of a field of `Answer` over the answers to each problem, (problems,)."""
-    table = np.full((len(per_problem), max((len(row) for row in per_problem), default=0)), np.nan)
-    for place, row in enumerate(per_problem):
-        table[place, : len(row)] = [getattr(answer, name) for answer in row]
-    return statistics.averaged(table)
+    return np.asarray(_sums(per_problem, name) / [len(row) for row in per_problem])
 
 
 def _sums(per_problem: Sequence[Sequence[Answer]], name: str) -> statistics.Floats:

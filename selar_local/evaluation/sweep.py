@@ -97,21 +97,19 @@ def sweeps_of(study: Study) -> tuple[Sweep, ...]:
     )
 
 
-def chosen_of(
-    study: Study, seed: int = 0, baseline: str = "cot", *, resamples: int = statistics.RESAMPLES
-) -> tuple[Choice, ...]:
+def chosen_of(study: Study, seed: int = 0, baseline: str = "cot") -> tuple[Choice, ...]:
     """The best value of each sweep (ties: fewer tokens), chosen and reported on different problems.
 
     A value is chosen only where the best and the worst differ by more than chance (p < 0.05). Only answers (problem and
     sample) that all values and the baseline have count. A sweep without a problem in a part is left out.
     """
     reference = next((run for run in study.runs if run.label == baseline), None)
-    choices = [one for sweep in sweeps_of(study) if (one := _chosen(sweep, reference, seed, resamples)) is not None]
+    choices = [one for sweep in sweeps_of(study) if (one := _chosen(sweep, reference, seed)) is not None]
     comparisons = iter(corrected([one.comparison for one in choices if one.comparison is not None]))
     return tuple(one if one.comparison is None else replace(one, comparison=next(comparisons)) for one in choices)
 
 
-def _chosen(sweep: Sweep, baseline: MethodRun | None, seed: int, resamples: int) -> Choice | None:
+def _chosen(sweep: Sweep, baseline: MethodRun | None, seed: int) -> Choice | None:
     common = set.intersection(*(answers_of(run) for run in [*sweep.runs.values(), *([baseline] if baseline else [])]))
     parts = {part: {one for one, _ in common if split(one, seed) == part} for part in ("choose", "report")}
     if not all(parts.values()):
@@ -120,7 +118,7 @@ def _chosen(sweep: Sweep, baseline: MethodRun | None, seed: int, resamples: int)
     right = {value: means_of(run, parts["choose"], "correct") for value, run in runs.items()}
     tokens = {value: means_of(run, parts["choose"], "tokens") for value, run in runs.items()}
     scores = {value: round(float(means.mean()), 12) for value, means in right.items()}
-    p = statistics.separation(list(right.values()), resamples=resamples)
+    p = statistics.separation(list(right.values()))
     found = Choice(
         sweep.base, sweep.option, None, None, p, seed, len(parts["choose"]), len(parts["report"]), scores
     )  # fmt: skip
@@ -128,10 +126,10 @@ def _chosen(sweep: Sweep, baseline: MethodRun | None, seed: int, resamples: int)
         return found
     best = max(scores, key=lambda value: (scores[value], -float(tokens[value].mean())))
     run = sweep.runs[best]
-    accuracy = accuracy_of(runs[best], parts["report"], resamples=resamples)
+    accuracy = accuracy_of(runs[best], parts["report"])
     comparison = None
     if baseline is not None and baseline is not run:
-        comparison = compare(runs[best], only(baseline, common), parts["report"], resamples=resamples)
+        comparison = compare(runs[best], only(baseline, common), parts["report"])
     return replace(found, value=best, label=run.label, accuracy=accuracy, comparison=comparison)
 
 

@@ -1,21 +1,20 @@
-"""What a text may be: llama.cpp's grammars (GBNF), and JSON schemas by way of them."""
+"""What a text may be: llama.cpp's grammars (GBNF)."""
 
 from __future__ import annotations
 
 import ctypes
-import json
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from selar_local.errors import DecodeError, OptionError
-from selar_local.llama.grammar_limits import check_grammar, check_schema
+from selar_local.llama.grammar_limits import check_grammar
 from selar_local.llama.library import C, recent_errors
 from selar_local.llama.model import LlamaModel
 from selar_local.methods.distribution import top_k
 
-__all__ = ["Grammar", "schema_grammar"]
+__all__ = ["Grammar"]
 
 _FIRST = 1024  # candidates tried before the whole vocabulary, which takes milliseconds
 _TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
@@ -68,23 +67,3 @@ class Grammar:
         if self._sampler:
             C.llama_sampler_free(self._sampler)
             self._sampler = None
-
-
-def schema_grammar(schema: Any) -> str:
-    """The grammar of the JSON texts that a JSON schema, an object or its text, describes.
-
-    Raises OptionError for one that cannot be put so.
-    """
-    try:
-        schema = json.loads(schema) if isinstance(schema, str) else schema
-        if not isinstance(schema, (dict, bool)):
-            raise OptionError("json_schema must be a JSON object")
-        check_schema(schema)
-        from llama_cpp.llama_grammar import json_schema_to_gbnf
-
-        return str(json_schema_to_gbnf(json.dumps(schema)))
-    except OptionError:
-        raise
-    except (Exception, RecursionError) as error:
-        first_line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        raise OptionError(f"json_schema cannot be turned into a grammar: {first_line[:200]}") from error

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from selar_local.errors import OptionError
 
-__all__ = ["check_grammar", "check_schema"]
+__all__ = ["check_grammar"]
 
 _MAX_CHARACTERS = 1 << 18
 _MAX_DEPTH = 48
-_MAX_NODES = 5000
 _MAX_REPEAT = 1000
-_COUNTED = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _QUANTIFIER = re.compile(r"\{\s*(\d*)\s*,?\s*(\d*)\s*\}")
 _LITERAL = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*')
 
@@ -31,30 +28,6 @@ def check_grammar(text: str) -> None:
         raise OptionError(f"grammar is nested deeper than {_MAX_DEPTH}")
     if any(count > _MAX_REPEAT for count in _counts(bare)):
         raise OptionError(f"grammar repeats more than {_MAX_REPEAT} times")
-
-
-def check_schema(schema: Any) -> None:
-    """Raises OptionError for a JSON schema whose grammar would be so: repetitions are written out in it."""
-    waiting: list[tuple[Any, int]] = [(schema, 0)]
-    nodes = 0
-    while waiting:
-        node, depth = waiting.pop()
-        nodes += 1
-        if depth > _MAX_DEPTH or nodes > _MAX_NODES:
-            raise OptionError("json_schema is too large or too deep")
-        if isinstance(node, dict):
-            _check_counts(node)
-            waiting += [(value, depth + 1) for value in node.values()]
-        elif isinstance(node, list):
-            waiting += [(value, depth + 1) for value in node]
-
-
-def _check_counts(node: dict[str, Any]) -> None:
-    counts = [node[name] for name in _COUNTED if isinstance(node.get(name), (int, float))]
-    if isinstance(node.get("pattern"), str):
-        counts += _counts(node["pattern"])
-    if any(count > _MAX_REPEAT for count in counts):
-        raise OptionError(f"json_schema counts beyond {_MAX_REPEAT}")
 
 
 def _counts(text: str) -> list[int]:

@@ -144,6 +144,11 @@ class LlamaModel:
             piece = self._pieces[token] = self.render(token, special=False)
         return piece
 
+    def vocabulary(self) -> tuple[list[bytes], list[int]]:
+        """The bytes of all tokens, b"" for control tokens, and the tokens that end a text."""
+        tokens = range(self.n_vocab)
+        return [self.render(token, special=False) for token in tokens], [t for t in tokens if self.is_end(t)]
+
     def render(self, token: int, *, special: bool) -> bytes:
         """The token's bytes, control tokens by name when `special`."""
         return token_bytes(self.vocab, token, special=special)

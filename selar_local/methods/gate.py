@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, Literal
 
 from selar_local.config import opt, require
 from selar_local.methods.base import StepView
 
-__all__ = ["AUTO", "guard_option", "kept_by", "require_number", "scope_notes", "scope_option", "show_option"]
+__all__ = [
+    "AUTO",
+    "Scope",
+    "Shown",
+    "Tau",
+    "guard_option",
+    "kept_by",
+    "require_number",
+    "scope_notes",
+    "scope_option",
+    "show_option",
+]
 
-AUTO = "auto"
+AUTO: Final = "auto"
+Tau = float | Literal["auto"]
+Scope = Literal["all", "thinking"]
+Shown = Literal["drawn", "heaviest"]
 
 _OURS = "ours"
 
@@ -25,33 +39,31 @@ def guard_option(source: str) -> Any:
 
 
 def scope_option() -> Any:
-    """The field `scope`."""
+    """The field `scope`, of type `Scope`."""
     return opt(
         "all",
         "explore everywhere, or only while the model thinks",
         "--scope",
-        choices=("all", "thinking"),
         source=_OURS,
     )
 
 
 def show_option() -> Any:
-    """The field `show`."""
+    """The field `show`, of type `Shown`."""
     return opt(
         "drawn",
         "token shown where it explores: the drawn one, or the one of the largest weight",
         "--show",
-        choices=("drawn", "heaviest"),
         source=_OURS,
     )
 
 
-def require_number(tau: float | str | None) -> None:
+def require_number(tau: Tau | None) -> None:
     """Raise OptionError where tau is "auto" still: the model has no calibration."""
     require(tau != AUTO, "tau auto needs a calibrated model: run selar-local calibrate")
 
 
-def scope_notes(scope: str, has_thinking: bool, thinking_over: bool) -> tuple[str, ...]:
+def scope_notes(scope: Scope, has_thinking: bool, thinking_over: bool) -> tuple[str, ...]:
     """The note of a method whose scope leaves no step to explore."""
     if scope != "thinking" or (has_thinking and not thinking_over):
         return ()
@@ -59,7 +71,7 @@ def scope_notes(scope: str, has_thinking: bool, thinking_over: bool) -> tuple[st
     return (f"no step explores with scope thinking: {why}",)
 
 
-def kept_by(view: StepView, guarded: frozenset[int], scope: str) -> str | None:
+def kept_by(view: StepView, guarded: frozenset[int], scope: Scope) -> str | None:
     """Why this step must stay a certain one although the gate opens, if it must."""
     if view.token in guarded:
         return "symbol guard"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from selar_local.config import SamplingConfig, opt
 from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Setting, Stepper, StepView, Token
 from selar_local.methods.entropy import renormalise, softmax, truncated_entropy
-from selar_local.methods.gate import AUTO, guard_option, kept_by, require_number, scope_notes, scope_option
+from selar_local.methods.gate import AUTO, Scope, Tau, guard_option, kept_by, require_number, scope_notes, scope_option
 from selar_local.methods.selar import anchored
 from selar_local.methods.symbols import symbol_ids
 
@@ -44,28 +44,25 @@ class MoI(Method):
         high=10**6,
     )
     candidates: int = opt(20, "most probable tokens in the blend", "--candidates", low=2, high=1000)
-    mix_on: str = opt(
+    mix_on: Literal["raw", "filtered"] = opt(
         "raw",
         "distribution to blend: at temperature 1 before the filters, or after them",
         "--mix-on",
-        choices=("raw", "filtered"),
         source=_OURS,
     )
-    normaliser: str = opt(
+    normaliser: Literal["candidates", "vocabulary"] = opt(
         "candidates",
         "entropy that sets the blend: of the candidates, or of the whole vocabulary, over its logarithm",
         "--normaliser",
-        choices=("candidates", "vocabulary"),
         source=_PAPER,
     )
     direct_mixture: bool = opt(False, "ablation: feed the candidates without the printed token", "--direct-mixture")
-    scope: str = scope_option()
-    tau: float | str | None = opt(
+    scope: Scope = scope_option()
+    tau: Tau | None = opt(
         None,
         "SeLaR's gate, symbol guard included: explore where its entropy reaches this (default: no gate)",
         "--tau",
         low=0,
-        words=(AUTO,),
         source=_OURS,
     )
     k: int = opt(3, "candidates of the gate's entropy", "--k", low=2, high=1000, source=_OURS)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from selar_local.config import opt
 from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Setting, Stepper, StepView, Token
 from selar_local.methods.distribution import Distribution
-from selar_local.methods.gate import show_option
+from selar_local.methods.gate import Shown, show_option
 from selar_local.methods.think_tokens import own_think_tokens
 
 __all__ = ["Multiplex", "multiplexed"]
@@ -32,7 +32,7 @@ class Multiplex(Method):
 
     draws: int = opt(3, "tokens drawn at a step (1: as cot)", "--draws", low=1, high=8)
     averaged: bool = opt(False, "weigh a token by its draws alone, not also by its probability", "--averaged")
-    show: str = show_option()
+    show: Shown = show_option()
 
     def notes(self, vocabulary: NamedTokens, *, has_thinking: bool, thinking_over: bool) -> tuple[str, ...]:
         if self.draws == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from selar_local.methods.distribution import top_k
 from selar_local.methods.entropy import renormalise, softmax, truncated_entropy
 from selar_local.methods.gate import (
     AUTO,
+    Scope,
+    Shown,
+    Tau,
     guard_option,
     kept_by,
     require_number,
@@ -52,31 +55,28 @@ class Selar(Method):
     }
 
     k: int = opt(3, "candidates of the truncated entropy and the mixture", "--k", low=2, high=1000)
-    tau: float | str = opt(
+    tau: Tau = opt(
         0.5,
         "explore where the normalised entropy reaches this (0: always; above 1: never; auto: as calibrated)",
         "--tau",
         low=0,
-        words=(AUTO,),
     )
     contrast: float = opt(1.0, "strength w of the push away from the dominant token", "--contrast", low=0, high=10**6)
     symbol_guard: bool = guard_option("the authors' program")
-    gate_on: str = opt(
+    gate_on: Literal["filtered", "full"] = opt(
         "filtered",
         "distribution the gate looks at: after or before the filters",
         "--gate-on",
-        choices=("filtered", "full"),
     )
-    scope: str = scope_option()
+    scope: Scope = scope_option()
     strict_gate: bool = opt(False, "explore where h > tau (the paper's text) instead of h >= tau", "--strict-gate")
     invert_gate: bool = opt(
         False, "ablation, the opposite gate: explore where the model is sure", "--invert-gate", source=_OURS
     )
-    gate_by: str = opt(
+    gate_by: Literal["h", "p-max"] = opt(
         "h",
         "what the opposite gate looks at: the entropy h (below tau), or the largest probability (tau and above)",
         "--gate-by",
-        choices=("h", "p-max"),
         source="arXiv 2602.11683",
     )
     repel: int = opt(
@@ -90,7 +90,7 @@ class Selar(Method):
         high=1,
         source=_OURS,
     )
-    show: str = show_option()
+    show: Shown = show_option()
     max_share: float = opt(
         1.0,
         "largest share of the steps that may explore; the highest entropies so far do (1: no limit)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +44,8 @@ class SoftThinking(Method):
         0.0, "end the thinking after steps below this entropy, in nats (0: never)", "--cold-stop-entropy", low=0
     )
     cold_stop_steps: int = opt(256, "consecutive steps of such entropy that end it", "--cold-stop-steps", low=1)
-    noise: str = opt(
-        "none", "noise on a mixture's weights", "--noise", choices=_NOISE_TEMPERATURES, source=_NOISE_SOURCE
+    noise: Literal["none", "gumbel", "dirichlet"] = opt(
+        "none", "noise on a mixture's weights", "--noise", source=_NOISE_SOURCE
     )
     noise_temperature: float | None = opt(
         None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -46,11 +46,10 @@ class SwiReasoning(Method):
     beta: float = opt(
         0.7, "share of the token at a switch to normal, the rest is </think>; grows to 1", "--beta", low=0, high=1
     )
-    beta_on: str = opt(
+    beta_on: Literal["token", "soft"] = opt(
         "token",
         "what beta is the share of: the token, or (the authors' program) the soft vector",
         "--beta-on",
-        choices=("token", "soft"),
     )
     window_size: int = opt(512, "fewest steps in normal mode before a switch to soft", "--window-size", low=0)
     max_switch_count: int | None = opt(

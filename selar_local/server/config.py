@@ -55,6 +55,9 @@ class ServerConfig(Options):
     cors_origins: tuple[str, ...] = opt(
         (), "web origin that may read answers, such as https://app.example (several times; *: any)", "--cors-origin"
     )
+    max_connections: int = opt(
+        1000, "most open connections (less where the system allows fewer open files)", "--max-connections", low=1
+    )
     max_body_bytes: int = opt(8 << 20, "largest request body", "--max-body-bytes", low=1)
     max_prompt_tokens: int | None = opt(
         None, "longest prompt (default: what the context holds)", "--max-prompt-tokens", low=1

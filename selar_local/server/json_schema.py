@@ -1,22 +1,11 @@
-"""JSON schemas: what is refused before the engine sees it, and the schema of a forced tool call."""
+"""The schema of a forced tool call."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from selar_local.errors import OptionError
-from selar_local.llama import grammar_limits as limits
-
-__all__ = ["call_schema", "check_schema"]
-
-
-def check_schema(schema: Any) -> None:
-    """Raises ValueError for a schema whose grammar would be too large for llama.cpp."""
-    try:
-        limits.check_schema(schema)
-    except OptionError as error:
-        raise ValueError(str(error)) from error
+__all__ = ["call_schema"]
 
 
 def call_schema(functions: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:

@@ -17,12 +17,16 @@ import uvicorn
 from starlette.applications import Starlette
 
 from selar_local.errors import SelarError
+from selar_local.server.connections import Connection, Connections, most_connections
 from selar_local.server.service import Service
 
 __all__ = ["Server", "bind", "url_of"]
 
 _AFTER_GRACE = 3  # seconds for the last bytes, before connections are cut
 _TICK = 0.05
+# asyncio accepts so many connections before it looks at any, and needs a file for each. More may wait in the system.
+_ACCEPTED_AT_ONCE = 16
+_WAITING = 1024
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -62,11 +66,13 @@ class Server(uvicorn.Server):
         self._stops = 0
         super().__init__(
             uvicorn.Config(
-                app, loop="asyncio", http="h11", ws="none", lifespan="off", access_log=False, log_config=None,
+                app, loop="asyncio", http=Connection, ws="none", lifespan="off", access_log=False, log_config=None,
                 log_level="critical", server_header=False, proxy_headers=False,
+                backlog=_ACCEPTED_AT_ONCE,
                 timeout_graceful_shutdown=math.ceil(self._grace) + _AFTER_GRACE,
             )
         )  # fmt: skip
+        self.server_state = self._connections = Connections(most_connections(self._service.config.max_connections))
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until `stop`, SIGINT or SIGTERM. Raises SelarError where another program took the port meanwhile."""
@@ -87,7 +93,14 @@ class Server(uvicorn.Server):
         """Listen, and say so."""
         await super().startup(sockets)
         if self.started:
+            self._bound.listen(_WAITING)
             self._on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        if counter % 10 == 0:
+            self._connections.check()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse new requests, wait for the running ones, and end their generations when the grace is over."""

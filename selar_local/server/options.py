@@ -16,7 +16,7 @@ from selar_local.server.service import Service
 
 __all__ = ["offered"]
 
-_LENGTH = ("max_tokens", "stop")
+_LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")
 
 
 def offered(service: Service) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from selar_local.server.errors import bad_request, invalid
-from selar_local.server.json_schema import check_schema
 
 __all__ = ["ChatRequest", "Common", "CompletionRequest", "Function", "ResponseFormat", "Tool", "parse"]
 
@@ -45,14 +44,6 @@ def _message(i: int, message: dict[str, Any]) -> dict[str, Any]:
             text = f"messages[{i}].content must be a text or a list of parts of type text"
             raise bad_request(text, f"messages[{i}].content")
     return {**message, "role": "system"} if role == "developer" else message
-
-
-def _schema(schema: dict[str, Any]) -> dict[str, Any]:
-    check_schema(schema)
-    return schema
-
-
-JsonSchema = Annotated[dict[str, Any], AfterValidator(_schema)]
 
 
 class _Model(BaseModel):
@@ -101,7 +92,7 @@ class JsonSchemaFormat(_Model):
 
     name: str | None = None
     strict: bool | None = None
-    schema_: Annotated[JsonSchema, Field(alias="schema")] = {}
+    schema_: Annotated[dict[str, Any], Field(alias="schema")] = {}
 
 
 class ResponseFormat(_Model):
@@ -118,7 +109,7 @@ class Function(_Model):
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
     description: str | None = None
-    parameters: JsonSchema | None = None
+    parameters: dict[str, Any] | None = None
 
 
 class Tool(_Model):
@@ -141,6 +132,12 @@ class ChatRequest(Common):
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    thinking_budget: Annotated[int, Field(ge=-1)] | None = None
+    enable_thinking: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
     modalities: list[str] | None = None
     audio: Any = None
     functions: Any = None
@@ -155,6 +152,9 @@ class ChatRequest(Common):
             raise bad_request("modalities: text is all there is", "modalities", "unsupported_parameter")
         if self.top_logprobs is not None and not self.logprobs:
             raise bad_request("top_logprobs needs logprobs: true", "top_logprobs")
+        if self.add_generation_prompt not in (None, not self.continue_final_message):
+            text = "add_generation_prompt must be the opposite of continue_final_message"
+            raise bad_request(text, "add_generation_prompt", "unsupported_parameter")
 
 
 def _prompts(value: Any) -> Any:

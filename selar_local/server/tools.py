@@ -16,7 +16,7 @@ from selar_local.server.schemas import ChatRequest, Tool
 
 __all__ = ["CallReader", "ForcedCall", "FreeCalls", "ToolPlan", "plan_tools", "read_calls"]
 
-_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
+_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 Call = dict[str, Any]
 

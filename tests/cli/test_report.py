@@ -10,7 +10,7 @@ import pytest
 from support.studies import full_study
 
 from selar_local.errors import SelarError
-from selar_local.evaluation import logs, statistics
+from selar_local.evaluation import logs
 from selar_local.install_hint import install_hint
 
 SMALL = replace(full_study(), runs=full_study().runs[:2])
@@ -105,13 +105,3 @@ def test_the_help_page(cli):
     page = cli("report", "--help")
     assert page.code == 0 and "-o, --output" in page.out and "--baseline" in page.out
     assert "report" in cli("--help").out
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    """A bootstrap of few resamples: the figures are tested elsewhere."""
-    from selar_local.evaluation import report
-
-    made = report.report_of
-    monkeypatch.setattr(report, "report_of", lambda *a, **more: made(*a, **more, resamples=199))
-    assert statistics.RESAMPLES >= 1999

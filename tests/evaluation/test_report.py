@@ -21,7 +21,6 @@ from selar_local.evaluation.wording import percent, with_interval
 from selar_local.methods import Selar
 from selar_local.plotting import COLOURS, INK, colour_of
 
-QUICK = 199
 NASTY = '<script>alert("1")</script> | `x` $a_b$ & [y](z) *b*'
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 
@@ -63,7 +62,7 @@ def studies() -> list[Study]:
 
 @pytest.fixture(scope="module")
 def report(studies) -> Report:
-    return report_of(studies, resamples=QUICK)
+    return report_of(studies)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def tables_of(report: Report) -> dict[str, list[tuple[str, ...]]]:
 def test_the_main_table(report, studies):
     rows = tables_of(report)["Accuracy in percent: tiny.gguf"]
     assert rows[0] == ("method", "gsm8k (n = 60)", "math500 (n = 40)", "mean")
-    summaries = [summarise(one, resamples=QUICK) for one in studies]
+    summaries = [summarise(one) for one in studies]
     accuracies = [one.methods[1].accuracy for one in summaries]
     assert rows[2][:3] == ("selar", *map(with_interval, accuracies))
     middle = sum(one.value or 0 for one in accuracies) / 2
@@ -90,7 +89,7 @@ def test_a_method_with_fewer_answers_is_told():
     study = full_study()
     some = replace(study.runs[1], answers=tuple(one for one in study.runs[1].answers if one.sample == 1))
     study = replace(study, runs=(study.runs[0], some), facts={**FACTS, "seed": [3, 4]})
-    report = report_of([study], plots=False, resamples=QUICK)
+    report = report_of([study], plots=False)
     found = tables_of(report)
     rows = found["Accuracy in percent: tiny.gguf"]
     assert "answers" not in rows[1][1] and rows[2][1].endswith("] (60 answers)")
@@ -102,39 +101,39 @@ def test_a_method_with_fewer_answers_is_told():
 
 def test_no_mean_over_studies_of_one_task():
     other = replace(full_study(), facts={**FACTS, "max_tokens": 99})
-    rows = tables_of(report_of([full_study(), other], plots=False, resamples=QUICK))["Accuracy in percent: tiny.gguf"]
+    rows = tables_of(report_of([full_study(), other], plots=False))["Accuracy in percent: tiny.gguf"]
     assert rows[0] == ("method", "gsm8k (n = 60)", "gsm8k (n = 60)")
 
 
 def test_studies_of_one_task_and_model_are_told_apart():
     facts = [FACTS, {**FACTS, "problems": 99, "max_tokens": 9}, FACTS]
     studies = [replace(full_study(), runs=full_study().runs[:2], facts=one) for one in facts]
-    report = report_of([*studies[:2], full_study("math500")], plots=False, resamples=QUICK)
+    report = report_of([*studies[:2], full_study("math500")], plots=False)
     titles = [section.title for section in report.sections[1:4]]
     assert titles == [
         "gsm8k, tiny.gguf (problems 60, max_tokens 512)", "gsm8k, tiny.gguf (problems 99, max_tokens 9)",
         "math500, tiny.gguf",
     ]  # fmt: skip
     assert [table.title for table in report.sections[-1].tables] == titles
-    report = report_of([studies[0], replace(studies[2], runs=studies[2].runs[:1])], plots=False, resamples=QUICK)
+    report = report_of([studies[0], replace(studies[2], runs=studies[2].runs[:1])], plots=False)
     titles = [section.title for section in report.sections[1:3]]
     assert titles == ["gsm8k, tiny.gguf (study 1)", "gsm8k, tiny.gguf (study 2)"]
 
 
 @pytest.mark.parametrize("facts", [{"seed": [1, 2]}, {"seed": []}, {"seed": [1, 2], "samples": "2"}], ids=str)
 def test_the_command_of_odd_facts(facts):
-    command = command_of(summarise(Study("t", "m.gguf", full_study().runs[:1], facts), resamples=QUICK))
+    command = command_of(summarise(Study("t", "m.gguf", full_study().runs[:1], facts)))
     assert command.startswith("selar-local eval m.gguf") and "--samples" not in command
 
 
 def test_one_main_table_a_model():
-    found = tables_of(report_of([full_study(), full_study(model="b.gguf")], plots=False, resamples=QUICK))
+    found = tables_of(report_of([full_study(), full_study(model="b.gguf")], plots=False))
     assert {"Accuracy in percent: tiny.gguf", "Accuracy in percent: b.gguf"} <= set(found)
     assert found["Accuracy in percent: b.gguf"][0] == ("method", "gsm8k (n = 60)")
 
 
 def test_differences_and_efficiency(report, studies):
-    summary, found = summarise(studies[0], resamples=QUICK), tables_of(report)
+    summary, found = summarise(studies[0]), tables_of(report)
     rows = found["Difference from cot"]
     assert [row[0] for row in rows[1:]] == [one.method for one in summary.comparisons]
     assert [row[-1] for row in rows[1:]] == [one.verdict for one in summary.comparisons]
@@ -147,11 +146,21 @@ def test_differences_and_efficiency(report, studies):
     assert all(cell.count("[") == 1 for row in rows[2:] for cell in row[1:7])  # each with an interval
 
 
+def test_slips_have_a_table_where_they_were_counted(report):
+    assert not any(title.startswith("Slips") for title in tables_of(report))
+    counted = replace(full_study(), runs=(drawn("cot", 0.2, 1), drawn("selar", 0.2, 2, counted=True)))
+    made = report_of([full_study(), counted, counted], plots=False)
+    first, second = (one for part in made.sections for one in part.tables if one.title.startswith("Slips"))
+    assert first.head == ("method", "words per answer", "slips", "doubled", "merged", "missing")
+    assert [row[0] for row in first.rows] == ["selar"] and first.rows[0][-1] == "0.00 [0.00, 0.00]"
+    assert "merged: " in first.note and second.note == ""
+
+
 def test_the_ablation_is_told_by_options_not_by_labels():
     study = full_study()
-    (before,) = ablations(study, summarise(study, resamples=QUICK))
+    (before,) = ablations(study, summarise(study))
     renamed = replace(study, runs=tuple(replace(run, label=f"m{n}") for n, run in enumerate(study.runs)))
-    (after,) = ablations(renamed, summarise(renamed, resamples=QUICK))
+    (after,) = ablations(renamed, summarise(renamed))
     assert before == after
     names = [row[0] for row in before.rows]
     assert names[0] == "SeLaR" and [name.split(" (")[0] for name in names[1:]] == [
@@ -187,17 +196,17 @@ def test_an_ablation_is_compared_with_the_method_of_the_same_other_options():
         drawn("selar k=9 contrast=0", 0.0, 4, options=selar(k=9, contrast=0)),
     )
     study = Study("t", "m", runs)
-    (found,) = ablations(study, summarise(study, resamples=QUICK))
+    (found,) = ablations(study, summarise(study))
     assert len(found.rows) == 2
     right = [100 * sum(one.correct for one in run.answers) / 120 for run in runs[1:3]]
     assert found.rows[0][1].startswith(f"{right[0]:.1f} [") and found.rows[1][1].startswith(f"{right[1]:.1f} [")
     study = Study("t", "m", runs[:2])
-    assert list(ablations(study, summarise(study, resamples=QUICK))) == []
+    assert list(ablations(study, summarise(study))) == []
 
 
 def test_the_sweep_has_the_choice_of_the_split(report, studies):
     rows = tables_of(report)["Sweep of tau: selar"]
-    (choice,) = summarise(studies[0], resamples=QUICK).chosen
+    (choice,) = summarise(studies[0]).chosen
     assert [row[0].split()[0] for row in rows[1:]] == ["0.3", "0.4", "0.6"]
     assert [row[0] for row in rows if "chosen" in row[0]] == [f"{choice.value} (chosen)"]
     assert [row[4] for row in rows[1:]] == [percent(one) for one in choice.chosen_by.values()]
@@ -206,9 +215,9 @@ def test_the_sweep_has_the_choice_of_the_split(report, studies):
 
 def test_a_sweep_that_chooses_nothing_marks_nothing():
     runs = tuple(drawn(f"selar tau={tau}", 0.0, 1, options=selar(tau=tau)) for tau in (0.3, 0.4))
-    made = report_of([Study("t", "m", runs)], resamples=QUICK)
+    made = report_of([Study("t", "m", runs)])
     rows = tables_of(made)["Sweep of tau: selar"]
-    (choice,) = summarise(Study("t", "m", runs), resamples=QUICK).chosen
+    (choice,) = summarise(Study("t", "m", runs)).chosen
     assert choice.value is None and [row[0] for row in rows] == ["tau", "0.3", "0.4"]
     assert [row[4] for row in rows[1:]] == [percent(one) for one in choice.chosen_by.values()]
     assert choice.sentence in made.sections[1].sentences and "nothing separates" in choice.sentence
@@ -217,7 +226,7 @@ def test_a_sweep_that_chooses_nothing_marks_nothing():
 
 
 def test_the_words_of_the_tables_are_explained_where_they_appear_first():
-    made = report_of([full_study(), full_study("math500")], plots=False, resamples=QUICK)
+    made = report_of([full_study(), full_study("math500")], plots=False)
     for title, words in (
         ("Difference from cot", ("p (Holm): ", "detectable: ")),
         ("Efficiency", ("TPCA ", "truncated: ")),
@@ -225,7 +234,7 @@ def test_the_words_of_the_tables_are_explained_where_they_appear_first():
         notes = [table.note for section in made.sections for table in section.tables if table.title == title]
         assert len(notes) == 2 and all(word in notes[0] for word in words) and notes[1] == ""
     alone = replace(full_study(), runs=full_study().runs[:1])
-    made = report_of([alone, full_study("math500")], plots=False, resamples=QUICK)
+    made = report_of([alone, full_study("math500")], plots=False)
     (note,) = (table.note for section in made.sections for table in section.tables if table.title.startswith("Diff"))
     assert note.startswith("p (Holm): ")
 
@@ -253,7 +262,7 @@ def test_a_method_has_the_same_colour_in_every_plot(report):
 )
 def test_the_command_repeats_the_grading_rule(facts, flag):
     study = Study(facts["task"], "m.gguf", full_study().runs[:1], facts)
-    words = shlex.split(command_of(summarise(study, resamples=QUICK)))
+    words = shlex.split(command_of(summarise(study)))
     assert [word for word in words if "last-number" in word] == ([] if flag is None else [flag])
 
 
@@ -270,24 +279,24 @@ def test_facts_and_the_command_that_repeats_it(report):
 
 def test_the_methods_of_the_command_are_those_of_the_study():
     study = full_study()
-    words = shlex.split(command_of(summarise(study, resamples=QUICK)))
+    words = shlex.split(command_of(summarise(study)))
     specs = methods_of(words[words.index("--methods") + 1])
     assert [spec.method.name for spec in specs] == [run.method for run in study.runs]
     assert [asdict(spec.method) for spec in specs[1:]] == [dict(run.options) for run in study.runs[1:]]
-    plain = summarise(Study("t", "a model.gguf", study.runs[:1], {"thinking": False}), resamples=QUICK)
+    plain = summarise(Study("t", "a model.gguf", study.runs[:1], {"thinking": False}))
     assert command_of(plain).endswith("--no-thinking") and "'a model.gguf'" in command_of(plain)
 
 
 def test_the_command_of_a_study_of_several_seeds_and_of_some_levels():
     facts = {**FACTS, "seed": [3, 5], "samples": 4, "level": "1-3"}
-    command = command_of(summarise(Study("math500", "m.gguf", full_study().runs[:1], facts), resamples=QUICK))
+    command = command_of(summarise(Study("math500", "m.gguf", full_study().runs[:1], facts)))
     assert "--level 1-3 --samples 2" in command and "--seed 3 " in command
     assert command.endswith("; again with --seed 5")
 
 
 def test_the_command_of_somebody_s_own_problems_and_of_another_grading():
     facts = {**FACTS, "data": "mine.jsonl", "stop": ["END"], "last_number": True}
-    command = command_of(summarise(Study("mine.jsonl", "m.gguf", full_study().runs[:1], facts), resamples=QUICK))
+    command = command_of(summarise(Study("mine.jsonl", "m.gguf", full_study().runs[:1], facts)))
     assert "--task" not in command and "--data mine.jsonl" in command
     assert command.endswith("--stop END --last-number")
 
@@ -318,8 +327,8 @@ def test_the_page_says_what_the_report_says(page, report):
 def test_plots(report, studies):
     plots = [plot for section in report.sections for plot in section.plots]
     assert [plot.title.split(":")[0] for plot in plots] == [
-        "Accuracy by method", "Accuracy against tokens", "Sweep of tau, selar", "Entropy of the steps",
-        "Accuracy by method", "Accuracy against tokens", "Entropy of the steps",
+        "Accuracy against tokens", "Sweep of tau, selar", "Entropy of the steps",
+        "Accuracy against tokens", "Entropy of the steps",
     ]  # fmt: skip
     for plot in plots:
         root = ElementTree.fromstring(plot.svg.replace("<svg ", '<svg xmlns:xlink="x" ', 1))
@@ -334,13 +343,13 @@ def test_plots(report, studies):
         one.text for one in ElementTree.fromstring(plots[0].svg.replace("<svg ", '<svg xmlns:xlink="x" ')).iter("text")
     }
     assert {run.label for run in studies[0].runs} <= texts
-    assert "tau 0.5 of selar" in plots[3].svg and "54" not in plots[3].title
-    accuracy = summarise(studies[0], resamples=QUICK).methods[1].accuracy
-    assert f"selar {with_interval(accuracy)}" in plots[0].alt
+    assert "tau 0.5 of selar" in plots[2].svg and "54" not in plots[2].title
+    one = summarise(studies[0]).methods[1]
+    assert f"selar {one.tokens.value:.0f} tokens, {with_interval(one.accuracy)} %" in plots[0].alt
 
 
 def test_the_same_study_gives_the_same_page(studies, page):
-    assert as_html(report_of(studies, resamples=QUICK)) == page
+    assert as_html(report_of(studies)) == page
 
 
 def test_marks_stand_where_the_figures_are():
@@ -348,10 +357,10 @@ def test_marks_stand_where_the_figures_are():
     runs = tuple(told(label, {f"q{n}": [int(n < right)] for n in range(20)}) for label, right in
                  (("cot", 10), ("selar", 15), ("swir", 20)))  # fmt: skip
     study = Study("t", "m", runs)
-    plot = next(plots_of(study, summarise(study, resamples=QUICK)))
+    plot = next(plots_of(study, summarise(study)))
     uses = re.findall(r'<use xlink:href="[^"]*" x="([\d.]+)" y="([\d.]+)" style="fill: (#\w+)', plot.svg)
     colours = [colour_of(run.method) for run in runs]
-    points = {colour: float(x) for x, _, colour in uses if colour in colours}
+    points = {colour: -float(y) for _, y, colour in reversed(uses) if colour in colours}  # not the legend's
     left, middle, right = (points[colour] for colour in colours)
     assert right > middle > left and right - middle == pytest.approx(middle - left, rel=0.01)
 
@@ -362,7 +371,7 @@ def test_all_texts_are_escaped(place):
     runs = (study.runs[0], replace(study.runs[1], label=NASTY if place == "label" else "selar"))
     facts = {**FACTS, NASTY: NASTY} if place == "fact" else FACTS
     nasty = Study(NASTY if place == "task" else "t", NASTY if place == "model" else "m", runs, facts)
-    made = report_of([nasty], resamples=QUICK)
+    made = report_of([nasty])
     parsed = Page(as_html(made))
     assert "script" not in {tag for tag, _ in parsed.tags} and NASTY in parsed.text
     if place == "label":  # the plots have it too, and not as a formula
@@ -399,7 +408,7 @@ def test_markdown_has_the_tables_and_names_the_page(report):
     ids=range(9),
 )  # fmt: skip
 def test_whatever_a_study_lacks(runs):
-    made = report_of([Study("t", "m", runs), Study("u", "m", ())], resamples=QUICK)
+    made = report_of([Study("t", "m", runs), Study("u", "m", ())])
     page = as_html(made)
     Page(page)
     assert "nan" not in as_markdown(made).replace("tau=nan", "").replace("selar:tau=nan", "").replace("| nan", "")
@@ -412,5 +421,5 @@ def test_drawing_leaves_no_trace():
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    report_of([full_study()], resamples=QUICK)
+    report_of([full_study()])
     assert dict(matplotlib.rcParams) == before

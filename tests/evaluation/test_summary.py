@@ -11,11 +11,9 @@ from support.studies import FACTS, drawn, full_study, told
 from selar_local.evaluation.estimates import Comparison, Figure, corrected
 from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.statistics import detectable_effect
-from selar_local.evaluation.summary import as_dict, legend, sentences, summarise, table
+from selar_local.evaluation.summary import as_dict, legend, sentences, slips, summarise, table
 from selar_local.evaluation.sweep import chosen_of, split, sweeps_of
 from selar_local.evaluation.wording import compared, duration, p_text, points, with_interval, with_signs
-
-QUICK = 499
 
 
 def by_hand() -> Study:
@@ -26,7 +24,7 @@ def by_hand() -> Study:
 
 
 def comparison(low: float, high: float, p: float, several: int = 1, **more: object) -> Comparison:
-    values = {"problems": 50, "answers": 100, "accuracy": 0.5, "baseline_accuracy": 0.4, "minimum_detectable": 0.0561}
+    values = {"problems": 50, "answers": 100, "minimum_detectable": 0.0561}
     middle = Figure((low + high) / 2, low, high)
     return Comparison(
         "selar", "cot", difference=middle, p=p / several, p_corrected=p, several=several, tokens=middle, **values | more
@@ -34,7 +32,7 @@ def comparison(low: float, high: float, p: float, several: int = 1, **more: obje
 
 
 def test_figures_counted_by_hand():
-    cot, selar = summarise(by_hand(), resamples=QUICK).methods
+    cot, selar = summarise(by_hand()).methods
     assert (cot.accuracy.value, selar.accuracy.value) == (0.5, 0.7)
     assert (cot.problems, cot.answers, cot.samples) == (10, 20, 2)
     assert (cot.tokens.value, selar.tokens.value) == (100, 140)
@@ -45,7 +43,7 @@ def test_figures_counted_by_hand():
 
 
 def test_the_comparison_counted_by_hand():
-    (found,) = summarise(by_hand(), resamples=QUICK).comparisons
+    (found,) = summarise(by_hand()).comparisons
     assert (found.method, found.baseline, found.problems) == ("selar", "cot", 10)
     assert found.difference.value == pytest.approx(0.2)
     assert found.difference.low == pytest.approx(0.2 - 2.262157 * 0.258199 / 10**0.5, abs=1e-5)
@@ -53,8 +51,28 @@ def test_the_comparison_counted_by_hand():
     assert found.p == found.p_corrected and found.p < 0.05 and found.verdict == "better"
 
 
+def test_slips_counted_by_hand():
+    """Answers of 100 words in which one is doubled, others of 300 in which one is merged; two were not counted."""
+    counts = [
+        {"words": 100, "doubled": 1, "merged": 0, "missing": 0},
+        {"words": 300, "doubled": 0, "merged": 1, "missing": 0},
+    ]
+    study = by_hand()
+    cot, selar = study.runs
+    answers = [replace(one, **counts[one.sample - 1]) for one in cot.answers]
+    answers[-2:] = cot.answers[-2:]
+    summary = summarise(replace(study, runs=(replace(cot, answers=tuple(answers)), selar)))
+    found = summary.methods[0]
+    assert found.words.value == 200 and found.slips["slips"].value == 2 / 400
+    assert [found.slips[kind].value for kind in ("doubled", "merged", "missing")] == [1 / 400, 1 / 400, 0]
+    assert slips(summary) == ["doubled, merged and missing words per 1,000: cot 5.00 [5.00, 5.00]"]
+    told = as_dict(summary)["methods"]
+    assert told["cot"]["slips_per_1000_words"]["merged"] == [2.5, 2.5, 2.5] and told["cot"]["words_per_answer"] == 200
+    assert "words_per_answer" not in told["selar"] and slips(summarise(study)) == []
+
+
 def test_the_contract_of_the_json_object():
-    found = as_dict(summarise(full_study(), resamples=QUICK))
+    found = as_dict(summarise(full_study()))
     assert list(found)[:4] == ["task", "model", "methods", "comparisons"]
     assert (found["task"], found["model"]) == ("gsm8k", "tiny.gguf")
     assert list(found["methods"])[:2] == ["cot", "selar"]
@@ -73,7 +91,7 @@ def test_the_contract_of_the_json_object():
 def test_the_same_answers_in_another_order_give_the_same_summary():
     study = full_study()
     turned = replace(study, runs=tuple(replace(run, answers=run.answers[::-1]) for run in study.runs))
-    first, again = (as_dict(summarise(one, resamples=QUICK)) for one in (study, turned))
+    first, again = (as_dict(summarise(one)) for one in (study, turned))
     assert first == again
 
 
@@ -87,8 +105,8 @@ def test_p_values_are_corrected_over_the_methods():
     large = comparison(-0.1, 0.1, 0.5, minimum_detectable=0.95)
     assert [one.minimum_detectable for one in corrected([large] * 3)] == [None] * 3
     study = full_study()
-    alone = summarise(replace(study, runs=study.runs[:2]), resamples=QUICK).comparisons[0]
-    among = summarise(study, resamples=QUICK).comparisons[0]
+    alone = summarise(replace(study, runs=study.runs[:2])).comparisons[0]
+    among = summarise(study).comparisons[0]
     assert among.p == alone.p == alone.p_corrected and among.p_corrected > alone.p_corrected
 
 
@@ -141,7 +159,7 @@ def test_seeds_that_not_both_have_are_told():
     cot = told("cot", {f"q{n}": [1, 1, 0] for n in range(10)})
     first = replace(cot, answers=tuple(one for one in cot.answers if one.sample < 3))
     second = replace(cot, label="selar", answers=tuple(one for one in cot.answers if one.sample > 1))
-    said = sentences(summarise(Study("t", "m", (first, second), FACTS), resamples=QUICK))
+    said = sentences(summarise(Study("t", "m", (first, second), FACTS)))
     assert "on the 10 answers that both have" in said[0]
     assert said[1:] == [
         f"note: {label} has 20 of 30 answers: a comparison uses only those that both methods have"
@@ -158,9 +176,9 @@ def test_an_incomplete_study_compares_common_problems_and_says_so():
     cot, selar = study.runs
     half = replace(selar, answers=tuple(one for one in selar.answers if one.problem in ("q0", "q1", "q5", "q6", "q7")))
     other = replace(selar, label="selar k=2", answers=selar.answers[:-1])
-    summary = summarise(replace(study, runs=(cot, half, other)), resamples=QUICK)
+    summary = summarise(replace(study, runs=(cot, half, other)))
     found = summary.comparisons[0]
-    assert found.problems == 5 and (found.accuracy, found.baseline_accuracy) == (0.7, 0.4)
+    assert found.problems == 5 and found.difference.value == pytest.approx(0.7 - 0.4)
     said = sentences(summary)
     assert "on the 5 problems that both have" in said[0] and "problems that both have" not in said[1]
     assert ", on the 19 answers that both have" in said[1]
@@ -170,12 +188,12 @@ def test_an_incomplete_study_compares_common_problems_and_says_so():
 
 def test_no_baseline_no_answers_nothing_in_common():
     study = by_hand()
-    without = summarise(replace(study, runs=(study.runs[1], replace(study.runs[1], label="swir"))), resamples=QUICK)
+    without = summarise(replace(study, runs=(study.runs[1], replace(study.runs[1], label="swir"))))
     assert without.comparisons == () and sentences(without) == [
         "note: there is no cot in this study: nothing is compared"
     ]
     empty = MethodRun("selar", "selar", ())
-    summary = summarise(replace(study, runs=(study.runs[0], empty)), resamples=QUICK)
+    summary = summarise(replace(study, runs=(study.runs[0], empty)))
     assert "selar and cot have no answers to the same problems and seeds: no comparison" in sentences(summary)
     assert "note: selar has no answers" in sentences(summary)
     told_of = as_dict(summary)["methods"]["selar"]
@@ -199,7 +217,7 @@ def test_no_baseline_no_answers_nothing_in_common():
 def test_problems_that_are_too_hard_or_too_easy(cot, selar, said):
     runs = [told(label, {f"q{n}": [int(n < right)] for n in range(20)}) for label, right in
             (("cot", cot), ("selar", selar))]  # fmt: skip
-    summary = summarise(Study("t", "m", tuple(runs)), resamples=QUICK)
+    summary = summarise(Study("t", "m", tuple(runs)))
     assert list(summary.notes) == ([] if said is None else [said])
     assert said is None or sentences(summary)[-1] == f"note: {said}"
 
@@ -207,13 +225,13 @@ def test_problems_that_are_too_hard_or_too_easy(cot, selar, said):
 def test_answers_that_were_cut_off_say_nothing_about_the_problems():
     runs = [told(label, {f"q{n}": [0] for n in range(20)}) for label in ("cot", "selar")]
     runs = [replace(run, answers=tuple(replace(one, truncated=True) for one in run.answers)) for run in runs]
-    summary = summarise(Study("t", "m", tuple(runs)), resamples=QUICK)
+    summary = summarise(Study("t", "m", tuple(runs)))
     assert list(summary.notes) == ["most answers were cut off before their end: raise the budget (-n)"]
 
 
 def test_nothing_correct():
     runs = [told(label, {f"q{n}": [0] for n in range(12)}) for label in ("cot", "selar")]
-    summary = summarise(Study("t", "m", tuple(runs)), resamples=QUICK)
+    summary = summarise(Study("t", "m", tuple(runs)))
     found = as_dict(summary)
     assert found["methods"]["cot"]["tpca"] is None and found["methods"]["cot"]["interval"][1] > 0.2
     assert found["comparisons"][0]["p"] == 1 and found["comparisons"][0]["interval"][1] > 0.2
@@ -223,7 +241,7 @@ def test_nothing_correct():
 
 def test_another_baseline():
     study = full_study()
-    summary = summarise(study, "selar", resamples=QUICK)
+    summary = summarise(study, "selar")
     assert [one.method for one in summary.comparisons] == [run.label for run in study.runs if run.label != "selar"]
     assert all(one.baseline == "selar" for one in summary.comparisons)
     assert "points vs selar" in table(summary)[0]
@@ -232,7 +250,7 @@ def test_another_baseline():
 def test_the_table_is_narrow_and_aligned():
     study = full_study()
     long = replace(study.runs[1], label="selar with a label that is far too long for any terminal")
-    lines = table(summarise(replace(study, runs=(*study.runs, long)), resamples=QUICK))
+    lines = table(summarise(replace(study, runs=(*study.runs, long))))
     assert len(lines) == 10 and max(map(len, lines)) <= 100
     ends = [line.rstrip()[-3:].strip() for line in lines]
     assert ends[0] == "ted" and all(one.replace(".", "").isdigit() for one in ends[1:])
@@ -259,7 +277,7 @@ def of_parts(label: str, choosing: int, reporting: int, tokens: int = 100) -> Me
 
 def test_the_setting_is_chosen_on_one_part_and_reported_on_the_other():
     runs = (of_parts("cot", 0, 1), of_parts("selar tau=0.5", 1, 0), of_parts("selar tau=0.3", 0, 1))
-    (choice,) = chosen_of(Study("t", "m", runs), 0, resamples=QUICK)
+    (choice,) = chosen_of(Study("t", "m", runs), 0)
     assert (choice.option, choice.value, choice.label) == ("tau", "0.5", "selar tau=0.5")
     assert dict(choice.chosen_by) == {"0.3": 0, "0.5": 1}
     assert choice.accuracy.value == 0 and choice.comparison is not None
@@ -267,20 +285,20 @@ def test_the_setting_is_chosen_on_one_part_and_reported_on_the_other():
     parts = [split(f"q{n}") for n in range(60)]
     assert (choice.choosing_problems, choice.reporting_problems) == (parts.count("choose"), parts.count("report"))
     assert choice.sentence.startswith(
-        f"selar: tau 0.5 is chosen on {parts.count('choose')} problems (0.3: 0.0 %, 0.5: 100.0 % right; p 0.002); on "
+        f"selar: tau 0.5 is chosen on {parts.count('choose')} problems (0.3: 0.0 %, 0.5: 100.0 % right; p < 0.001); on "
         f"the other {parts.count('report')} it has accuracy 0.0 %"
     )
     assert "worse than cot" in choice.sentence
-    assert choice.sentence in sentences(summarise(Study("t", "m", runs), resamples=QUICK))
+    assert choice.sentence in sentences(summarise(Study("t", "m", runs)))
 
 
 def test_a_setting_is_chosen_by_answers_that_all_have():
     """The second seed did well with the one setting it was run with."""
     both = told("selar tau=0.3", {f"q{n}": [0, 1] for n in range(60)})
     runs = (both, told("selar tau=0.5", {f"q{n}": [n % 3 == 0] for n in range(60)}))
-    (choice,) = chosen_of(Study("t", "m", runs), 0, resamples=QUICK)
+    (choice,) = chosen_of(Study("t", "m", runs), 0)
     assert choice.value == "0.5" and choice.chosen_by["0.3"] == 0
-    (choice,) = chosen_of(Study("t", "m", (both, replace(both, label="selar tau=0.5"))), 0, resamples=QUICK)
+    (choice,) = chosen_of(Study("t", "m", (both, replace(both, label="selar tau=0.5"))), 0)
     assert dict(choice.chosen_by) == {"0.3": 0.5, "0.5": 0.5}
 
 
@@ -291,7 +309,7 @@ def test_ties_go_to_fewer_tokens():
         of_parts("selar tau=0.5", 1, 1, 180),
         of_parts("selar tau=0.6", 0, 1, 100),
     )
-    (choice,) = chosen_of(Study("t", "m", runs), 0, resamples=QUICK)
+    (choice,) = chosen_of(Study("t", "m", runs), 0)
     assert choice.value == "0.4" and choice.comparison is None and "cot" not in choice.sentence
 
 
@@ -303,7 +321,7 @@ def test_a_sweep_whose_values_nothing_separates_chooses_none(right):
     else:
         values = [told(label, {f"q{n}": [right] for n in range(60)}) for label in labels]
     study = Study("t", "m", (told("cot", {f"q{n}": [1] for n in range(60)}), *values), FACTS)
-    summary = summarise(study, resamples=QUICK)
+    summary = summarise(study)
     (choice,) = summary.chosen
     assert (choice.base, choice.option, choice.value, choice.label) == ("selar", "tau", None, None)
     assert choice.p >= 0.05 and (choice.p == 1) >= (right is not None)
@@ -323,22 +341,23 @@ def test_a_sweep_whose_values_nothing_separates_chooses_none(right):
 
 def test_the_legend_explains_the_words_of_the_table():
     study = full_study()
-    summary = summarise(study, resamples=QUICK)
+    summary = summarise(study)
     said = "\n".join(legend(summary))
     assert max(map(len, legend(summary))) <= 80
+    assert "p (Holm)" in table(summary)[0]
     for word in table(summary)[0].replace("p (Holm)", "Holm").split()[1:]:
         assert word in said or word in ("accuracy", "%", "vs", "cot", "tokens"), word
     assert f"two-sided, corrected for {len(summary.comparisons)} comparisons" in said
-    two = summarise(replace(study, runs=study.runs[:2]), resamples=QUICK)
-    assert "of one comparison, not corrected" in "\n".join(legend(two))
-    alone = "\n".join(legend(summarise(replace(study, runs=study.runs[:1]), resamples=QUICK)))
+    two = summarise(replace(study, runs=study.runs[:2]))
+    assert "p: two-sided" in "\n".join(legend(two)) and "Holm" not in "\n".join([*table(two), *legend(two)])
+    alone = "\n".join(legend(summarise(replace(study, runs=study.runs[:1]))))
     assert "Holm" not in alone and "TPCA: generated tokens per correct answer" in alone
 
 
 def test_the_seed_of_the_study_makes_the_split():
     study = full_study()
-    (choice,) = summarise(study, resamples=QUICK).chosen
-    (again,) = summarise(replace(study, facts={**FACTS, "seed": [FACTS["seed"], 9]}), resamples=QUICK).chosen
+    (choice,) = summarise(study).chosen
+    (again,) = summarise(replace(study, facts={**FACTS, "seed": [FACTS["seed"], 9]})).chosen
     assert again.seed == choice.seed
     parts = [split(f"q{n}", FACTS["seed"]) for n in range(60)]
     assert (choice.seed, choice.choosing_problems) == (FACTS["seed"], parts.count("choose"))
@@ -347,7 +366,7 @@ def test_the_seed_of_the_study_makes_the_split():
 
 def test_a_setting_is_not_compared_with_itself():
     runs = tuple(told(f"selar tau={tau}", {f"q{n}": [n % 2 and tau < 0.5] for n in range(40)}) for tau in (0.3, 0.5))
-    (choice,) = chosen_of(Study("t", "m", runs), 0, "selar tau=0.3", resamples=QUICK)
+    (choice,) = chosen_of(Study("t", "m", runs), 0, "selar tau=0.3")
     assert choice.label == "selar tau=0.3" and choice.comparison is None
     assert "difference" not in choice.sentence
 
@@ -355,8 +374,8 @@ def test_a_setting_is_not_compared_with_itself():
 def test_choices_of_several_sweeps_are_corrected_for_being_several():
     right = {"cot": 0.3, "selar tau=0.3": 0.6, "selar tau=0.5": 0.1, "selar k=2": 0.6, "selar k=5": 0.1}
     runs = tuple(told(label, {f"q{n}": [n % 10 < 10 * share] for n in range(60)}) for label, share in right.items())
-    alone = chosen_of(Study("t", "m", runs[:3]), 0, resamples=QUICK)[0].comparison
-    both = [choice.comparison for choice in chosen_of(Study("t", "m", runs), 0, resamples=QUICK)]
+    alone = chosen_of(Study("t", "m", runs[:3]), 0)[0].comparison
+    both = [choice.comparison for choice in chosen_of(Study("t", "m", runs), 0)]
     assert [one.several for one in both] == [2, 2]
     assert [one.p_corrected for one in both] == [pytest.approx(2 * alone.p)] * 2
 
@@ -374,13 +393,13 @@ def test_what_a_sweep_is():
 
 def test_a_sweep_on_too_few_problems_chooses_nothing():
     runs = tuple(told(f"selar tau={tau}", {"q0": [1]}) for tau in (0.3, 0.4))
-    assert chosen_of(Study("t", "m", runs)) == () and summarise(Study("t", "m", runs), resamples=QUICK).chosen == ()
+    assert chosen_of(Study("t", "m", runs)) == () and summarise(Study("t", "m", runs)).chosen == ()
 
 
 def test_only_problems_that_all_settings_have_count():
     runs = [drawn("cot", 0, 1), drawn("selar tau=0.3", 0, 2), drawn("selar tau=0.4", 0, 3)]
     short = replace(runs[2], answers=tuple(one for one in runs[2].answers if one.problem not in ("q0", "q1", "q3")))
-    every, fewer = (chosen_of(Study("t", "m", (*runs[:2], one)), resamples=QUICK)[0] for one in (runs[2], short))
+    every, fewer = (chosen_of(Study("t", "m", (*runs[:2], one)))[0] for one in (runs[2], short))
     assert every.choosing_problems + every.reporting_problems == 60
     assert fewer.choosing_problems + fewer.reporting_problems == 57
 

@@ -20,6 +20,7 @@ from selar_local.methods.base import Decision, Mixture, Token
 from selar_local.methods.distribution import draw, filtered_distribution
 
 from .fakes import ALL, Logits, Words, generate, linear, logits_of, shares, start, view
+from .strategies import samplings
 
 WORDS = Words("a's", "b's", "c's", "d's", "<think>", "</think>", ends=["<end>"])
 A, B, C, D, END = (WORDS[word] for word in ("a's", "b's", "c's", "d's", "<end>"))
@@ -169,13 +170,7 @@ METHODS = st.builds(
     k=st.integers(2, 6),
     symbol_guard=st.just(False),
 )
-SAMPLING = st.builds(
-    SamplingConfig,
-    temperature=st.floats(0.2, 3),
-    top_k=st.integers(0, 50),
-    top_p=st.floats(0.05, 1),
-    min_p=st.floats(0, 0.3),
-)
+SAMPLING = samplings()
 
 
 @settings(max_examples=300, deadline=None)

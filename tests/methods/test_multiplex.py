@@ -20,6 +20,7 @@ from selar_local.methods.distribution import draw, filtered_distribution
 from selar_local.methods.multiplex import multiplexed
 
 from .fakes import ALL, Logits, Words, generate, linear, logits_of, shares, start, view
+from .strategies import samplings
 
 WORDS = Words("a's", "b's", "c's", "<think>", "</think>", ends=["<end>"])
 PLAIN = Words("a's", "b's", "c's", ends=["<end>"])
@@ -180,10 +181,7 @@ def test_wrong_options(options: dict[str, Any]) -> None:
 
 
 LOGITS = st.integers(0, 2**32).map(lambda seed: np.random.default_rng(seed).normal(0, 3, N_VOCAB).astype(np.float32))
-SAMPLING = st.builds(
-    SamplingConfig, temperature=st.floats(0.2, 3), top_k=st.integers(1, 50), top_p=st.floats(0.05, 1),
-    min_p=st.floats(0, 0.3),
-)  # fmt: skip
+SAMPLING = samplings(fewest=1)
 
 
 @settings(max_examples=150, deadline=None)

@@ -22,6 +22,7 @@ from selar_local.methods.entropy import renormalise
 from selar_local.methods.selar import anchored, contrastive_weights
 
 from .fakes import ALL, Floats, Logits, Words, generate, linear, logits_of, mixture, shares, start, view
+from .strategies import samplings
 
 LETTERS = Words()
 WORDS = Words("a's", "b's", "c's", "d's", "<think>", "</think>", ends=["<end>"])
@@ -70,13 +71,7 @@ def _methods(sample: st.DrawFn) -> sl.Selar:
 
 
 METHODS = _methods()
-SAMPLING = st.builds(
-    SamplingConfig,
-    temperature=st.floats(0.2, 3),
-    top_k=st.integers(0, 50),
-    top_p=st.floats(0.05, 1),
-    min_p=st.floats(0, 0.3),
-)
+SAMPLING = samplings()
 
 
 @settings(max_examples=200, deadline=None)

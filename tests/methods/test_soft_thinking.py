@@ -36,6 +36,7 @@ from .fakes import (
     start,
     view,
 )
+from .strategies import samplings
 
 WORDS = Words(" a", " b", " c", " d", "<think>", "</think>", ends=["<end>"])
 A, B, C, D = (WORDS[word] for word in (" a", " b", " c", " d"))
@@ -116,13 +117,7 @@ def test_ties_show_the_lower_id() -> None:
 
 N_VOCAB = 40
 LOGITS = st.integers(0, 2**32).map(lambda seed: np.random.default_rng(seed).normal(0, 3, N_VOCAB).astype(np.float32))
-SAMPLING = st.builds(
-    SamplingConfig,
-    temperature=st.floats(0.2, 3),
-    top_k=st.integers(0, 30),
-    top_p=st.floats(0.05, 1),
-    min_p=st.floats(0, 0.3),
-)
+SAMPLING = samplings(most=30)
 
 
 @settings(max_examples=100, deadline=None)

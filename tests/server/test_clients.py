@@ -69,7 +69,7 @@ def test_curl_with_tools_a_schema_and_a_body_that_waits_for_a_go(live, tmp_path)
         command = ["curl", "-sS", "--max-time", "20", live + CHAT, *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
 
-    body = {"messages": HELLO, "seed": 1, "max_tokens": 64}
+    body = {"messages": HELLO, "seed": 1, "max_tokens": 200}
     called = json.loads(curl("-d", json.dumps({**body, "tools": [TOOL], "tool_choice": "required"})))
     (call,) = called["choices"][0]["message"]["tool_calls"]
     assert json.loads(call["function"]["arguments"])["n"] in (1, 2)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from selar_local.engine.transcript import TextStream, Transcript
 from selar_local.formats import HERMES
-from selar_local.llama.grammar import schema_grammar
+from selar_local.llama.json_schema import SchemaCompiler
 from selar_local.server.json_schema import call_schema
 from selar_local.server.tools import ForcedCall, FreeCalls, read_calls
 
@@ -153,8 +154,12 @@ def test_a_forced_call_gives_nothing_out_before_its_end():
 
 def test_references_move_with_their_schema():
     schema = call_schema([("a", WEATHER["function"]["parameters"]), ("b", {"type": "object"})])
-    grammar = schema_grammar(schema)
-    assert "Ulm" in grammar and '\\"a\\"' in grammar and '\\"b\\"' in grammar
+    pieces = [bytes([byte]) for byte in range(256)] + [b""]
+    for call in ('{"name":"a","arguments":{"city":"Ulm","days":2}}', '{"name":"b","arguments":{}}'):
+        grammar = SchemaCompiler(pieces, [256]).grammar(schema)
+        for token in [*call.encode(), 256]:
+            assert np.isfinite(grammar.mask(np.zeros(257, np.float32))[token])
+            grammar.accept(token)
 
 
 def test_a_written_call_comes_through_the_endpoint(api, monkeypatch):
