@@ -145,7 +145,8 @@ def test_events_tell_each_step(api, engine):
     result = engine.generate(messages=HELLO, method=sl.Selar(tau=0.2, symbol_guard=False), seed=1, max_tokens=8)
     facts = api.chat(**body).json()["choices"][0]["selar"]
     assert facts == {
-        "method": "selar", "explored_steps": result.usage.explored_steps, "latent_steps": 0, "seed": 1,
+        "method": "selar", "explored_steps": result.usage.explored_steps, "latent_steps": 0,
+        "mismatched_steps": result.usage.mismatched_steps, "seed": 1,
         "mean_entropy": result.mean_entropy, "notes": [], "hint": None,
     }  # fmt: skip
     assert facts["explored_steps"] > 0
