@@ -100,7 +100,7 @@ class SamplingConfig(Options):
 
 @dataclass(frozen=True)
 class GenerationConfig(Options):
-    """When a generation ends, besides the model's own end-of-generation tokens."""
+    """When a generation ends, besides the model's own end-of-generation tokens, and how much it thinks."""
 
     max_tokens: int | None = opt(
         None,
@@ -115,6 +115,19 @@ class GenerationConfig(Options):
     json_schema: str | Mapping[str, Any] | None = opt(
         None, "a JSON schema that the text must follow (its text, or the object)", "-j", "--json-schema"
     )
+    thinking_budget: int | None = opt(
+        None,
+        "most tokens of thinking, then it is closed (0: at once; default: no limit)",
+        "--thinking-budget",
+        low=0,
+        minus_one=None,
+    )
+    reasoning_effort: str | None = opt(
+        None,
+        "how much to think, for chat templates that know it: low, medium, high; on others a budget; none: no thinking",
+        "--reasoning-effort",
+    )
+    template_args: Mapping[str, Any] | None = opt(None, "variables of the chat template", cli=False)
     logprobs: int | None = opt(None, "report so many log-probabilities of each step", low=0, high=1000, cli=False)
 
     def check_together(self) -> None:

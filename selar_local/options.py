@@ -50,7 +50,8 @@ def opt(default: Any, help_text: str, *flags: str, cli: bool = True, repr: bool 
 class Option:
     """One option: the declaration of a field, with what its annotation says.
 
-    kind: "boolean", "integer", "float", "text", "texts", "number|text" or "choice".
+    kind: "boolean", "integer", "float", "text", "texts", "number|text",
+    "object" or "choice".
     flags: as declared, such as "--mmap/--no-mmap"; none where only Python has the option.
     number: int or float where the value may be a number. optional: None is a value.
     choices: the only values. words: the only texts beside a number.
@@ -160,6 +161,7 @@ class Option:
             "number|text": f"{number} or {' or '.join(self.words) or 'a text'}",
             "choice": f"one of {', '.join(self.choices)}",
             "texts": "texts that are not empty",
+            "object": "an object",
         }.get(self.kind, "a text or an object" if self.mapping else "a text that is not empty")
 
     def _check_bounds(self, value: float) -> None:
@@ -212,6 +214,7 @@ def _option(one: Field[Any], hint: Any, source: str | None) -> Option:
         kind = "boolean"
     else:
         kind = "texts" if any(typing.get_origin(hint) is tuple for hint in kinds) else "text"
+        kind = kind if kind == "texts" or str in kinds else "object"
     more = {key: value for key, value in declared.items() if key not in ("flags", "cli", "source")}
     return Option(
         name=one.name,

@@ -229,14 +229,14 @@ def _note_missing_boxes(study: Study, display: Display) -> None:
 
 
 def _show(study: Study, baseline: str | None, as_json: bool) -> None:
-    from selar_local.evaluation.summary import as_dict, legend, sentences, summarise, table
+    from selar_local.evaluation.summary import as_dict, legend, sentences, slips, summarise, table
 
     labels = [run.label for run in study.runs]
     summary = summarise(study, baseline or (_BASELINE if _BASELINE in labels else labels[0]))
     if as_json:
         print_json(as_dict(summary))
     else:
-        click.echo("\n".join([*table(summary), *legend(summary), "", *sentences(summary)]))
+        click.echo("\n".join([*table(summary), *legend(summary), "", *sentences(summary), *slips(summary)]))
 
 
 def _count(number: int, word: str) -> str:

@@ -14,6 +14,7 @@ import click
 from selar_local.cli.grouped_help import option
 from selar_local.cli.piped_text import PipedText
 from selar_local.cli.streams import is_terminal
+from selar_local.cli.template_args import template_arg_option
 from selar_local.errors import SelarError
 
 __all__ = ["joined", "prompt_options", "read_prompt", "read_prompts", "text_beside"]
@@ -26,6 +27,7 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 def prompt_options(function: F) -> F:
     """A decorator that adds the options of a prompt."""
     for decorate in (
+        template_arg_option,
         option("--thinking/--no-thinking", default=None, help="ask the chat template for thinking, where it knows it"),
         option("--raw", is_flag=True, help="continue the prompt as it is, without the chat template"),
         option("--system", help="system message"),

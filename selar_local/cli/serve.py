@@ -6,7 +6,8 @@ import os
 import threading
 import webbrowser
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,18 +21,26 @@ from selar_local.cli.options import (
     build_method,
     build_sampling,
     config_options,
+    is_named,
     method_option,
     method_options,
 )
 from selar_local.cli.server_log import ServerLog
 from selar_local.cli.streams import one_line
+from selar_local.cli.template_args import template_arg_option
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.engine.settings import default_method, require_usable
 from selar_local.server import Defaults, RequestLine, ServerConfig, require_web
+
+if TYPE_CHECKING:
+    from selar_local.engine.engine import Engine
+    from selar_local.engine.isolated import IsolatedEngine
 
 __all__ = ["serve"]
 
 PARALLEL = 4
 KEY_VARIABLE = "SELAR_LOCAL_API_KEY"
+_LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")
 _SAMPLING = "Sampling and length, where a request does not say"
 #: "All interfaces" is no place that a browser goes to.
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -56,8 +65,12 @@ Examples:
 @option("--open", "open_page", is_flag=True, help="open the chat page in the web browser (implies --ui)")
 @option("--log-requests", is_flag=True, help="one line for each request on standard error")
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")
+@template_arg_option
 @method_option
-@config_options((_SAMPLING, GenerationConfig, "max_tokens", "stop"), (_SAMPLING, SamplingConfig))
+@config_options(
+    (_SAMPLING, GenerationConfig, "max_tokens", "stop", "thinking_budget", "reasoning_effort"),
+    (_SAMPLING, SamplingConfig),
+)
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")
 @config_options(("Model and engine", EngineConfig))
 @method_options
@@ -87,6 +100,7 @@ def serve(
         opening(path, engine_config, display) as engine,
         ServerLog().attached() as log,
     ):
+        defaults = _fitted(defaults, engine, display)
         app = create_app(engine, config, defaults, (lambda line: log.say(_logged(line))) if log_requests else None)
         here = url_of(_HERE.get(config.host, config.host), bound)
 
@@ -112,6 +126,17 @@ def _defaults(method: str, values: dict[str, Any]) -> Defaults:
     chosen = build_method(method, values)
     _, given = build_sampling(chosen, values)
     return Defaults(chosen, given, build(GenerationConfig, values), values["thinking"])
+
+
+def _fitted(defaults: Defaults, engine: Engine | IsolatedEngine, display: Display) -> Defaults:
+    """Where no method was named, the one that this model is decoded with. Raises UnsupportedModel."""
+    if engine.info.no_vectors is None:
+        return defaults
+    display.note(f"soft methods cannot be used: {engine.info.no_vectors}")
+    if not is_named(defaults.method):
+        return replace(defaults, method=default_method(engine.info))
+    require_usable(defaults.method, engine.info)
+    return defaults
 
 
 def _config(values: dict[str, Any]) -> ServerConfig:

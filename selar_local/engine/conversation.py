@@ -22,7 +22,7 @@ from selar_local.engine.history import (
     turn_starts,
     turns_to_drop,
 )
-from selar_local.engine.settings import TurnSettings, as_method
+from selar_local.engine.settings import TurnSettings, as_method, default_method
 from selar_local.engine.stream import Stream
 from selar_local.errors import ConversationBusy, ConversationFileError, OptionError, SelarError, TemplateError
 from selar_local.methods import Method
@@ -69,7 +69,7 @@ class Conversation(TurnSettings):
 
         options: the fields of `SamplingConfig` and `GenerationConfig`, for every turn. Raises OptionError.
         """
-        super().__init__(method, options)
+        super().__init__(default_method(engine.info) if method is None else method, options)
         self.engine = engine
         self.thinking = thinking
         self.overflow = overflow
@@ -175,7 +175,7 @@ class Conversation(TurnSettings):
         """The tokens that the next prompt begins with, and the size of the context. Takes some ms."""
         sent = self._sent(self._messages, self._dropped)
         try:
-            used = self._count(sent, self.method, self.thinking, add_generation_prompt=False) if sent else 0
+            used = self._count(sent, self.method, self.thinking, self._options, ask=False) if sent else 0
         except TemplateError:  # some templates refuse a system message without a question
             used = len(self.engine.tokenize("\n".join(message["content"] for message in sent)))
         return ContextUse(used, self.engine.info.ctx_size)
@@ -233,7 +233,7 @@ class Conversation(TurnSettings):
                 before, self._unanswered = self._messages, question
             given = {**self._options, **options}
             messages = (*before, {"role": "user", "content": question})
-            dropped = self._fitted(messages, chosen, thinks, given.get("max_tokens"))
+            dropped = self._fitted(messages, chosen, thinks, given)
             sent = self._sent(messages, dropped)
             stream = self.engine.stream(messages=sent, method=chosen, thinking=thinks, **given)
             self._dropped = dropped
@@ -267,19 +267,24 @@ class Conversation(TurnSettings):
         kept = list(messages[starts[dropped] :]) if starts else []
         return kept if self.system is None else [{"role": "system", "content": self.system}, *kept]
 
-    def _count(self, sent: list[ChatMessage], method: Method, thinking: bool | None, **more: Any) -> int:
-        text = self.engine.render(sent, thinking=thinking, **more)
+    def _count(
+        self, sent: list[ChatMessage], method: Method, thinking: bool | None, given: Mapping[str, Any], ask: bool = True
+    ) -> int:
+        names = ("reasoning_effort", "thinking_budget", "template_args")
+        rendering: dict[str, Any] = {name: given[name] for name in names if given.get(name) is not None}
+        text = self.engine.render(sent, thinking=thinking, add_generation_prompt=ask, **rendering)
         return len(self.engine.tokenize(method.prompt_text(text)))
 
     def _fitted(
-        self, messages: tuple[ChatMessage, ...], method: Method, thinking: bool | None, max_tokens: int | None
+        self, messages: tuple[ChatMessage, ...], method: Method, thinking: bool | None, given: Mapping[str, Any]
     ) -> int:
         """How many of the oldest turns to leave out."""
+        max_tokens = given.get("max_tokens")
         size, last = self.engine.info.ctx_size, len(turn_starts(messages)) - 1
         dropped = min(self._dropped, last)
         if self.overflow == "error":
             return dropped
         room = size // 4 if max_tokens is None else min(max_tokens, size // 4)
         return turns_to_drop(
-            lambda n: size - self._count(self._sent(messages, n), method, thinking), dropped, last, size, room
+            lambda n: size - self._count(self._sent(messages, n), method, thinking, given), dropped, last, size, room
         )

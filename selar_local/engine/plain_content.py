@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["contents", "cut_at", "marked"]
 
 #: Characters that no text has: Unicode keeps them for the use within a program.
-_MARKS = tuple(map(chr, range(0xFDD0, 0xFDF0)))
+_MARKS = tuple(map(chr, range(0xFDD0, 0xFDE8)))
 Messages = Sequence[Mapping[str, Any]]
 
 

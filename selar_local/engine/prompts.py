@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selar_local import calibration
-from selar_local.chat import ChatTemplate
 from selar_local.config import GenerationConfig, SamplingConfig, require
 from selar_local.engine.constraints import Constraint
 from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.plain_content import contents, cut_at, marked
 from selar_local.engine.request import Request
 from selar_local.engine.request_options import Messages, RenderOptions, Tools
-from selar_local.engine.settings import as_method, configs_of
+from selar_local.engine.settings import as_method, configs_of, default_method, require_usable
+from selar_local.engine.thinking_budget import closing_text
+from selar_local.engine.thinking_options import ThinkingOptions, thinking_options
 from selar_local.engine.transcript import Transcript
 from selar_local.errors import NotCalibrated, PromptTooLong
 from selar_local.formats import GENERAL, HERMES, TAGS, Format, format_of
 from selar_local.llama.model import LlamaModel
 from selar_local.methods.base import Method, NamedTokens
 from selar_local.methods.think_tokens import own_think_tokens
+from selar_local.templates import ChatTemplate
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -40,7 +43,8 @@ class RenderedRequest:
     """A request before it meets the tokenizer.
 
     template_has_switch: whether the chat template knows `thinking`; None where no template is used. thinking: as asked
-    for.
+    for. messages: None where the prompt was given as it is. rendering: the other options of its rendering. begun: the
+    beginning of the answer, with which the text ends.
     """
 
     text: str
@@ -50,7 +54,15 @@ class RenderedRequest:
     thinking: bool | None
     template_has_switch: bool | None
     tools: Tools | None = None
-    messages: Messages | None = None  # None: the prompt was given as it is
+    messages: Messages | None = None
+    rendering: Mapping[str, Any] = field(default_factory=dict)
+    begun: str = ""
+    note: str | None = None
+
+    @property
+    def tail(self) -> str:
+        """The end of the prompt before the answer."""
+        return self.text[: len(self.text) - len(self.begun)][-_TAIL:]
 
 
 class Prompts:
@@ -68,6 +80,7 @@ class Prompts:
         model.show_as_text([*(tag for pair in TAGS for tag in pair), *HERMES.markers, *self._form.markers])
         self._special_texts = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
         self._has_thinking_tags = has_thinking_tags(self._form, model)
+        self._model_notes = () if info.no_vectors is None else (f"soft methods cannot be used: {info.no_vectors}",)
 
     @cached_property
     def _template(self) -> ChatTemplate:
@@ -76,8 +89,14 @@ class Prompts:
         return ChatTemplate.chatml() if source is None else ChatTemplate(source, **self._special_texts)
 
     def render(self, messages: Messages, **options: Unpack[RenderOptions]) -> str:
-        """The prompt text that the chat template makes of `messages`. Raises TemplateError."""
-        return self._template.render(messages, **options)
+        """The prompt text that the chat template makes of `messages`. Raises TemplateError and OptionError."""
+        rest: dict[str, Any] = dict(options)
+        asked = {name: rest.pop(name, None) for name in ("thinking_budget", "reasoning_effort", "template_args")}
+        thinking = self._thinking(rest.pop("thinking", None), GenerationConfig(**asked))
+        return self._template.render(messages, **thinking.rendering, **rest)
+
+    def _thinking(self, thinking: bool | None, generation: GenerationConfig) -> ThinkingOptions:
+        return thinking_options(thinking, generation, self._template.variables, can_think=self._has_thinking_tags)
 
     def rendered(
         self,
@@ -88,34 +107,47 @@ class Prompts:
         raw: bool = False,
         thinking: bool | None = None,
         tools: Tools | None = None,
+        continue_final_message: bool = False,
         method: Method | str | None = None,
         **options: Any,
     ) -> RenderedRequest:
         """The request for the arguments of `BaseEngine.stream`, as text. Raises its errors."""
-        chosen = as_method(method)
+        chosen = default_method(self._info) if method is None else as_method(method)
+        require_usable(chosen, self._info)
         sampling, generation = configs_of(chosen, options)
         chosen = chosen.fitted(lambda k, gate_on: self._calibrated_tau(k, gate_on, sampling))
         require((prompt is None) != (messages is None), "give either a prompt or messages")
         listed = isinstance(tools, Sequence) and all(isinstance(tool, Mapping) for tool in tools)
         require(tools is None or listed, "tools must be a list of objects")
         if raw:
-            plain = prompt is not None and system is None and not tools
+            plain = prompt is not None and system is None and not tools and not continue_final_message
             require(plain, "raw takes a prompt, without messages, system or tools")
-            messages, text = None, prompt or ""
-        else:
-            turns = list(messages or ())
-            if system is not None:
-                turns.insert(0, {"role": "system", "content": system})
-            if prompt is not None:
-                turns.append({"role": "user", "content": prompt})
-            messages, text = turns, self.render(turns, thinking=thinking, tools=tools)
-            if self._template_source is None:
-                # ChatML was assumed. A base model mostly has no such token: it spells the text out.
-                generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
-        has_switch = None if raw else self._template.knows_thinking
+            for name in ("template_args", "reasoning_effort"):
+                require(not getattr(generation, name), f"{name} has no place in a raw prompt: it has no chat template")
+            text = chosen.prompt_text(prompt or "")
+            return RenderedRequest(text, chosen, sampling, generation, thinking, None)
+        turns = list(messages or ())
+        if system is not None:
+            turns.insert(0, {"role": "system", "content": system})
+        if prompt is not None:
+            turns.append({"role": "user", "content": prompt})
+        if self._template_source is None:
+            # ChatML was assumed. A base model mostly has no such token: it spells the text out.
+            generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
+        thinking, rendering, generation, note = self._thinking(thinking, generation)
+        rendering |= {"tools": tools, "continue_final_message": continue_final_message}
+        text = chosen.prompt_text(self._template.render(turns, **rendering))
+        begun = self._begun(text, chosen, turns, rendering) if continue_final_message else ""
+        has_switch = self._template.variables.switch_thinking
         return RenderedRequest(
-            chosen.prompt_text(text), chosen, sampling, generation, thinking, has_switch, tools, messages
+            text, chosen, sampling, generation, thinking, has_switch, tools, turns, rendering, begun, note
         )
+
+    def _begun(self, text: str, method: Method, turns: Messages, rendering: Mapping[str, Any]) -> str:
+        """How the answer that is to be continued begins in the prompt: what a prompt for a new one has not."""
+        new = self._template.render(turns[:-1], **{**rendering, "continue_final_message": False}) if turns[:-1] else ""
+        pairs = zip(method.prompt_text(new), text, strict=False)
+        return text[sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)) :]
 
     def request(self, model: LlamaModel, rendered: RenderedRequest, constraint: Constraint | None = None) -> Request:
         """The request as tokens. constraint: that of its grammar or schema. Raises PromptTooLong."""
@@ -129,22 +161,31 @@ class Prompts:
             method=rendered.method,
             sampling=rendered.sampling,
             generation=rendered.generation,
-            prompt_tail=rendered.text[-_TAIL:],
+            prompt_tail=rendered.tail,
+            begun=rendered.begun,
+            closing=self._closing(rendered, model),
             split_thinking=rendered.template_has_switch is not None,
             form=self._form_for(rendered),
             tools=rendered.tools if constraint is None else None,
             constraint=constraint,
             room=room - len(tokens) + 1,  # the last token needs no place in the cache
-            notes=tuple(
-                request_notes(
+            notes=(
+                *self._model_notes,
+                *request_notes(
                     rendered,
                     model,
                     form=self._form,
                     has_tags=self._has_thinking_tags,
                     constrained=constraint is not None,
-                )
+                ),
             ),
         )
+
+    def _closing(self, rendered: RenderedRequest, model: LlamaModel) -> tuple[int, ...]:
+        """The tokens that close the thinking."""
+        if rendered.generation.thinking_budget is None:
+            return ()
+        return tuple(model.tokenize(closing_text(self._form, model), special=True))
 
     def _parts(self, rendered: RenderedRequest, model: LlamaModel) -> list[str]:
         """The prompt, cut where what users wrote would else be read as a special token."""
@@ -154,8 +195,7 @@ class Prompts:
         messages, mark = marked(rendered.messages, specials)
         if not mark:
             return [rendered.text]
-        text = self.render(messages, thinking=rendered.thinking, tools=rendered.tools)
-        return cut_at(mark, rendered.method.prompt_text(text))
+        return cut_at(mark, rendered.method.prompt_text(self._template.render(messages, **rendered.rendering)))
 
     def _require_room(self, tokens: int, bound: str = "") -> None:
         if tokens > self._info.ctx_size:
@@ -205,15 +245,20 @@ def request_notes(
     has_tags: see `has_thinking_tags`. constrained: a grammar binds the text.
     """
     method, thinking, has_switch = rendered.method, rendered.thinking, rendered.template_has_switch
-    transcript = Transcript(rendered.text[-_TAIL:], form=form)
+    transcript = Transcript(rendered.tail, form=form, begun=rendered.begun)
+    if rendered.note is not None:
+        yield rendered.note
     if has_switch is None and thinking is not None:
         yield "thinking has no effect on a raw prompt: no chat template is used"
     elif has_switch is False and thinking and not transcript.in_thinking:
         yield "thinking has no effect: the chat template of this model has no switch for it"
     elif has_switch is False and thinking is False and has_tags and not constrained:
         yield "the thinking cannot be switched off: the chat template of this model has no switch for it"
+    has_thinking = has_tags or transcript.in_thinking
+    if rendered.generation.thinking_budget is not None and (constrained or not has_thinking):
+        why = "under a grammar or a JSON schema" if constrained else "this model has no thinking tags"
+        yield f"thinking_budget has no effect: {why}"
     if constrained and method.feeds_vectors:
         yield f"{method.name} has no effect under a grammar or a JSON schema: no step explores there"
     else:
-        has_thinking = has_tags or transcript.in_thinking
         yield from method.notes(vocabulary, has_thinking=has_thinking, thinking_over=transcript.closed_by_prompt)

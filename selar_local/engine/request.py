@@ -30,6 +30,8 @@ class Request:
     sampling: SamplingConfig
     generation: GenerationConfig
     prompt_tail: str = ""  # the end of the prompt's text: it may open or close the thinking
+    begun: str = ""  # the answer's beginning, where the prompt has one; it follows the tail
+    closing: tuple[int, ...] = ()  # the tokens that close the thinking when its budget is used up
     split_thinking: bool = True  # tell thinking and answer apart (chat)
     form: Format = GENERAL  # how the model writes thinking and calls
     tools: Sequence[Mapping[str, Any]] | None = None  # the tools whose calls are read; without them calls stay text

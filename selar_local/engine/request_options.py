@@ -65,6 +65,9 @@ class GenerationOptions(TypedDict, total=False):
     stop: Sequence[str]
     grammar: str | None
     json_schema: str | Mapping[str, Any] | None
+    thinking_budget: int | None
+    reasoning_effort: str | None
+    template_args: Mapping[str, Any] | None
     logprobs: int | None
 
 
@@ -72,8 +75,12 @@ class RenderOptions(TypedDict, total=False):
     """How a chat template renders messages: see `BaseEngine.render`."""
 
     thinking: bool | None
+    reasoning_effort: str | None
+    thinking_budget: int | None
+    template_args: Mapping[str, Any] | None
     tools: Tools | None
     add_generation_prompt: bool
+    continue_final_message: bool
 
 
 class TurnOptions(SamplingOptions, GenerationOptions, total=False):
@@ -88,4 +95,5 @@ class RequestOptions(TurnOptions, total=False):
     raw: bool
     thinking: bool | None
     tools: Tools | None
+    continue_final_message: bool
     method: Method | str | None

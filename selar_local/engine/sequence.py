@@ -14,8 +14,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.engine.events import Emit, Logprobs, Message, Prefilled, Result, Timings, TokenEvent, Usage, fed_by
+from selar_local.engine.events import (
+    Emit,
+    Logprobs,
+    Message,
+    Prefilled,
+    Result,
+    Timings,
+    TokenEvent,
+    Usage,
+    fed_by,
+    is_mismatched,
+)
 from selar_local.engine.request import Request
+from selar_local.engine.thinking_budget import ThinkingBudget
 from selar_local.engine.transcript import Transcript
 from selar_local.errors import SelarError
 from selar_local.methods.base import Decision, NextInput, Setting, StepView, Token
@@ -68,11 +80,14 @@ class Sequence:
             split=request.split_thinking,
             form=request.form,
             tools=request.tools,
+            begun=request.begun,
         )
+        self._budget = ThinkingBudget(request.generation.thinking_budget, request.closing)
         self._tokens: list[int] = []
         self._entropies: list[float] = []
         self._logprobs: list[Logprobs] = []
         self._explored = 0
+        self._mismatched = 0
         self._latent = 0
         self._cached = 0
         self._started = time.perf_counter()
@@ -143,11 +158,7 @@ class Sequence:
         # Every step draws one number, also where it is not used: replaced tokens do not move the later draws.
         drawn = int(distribution.ids[0]) if sampling.greedy else draw(distribution, self._random.random())
         if constraint is None:
-            in_thinking = self._transcript.in_thinking
-            view = StepView(
-                logits, distribution, drawn, sampling.temperature, in_thinking, self._in_thinking_after, hidden
-            )
-            decision = self._stepper(view)
+            decision = self._decision(logits, distribution, drawn, sampling.temperature, hidden)
         else:
             constraint.accept(drawn)
             decision = Decision(Token(drawn), kept="grammar" if self.request.method.feeds_vectors else None)
@@ -158,6 +169,26 @@ class Sequence:
             self._latent += decision.explored
             if self.position >= capacity:
                 self.finish("length", context_full=True)
+
+    def _decision(
+        self,
+        logits: npt.NDArray[np.float32],
+        distribution: Distribution,
+        drawn: int,
+        temperature: float,
+        hidden: npt.NDArray[np.float32] | None,
+    ) -> Decision:
+        """The method's decision. It sees a token that the thinking budget forces as the drawn one."""
+        in_thinking = self._transcript.in_thinking
+        forced = self._budget.next(in_thinking)
+        token = drawn if forced is None else forced
+        decision = self._stepper(
+            StepView(logits, distribution, token, temperature, in_thinking, self._in_thinking_after, hidden)
+        )
+        if forced is None:
+            return decision
+        kept = "thinking budget" if decision.explored else decision.kept
+        return decision._replace(next_input=Token(forced), token=forced, silent=False, kept=kept)
 
     def _in_thinking_after(self, token: int) -> bool:
         return self._transcript.in_thinking_after(self._vocabulary.piece(token))
@@ -181,6 +212,8 @@ class Sequence:
             self._entropies.append(decision.entropy)
         logprobs = self._logprobs_of(logits, token)
         reason = self._end_of(ending, decision.last, capacity)
+        fed = () if reason else fed_by(decision.next_input)
+        self._mismatched += is_mismatched(token, fed)
         if reason:
             rest = self._transcript.finish()
             said = said._replace(answer=said.answer + rest.answer, thinking=said.thinking + rest.thinking)
@@ -197,7 +230,7 @@ class Sequence:
                     explored,
                     top,
                     drawn=drawn,
-                    fed=() if reason else fed_by(decision.next_input),
+                    fed=fed,
                     kept="end" if ending and decision.explored else decision.kept,
                     mode=decision.mode,
                     logprobs=logprobs,
@@ -256,6 +289,7 @@ class Sequence:
                     cached_tokens=self._cached,
                     thinking_tokens=text.thinking_tokens(ended_by_token=reason == "stop" and not text.stopped),
                     prompt_read=min(self.position, prompt),
+                    mismatched_steps=self._mismatched,
                 ),
                 timings=Timings(first - self._started, now - first, count, self._core_wait()),
                 mean_entropy=sum(self._entropies) / len(self._entropies) if self._entropies else None,

@@ -30,9 +30,11 @@ class Transcript:
         split: bool = True,
         form: Format = GENERAL,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        begun: str = "",
     ) -> None:
         """prompt_tail: the end of the prompt, which may open or close the thinking.
 
+        begun: the beginning of this text, which follows the tail in the prompt. It is read, and not given out.
         split: False: all text is answer, markers included. The thinking is followed all the same: methods ask for it.
         form: how the model writes thinking and calls. tools: the tools it may call; without them, calls stay text.
         """
@@ -40,9 +42,10 @@ class Transcript:
         self._tools = tools if split else None
         self._tail = prompt_tail
         self._text = TextStream(stop)
+        self._begun = begun
         self._reader = self._new_reader()
         self._split = split
-        self._released = ""  # all text that the reader got
+        self._released = ""  # all text that the reader got, but for `begun`
         self._answer: list[str] = []
         self._thinking: list[str] = []
         self._tokens = 0
@@ -51,11 +54,14 @@ class Transcript:
         self.calls: tuple[Call, ...] = ()
         self.cut_call: Call | None = None
         #: Whether the prompt has closed the thinking already.
-        self.closed_by_prompt = form.closes_thinking(prompt_tail)
+        self.closed_by_prompt = form.closes_thinking(prompt_tail + begun)
 
     def _new_reader(self) -> Reader:
         reader = self._form.reader(self._tail, self._tools)
-        return reader if self._tools else reader.leave_calls()
+        reader = reader if self._tools else reader.leave_calls()
+        if self._begun:
+            reader.feed(self._begun)
+        return reader
 
     @property
     def answer(self) -> str:

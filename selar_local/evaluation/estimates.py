@@ -11,6 +11,7 @@ import numpy as np
 
 from selar_local.evaluation import statistics
 from selar_local.evaluation.records import Answer, MethodRun
+from selar_local.evaluation.slips import KINDS
 
 __all__ = [
     "Comparison", "Figure", "MethodSummary", "accuracy_of", "answers_of", "compare", "corrected", "describe",
@@ -40,7 +41,9 @@ class MethodSummary:
 
     problems: with at least one answer; samples: the most that a problem has. Shares are 0 to 1: accuracy, explored
     (exploration steps of all tokens), truncated, repetitive. tokens: of an answer. tpca: all tokens over the number of
-    correct answers, None where nothing is correct. wall_seconds: of all generations together.
+    correct answers, None where nothing is correct. wall_seconds: of all generations together. words: plain ones of an
+    answer; slips: of all words, by kind and together ("slips"); none where they were not counted. mismatched: of all
+    tokens, those that are not the heaviest of what their step fed; None where they were not counted.
     """
 
     label: str
@@ -56,6 +59,9 @@ class MethodSummary:
     truncated: Figure
     repetitive: Figure
     wall_seconds: float
+    words: Figure | None = None
+    slips: Mapping[str, Figure] = field(default_factory=dict)
+    mismatched: Figure | None = None
     entropies: tuple[int, ...] = field(default=(), repr=False)
 
 
@@ -118,6 +124,10 @@ def describe(run: MethodRun) -> MethodSummary:
         "tpca": statistics.per_correct(tokens, correct, samples),
         "explored": statistics.ratio(explored, tokens),
     }
+    figures: dict[str, Any] = {name: Figure.of(estimate) for name, estimate in estimates.items()}
+    figures |= _texts([one for one in run.answers if one.words is not None])
+    if known := _by_problem([one for one in run.answers if one.mismatched is not None]):
+        figures["mismatched"] = Figure.of(statistics.ratio(_sums(known, "mismatched"), _sums(known, "tokens")))
     return MethodSummary(
         run.label,
         run.method,
@@ -127,8 +137,20 @@ def describe(run: MethodRun) -> MethodSummary:
         samples=most,
         wall_seconds=run.wall_seconds,
         entropies=run.entropies,
-        **{name: Figure.of(estimate) for name, estimate in estimates.items()},
+        **figures,
     )
+
+
+def _texts(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Words and slips of the answers in which they were counted."""
+    if not answers:
+        return {}
+    per_problem = _by_problem(answers)
+    words = _sums(per_problem, "words")
+    counts = {name: _sums(per_problem, name) for name in KINDS}
+    counts["slips"] = np.sum(list(counts.values()), axis=0)
+    slips = {name: Figure.of(statistics.ratio(count, words)) for name, count in counts.items()}
+    return {"words": Figure.of(statistics.mean(_means(per_problem, "words"))), "slips": slips}
 
 
 def accuracy_of(run: MethodRun, problems: Collection[str]) -> Figure:

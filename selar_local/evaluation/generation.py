@@ -108,62 +108,44 @@ def shared_engines() -> Engines:
     return _ENGINES
 
 
-class _Job:
-    """A generation at work. Its steps are counted in the engine's thread; the event loop hears of its end alone."""
-
-    def __init__(self, engine: AnyEngine, arguments: Mapping[str, Any]) -> None:
-        self.future: asyncio.Future[Generated] = asyncio.get_running_loop().create_future()
-        self._method: Method = arguments["method"]
-        self._bins = [0] * BINS
-        self._normalised = self._method.entropy_unit == "normalised"
-        self._error: Exception | None = None
-        self._launch = Launch(partial(engine.begin, **arguments), self._take, on_event=self._step)
-
-    def cancel(self) -> None:
-        """Ask it to stop, also before it has begun. Returns at once."""
-        self._launch.cancel()
-
-    def _take(self, message: Message | Refused) -> None:
-        """One message, in the event loop."""
-        if isinstance(message, Started):
-            self._method = message.method
-        elif isinstance(message, Result):
-            self._deliver(self._error or self._generated(message))
-        elif isinstance(message, Refused):
-            known = isinstance(message.error, SelarError)
-            self._deliver(message.error if known else SelarError(f"internal error: {message.error!r}"))
-        elif isinstance(message, SelarError):
-            self._error = message
-
-    def _step(self, event: TokenEvent) -> None:
-        """Count one step, in the engine's thread."""
-        METER.tokens += 1
-        if event.entropy is not None and self._normalised:
-            self._bins[min(int(event.entropy * BINS), BINS - 1)] += 1
-
-    def _generated(self, result: Result) -> Generated:
-        seconds = result.timings.prefill_seconds + result.timings.decode_seconds
-        entropies = tuple(self._bins) if any(self._bins) else ()
-        return Generated(result, self._method, entropies, time.time() - seconds)
-
-    def _deliver(self, outcome: Generated | Exception) -> None:
-        if self.future.done():
-            return
-        if isinstance(outcome, Exception):
-            self.future.set_exception(outcome)
-        else:
-            METER.answers += 1
-            self.future.set_result(outcome)
-
-
 async def generate(engine: AnyEngine, arguments: Mapping[str, Any]) -> Generated:
     """What the engine makes of the arguments of `Engine.stream`, `method` being an instance among them.
 
-    Where the task is cancelled the generation is too. Raises the engine's errors.
+    Its steps are counted in the engine's thread; the event loop hears of its end alone. Where the task is cancelled the
+    generation is too. Raises the engine's errors.
     """
-    job = _Job(engine, arguments)
+    outcome: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    method: Method = arguments["method"]
+    error: Exception | None = None
+    bins = [0] * BINS
+    normalised = method.entropy_unit == "normalised"
+
+    def step(event: TokenEvent) -> None:
+        METER.tokens += 1
+        if event.entropy is not None and normalised:
+            bins[min(int(event.entropy * BINS), BINS - 1)] += 1
+
+    def take(message: Message | Refused) -> None:
+        nonlocal method, error
+        if isinstance(message, Started):
+            method = message.method
+        elif isinstance(message, Refused):
+            known = isinstance(message.error, SelarError)
+            error = message.error if known else SelarError(f"internal error: {message.error!r}")
+        elif isinstance(message, SelarError):
+            error = message
+        if isinstance(message, (Result, Refused)) and not outcome.done():
+            if error is not None:
+                outcome.set_exception(error)
+            elif isinstance(message, Result):
+                outcome.set_result(message)
+
+    launch = Launch(partial(engine.begin, **arguments), take, on_event=step)
     try:
-        return await job.future
+        result = await outcome
     except asyncio.CancelledError:
-        job.cancel()
+        launch.cancel()
         raise
+    METER.answers += 1
+    seconds = result.timings.prefill_seconds + result.timings.decode_seconds
+    return Generated(result, method, tuple(bins) if any(bins) else (), time.time() - seconds)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import asdict
-from typing import Any
 
 from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import ChatMessageAssistant, ContentReasoning, ModelOutput
+from inspect_ai.model import ContentReasoning, ModelOutput
 from inspect_ai.scorer import CORRECT, INCORRECT, Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
@@ -21,6 +20,7 @@ from selar_local.evaluation.config import grades_last_number, levels_of, name_of
 from selar_local.evaluation.grading import grade
 from selar_local.evaluation.problems import TASKS, Problem, load_problems, prompt_of
 from selar_local.evaluation.repetition import is_repetitive
+from selar_local.evaluation.slips import count_slips
 
 __all__ = ["answer", "graded", "problems"]
 
@@ -83,40 +83,35 @@ def answer(seed: int = 0) -> Solver:
 
 @scorer(metrics=[accuracy(), stderr()])
 def graded(last_number: bool = False) -> Scorer:
-    """Right or wrong, by math-verify or the letter; also whether the answer repeats itself at its end.
+    """Right or wrong, by math-verify or the letter; also whether the answer repeats itself at its end, and its slips.
 
     last_number: where an answer has no box, its last number, or the last letter it names, counts.
     """
 
     async def score(state: TaskState, target: Target) -> Score:
-        return await asyncio.to_thread(grade_output, state.output, problem_of(state.metadata), last_number)
+        return await asyncio.to_thread(_graded, state.output, Problem(**state.metadata["problem"]), last_number)
 
     return score
 
 
-def problem_of(metadata: dict[str, Any]) -> Problem:
-    """The problem that a sample carries along."""
-    return Problem(**metadata["problem"])
-
-
-def grade_output(output: ModelOutput, problem: Problem, last_number: bool = False) -> Score:
+def _graded(output: ModelOutput, problem: Problem, last_number: bool) -> Score:
     """The score of an answer; what was thought before it does not count.
 
     The score's answer is what was graded, None where none was found; its explanation says why.
     """
     closed = bool((output.metadata or {}).get("thinking_closed", True))
     found = grade(output.completion, problem, thinking_closed=closed, fallback=last_number)
+    text = thinking_of(output) + output.completion
     return Score(
         value=CORRECT if found.correct else INCORRECT,
         answer=found.given,
         explanation=found.reason,
-        metadata={"repetitive": is_repetitive(thinking_of(output) + output.completion)},
+        metadata={"repetitive": is_repetitive(text), **asdict(count_slips(text, problem.question))},
     )
 
 
 def thinking_of(output: ModelOutput) -> str:
     """What the model thought before its answer."""
-    message = output.choices[0].message if output.choices else ChatMessageAssistant(content="")
-    if isinstance(message.content, str):
-        return ""
-    return "".join(part.reasoning for part in message.content if isinstance(part, ContentReasoning))
+    content = output.choices[0].message.content if output.choices else ""
+    parts = [] if isinstance(content, str) else content
+    return "".join(part.reasoning for part in parts if isinstance(part, ContentReasoning))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from selar_local.errors import SelarError
 from selar_local.evaluation.facts import SETTINGS
 from selar_local.evaluation.pooling import as_key, facts_of, pooled
-from selar_local.evaluation.records import BINS, Answer, MethodRun, Study
+from selar_local.evaluation.records import BINS, COUNTED, Answer, MethodRun, Study
 from selar_local.evaluation.study_files import SUFFIX, read_study_file
 from selar_local.methods import METHODS
 
@@ -178,7 +178,7 @@ def _answer(log: EvalLog, sample: EvalSample) -> Answer:
     score = scores.get("graded") or next(iter(scores.values()), None)
     if score is None:
         raise SelarError(f"{_label(log)}: {_name(log)} is not graded; selar-local eval with the same options grades it")
-    output, reported = sample.output, _reported(sample)
+    output, reported, found = sample.output, _reported(sample), score.metadata or {}
     return Answer(
         problem=str(sample.id),
         sample=sample.epoch,
@@ -186,8 +186,10 @@ def _answer(log: EvalLog, sample: EvalSample) -> Answer:
         tokens=output.usage.output_tokens if output.usage else 0,
         explored=int(reported.get("explored_steps", 0)),
         truncated=bool(output.choices) and output.stop_reason in ("max_tokens", "model_length"),
-        repetitive=bool((score.metadata or {}).get("repetitive", False)),
+        repetitive=bool(found.get("repetitive", False)),
         seconds=float(reported.get("seconds", output.time or 0.0)),
+        mismatched=reported.get("mismatched_steps"),
+        **{name: found.get(name) for name in COUNTED},
         given=score.answer,
     )
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BINS", "Answer", "MethodRun", "Study"]
+__all__ = ["BINS", "COUNTED", "Answer", "MethodRun", "Study"]
 
 #: Bins of an entropy histogram over [0, 1].
 BINS = 20
+#: Fields of `Answer` that are counted in its text.
+COUNTED = ("words", "doubled", "merged", "missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +20,9 @@ class Answer:
 
     problem: the problem's id, the same for every method. sample: 1 to S. tokens: generated ones. explored: exploration
     steps among them. truncated: the budget or the context ended it. repetitive: it repeats itself at its end.
-    seconds: from its admission to its last token, beside whatever ran in parallel. given: what was graded, None where
-    no answer was found.
+    mismatched: steps whose printed token is not the heaviest of what they fed, None where they were not counted.
+    seconds: from its admission to its last token, beside whatever ran in parallel. words: plain ones, with the slips
+    among them (see `slips`), None where they were not counted. given: what was graded, None where no answer was found.
     """
 
     problem: str
@@ -30,6 +33,11 @@ class Answer:
     truncated: bool = False
     repetitive: bool = False
     seconds: float = 0.0
+    mismatched: int | None = None
+    words: int | None = None
+    doubled: int | None = None
+    merged: int | None = None
+    missing: int | None = None
     given: str | None = None
 
 

@@ -1,7 +1,8 @@
 """Studies as files without the texts: what can be published, kept and reported on where the logs are not.
 
 One JSON object: ``format``, ``version`` and ``studies``. A run's answers stand in columns, one list for each field of
-`Answer` but `given`, which quotes the model.
+`Answer` but `given`, which quotes the model. A column is left out where no answer has a value, such as the counts that
+an earlier version did not make.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ __all__ = ["SUFFIX", "read_study_file", "write_study_file"]
 SUFFIX = ".json"
 _FORMAT, _VERSION = "selar-local studies", 1
 _COLUMNS = {one.name: one.type for one in fields(Answer) if one.name != "given"}
-_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "bool": (bool,), "float": (float, int)}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,), "int": (int,), "bool": (bool,), "float": (float, int), "int | None": (int, type(None)),
+}  # fmt: skip
+_OPTIONAL = {name for name, kind in _COLUMNS.items() if str(kind).endswith("| None")}
 
 
 def write_study_file(path: Path, studies: Sequence[Study]) -> None:
@@ -36,11 +40,18 @@ def _written(study: Study) -> dict[str, Any]:
         "runs": [
             {
                 **{name: value for name, value in asdict(run).items() if name != "answers"},
-                "answers": {name: [getattr(one, name) for one in run.answers] for name in _COLUMNS},
+                "answers": _columns(run.answers),
             }
             for run in study.runs
         ],
     }  # fmt: skip
+
+
+def _columns(answers: Sequence[Answer]) -> dict[str, list[Any]]:
+    columns = {name: [getattr(one, name) for one in answers] for name in _COLUMNS}
+    return {
+        name: values for name, values in columns.items() if name not in _OPTIONAL or values.count(None) < len(values)
+    }
 
 
 def read_study_file(path: Path) -> list[Study]:
@@ -60,11 +71,13 @@ def _study(entry: Mapping[str, Any]) -> Study:
 
 
 def _run(entry: Mapping[str, Any]) -> MethodRun:
-    columns: Mapping[str, list[Any]] = entry["answers"]
+    found: Mapping[str, list[Any]] = entry["answers"]
+    absent = [None] * len(found["problem"])
+    columns = {name: found.get(name, absent) if name in _OPTIONAL else found[name] for name in _COLUMNS}
     for name, kind in _COLUMNS.items():
         if any(type(value) not in _KINDS[str(kind)] for value in columns[name]):
             raise ValueError(f"a value of {name} that is no {kind}")
-    rows = zip(*(columns[name] for name in _COLUMNS), strict=True)
+    rows = zip(*columns.values(), strict=True)
     answers = tuple(Answer(**dict(zip(_COLUMNS, row, strict=True))) for row in rows)
     if len({(one.problem, one.sample) for one in answers}) < len(answers) or any(one.sample < 1 for one in answers):
         raise ValueError("samples of a problem that are not numbered from 1, each once")

@@ -18,9 +18,20 @@ from selar_local.evaluation.estimates import (
 from selar_local.evaluation.pooling import seeds_of
 from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.sweep import Choice, chosen_of
-from selar_local.evaluation.wording import compared, p_text, percent, points, rounded, with_interval
+from selar_local.evaluation.wording import compared, p_text, per_thousand, percent, points, rounded, with_interval
 
-__all__ = ["Comparison", "Figure", "MethodSummary", "Summary", "as_dict", "legend", "sentences", "summarise", "table"]
+__all__ = [
+    "Comparison",
+    "Figure",
+    "MethodSummary",
+    "Summary",
+    "as_dict",
+    "legend",
+    "sentences",
+    "slips",
+    "summarise",
+    "table",
+]
 
 _WIDTH = 100
 _GAP = 2
@@ -125,7 +136,7 @@ def table(summary: Summary) -> list[str]:
 
     "tokens" is the mean of an answer, "explored" and "truncated" are percent.
     """
-    head = ["method", "accuracy %", f"points vs {_cut(summary.baseline, 8)}", "p (Holm)", "tokens", "TPCA"]
+    head = ["method", "accuracy %", f"points vs {_cut(summary.baseline, 8)}", _p_name(summary), "tokens", "TPCA"]
     head += ["explored", "truncated"]
     by_label = {one.method: one for one in summary.comparisons}
     rows = [_row(one, by_label.get(one.label)) for one in summary.methods]
@@ -144,12 +155,23 @@ def table(summary: Summary) -> list[str]:
 def legend(summary: Summary) -> list[str]:
     """What the words of the table mean, in lines of at most 80 columns."""
     several = len(summary.comparisons)
-    correction = f"corrected for {several} comparisons" if several > 1 else "of one comparison, not corrected"
+    correction = f", corrected for {several} comparisons" if several > 1 else ""
     return [
-        *([f"points: difference in accuracy; p (Holm): two-sided, {correction}"] if several else []),
+        *([f"points: difference in accuracy; {_p_name(summary)}: two-sided{correction}"] if several else []),
         "TPCA: generated tokens per correct answer; [..]: 95 % interval",
         "explored: % of all steps; truncated: % of the answers, by -n or the context",
     ]
+
+
+def _p_name(summary: Summary) -> str:
+    return "p (Holm)" if len(summary.comparisons) > 1 else "p"
+
+
+def slips(summary: Summary) -> list[str]:
+    """A sentence with every method's slips per 1,000 words; none where they were not counted."""
+    counted = [one for one in summary.methods if one.words is not None]
+    found = ", ".join(f"{one.label} {with_interval(one.slips['slips'], per_thousand)}" for one in counted)
+    return [f"doubled, merged and missing words per 1,000: {found}"] if found else []
 
 
 def _row(one: MethodSummary, comparison: Comparison | None) -> list[str]:
@@ -192,9 +214,19 @@ def _method_dict(one: MethodSummary) -> dict[str, Any]:
         "truncated": one.truncated.value,
         "repetitive": one.repetitive.value,
         **{f"{name}_interval": _ends(getattr(one, name)) for name in ("tokens", "tpca", "explored")},
+        **({} if one.words is None else {"words_per_answer": one.words.value, "slips_per_1000_words": _slips(one)}),
+        **({} if one.mismatched is None else {"mismatched_share": one.mismatched.value}),
         **_fields(one, "answers", "samples", "wall_seconds", "method"),
         "options": dict(one.options),
         "entropies": list(one.entropies),
+    }
+
+
+def _slips(one: MethodSummary) -> dict[str, Any]:
+    """By kind and together, each with the ends of its interval."""
+    return {
+        name: [None if value is None else 1000 * value for value in (figure.value, figure.low, figure.high)]
+        for name, figure in one.slips.items()
     }
 
 

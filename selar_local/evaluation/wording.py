@@ -27,6 +27,11 @@ def points(value: float | None) -> str:
     return f"{0.0 if abs(value) < 0.0005 else 100 * value:+.1f}"
 
 
+def per_thousand(value: float | None) -> str:
+    """A share in thousandths, without a sign: ``1.25``."""
+    return NOTHING if value is None else f"{1000 * value:.2f}"
+
+
 def rounded(value: float | None) -> str:
     """A count such as tokens: ``1,234``."""
     return NOTHING if value is None else f"{value:,.0f}"

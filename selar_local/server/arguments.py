@@ -12,17 +12,22 @@ from selar_local.methods import Method, method_class
 from selar_local.options import described
 from selar_local.server.config import Defaults
 from selar_local.server.errors import bad_request
-from selar_local.server.schemas import Common
+from selar_local.server.schemas import ChatRequest, Common
+from selar_local.templates.variables import SWITCHES
 
-__all__ = ["Wishes", "generations", "wishes"]
+__all__ = ["Wishes", "generations", "template_options", "wishes"]
 
 _SEEDS = 2**63
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p")
+_THINKING = ("thinking_budget", "reasoning_effort")
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a request and the server's defaults come to. arguments: those of `Engine.stream`, without the seed."""
+    """What a request and the server's defaults come to.
+
+    arguments: those of `Engine.stream`, without the seed. thinking: what the request says under `selar`.
+    """
 
     arguments: dict[str, Any]
     seed: int
@@ -34,13 +39,14 @@ class Wishes:
     def params(self) -> dict[str, str]:
         """What a request calls the options that an engine's error names."""
         names = {f.name: f"selar.{f.name}" for f in fields(self.arguments["method"])}
-        return names | {name: name for name in (*_SAMPLING, "seed", "max_tokens", "stop", "logprobs")}
+        names |= {"template_args": "chat_template_kwargs"}
+        return names | {name: name for name in (*_SAMPLING, *_THINKING, "seed", "max_tokens", "stop", "logprobs")}
 
 
 def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: bool) -> Wishes:
     """The settings of a request. raw: what the endpoint does by default. Raises ApiError."""
     own = dict(request.selar or {})
-    thinking = _switch(own, "thinking", defaults.thinking)
+    thinking = _switch(own, "thinking", None)
     events, is_raw = _switch(own, "events", False), _switch(own, "raw", raw) if raw else False
     greedy = _switch(own, "greedy", None)
     method = _method(own, defaults)
@@ -63,6 +69,35 @@ def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: 
         "stop": tuple(request.stop) or generation.stop,
     }
     return Wishes(arguments, seed, thinking, bool(events), bool(is_raw))
+
+
+def template_options(request: ChatRequest, settings: Wishes, defaults: Defaults, *, forced: bool) -> dict[str, Any]:
+    """The arguments that say how the chat template renders the request, and how much is thought. Raises ApiError.
+
+    forced: the form of the answer is: no thinking fits before it.
+    """
+    own = request.chat_template_kwargs or {}
+    asked = {"selar.thinking": settings.thinking, "enable_thinking": request.enable_thinking}
+    asked |= {f"chat_template_kwargs.{name}": own[name] for name in SWITCHES if isinstance(own.get(name), bool)}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if forced and any(given.values()):
+        param = next(name for name, value in given.items() if value)
+        raise bad_request("thinking and a forced form of the answer exclude each other", param)
+    if len(set(given.values())) > 1:
+        raise bad_request(f"{' and '.join(given)} say different things", next(iter(given)))
+    off = forced or request.reasoning_effort == "none"
+    general = dict(defaults.generation.template_args or {})
+    if given or off:
+        general = {name: value for name, value in general.items() if name not in SWITCHES}
+    chosen = {
+        name: getattr(defaults.generation if getattr(request, name) is None else request, name) for name in _THINKING
+    }
+    return {
+        **chosen,
+        "thinking": next(iter(given.values()), False if off else defaults.thinking),
+        "template_args": {**general, **own} or None,
+        "continue_final_message": bool(request.continue_final_message),
+    }
 
 
 def generations(request: Common, settings: Wishes, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from selar_local.engine.events import Result, TokenEvent
 from selar_local.methods import Method
-from selar_local.server.arguments import Wishes, generations, wishes
+from selar_local.server.arguments import Wishes, generations, template_options, wishes
 from selar_local.server.bridge import Job
-from selar_local.server.collecting import Collector, TokenOf, event_facts, logprob_entry, summary, usage
+from selar_local.server.collecting import Collector, TokenOf, ending, event_facts, logprob_entry, usage
 from selar_local.server.errors import bad_request
 from selar_local.server.responses import Answer, Generating, read_body
 from selar_local.server.schemas import ChatRequest, parse
@@ -33,11 +33,10 @@ async def chat_completions(request: Request) -> Response:
     settings = wishes(body, service.defaults, limit, raw=False)
     plan = plan_tools(body)
     schema = plan.schema if plan.schema is not None else _schema(body)
-    given: dict[str, Any] = {"messages": body.messages, "tools": plan.shown, "thinking": settings.thinking}
+    rendering = template_options(body, settings, service.defaults, forced=schema is not None)
+    given: dict[str, Any] = {"messages": body.messages, "tools": plan.shown, **rendering}
     if schema is not None:
-        if (body.selar or {}).get("thinking"):
-            raise bad_request("thinking and a forced form of the answer exclude each other", "selar.thinking")
-        given |= {"json_schema": schema, "thinking": False}
+        given["json_schema"] = schema
     if body.logprobs:
         given["logprobs"] = body.top_logprobs or 0
     answer = _ChatAnswer(service, body, settings, plan, forced=schema is not None)
@@ -101,8 +100,7 @@ class _Choice:
         if self.calls:
             delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(self.calls)]
         chunk: dict[str, Any] = {"index": self.index, "delta": delta, "finish_reason": reason}
-        if self._events:
-            chunk["selar"] = summary(result, method)
+        chunk |= ending(result, method, events=self._events)
         return chunk
 
     def _delta(self, text: str, thinking: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from selar_local.methods import Method
 from selar_local.methods.entropy import candidate_entropy
 from selar_local.trace.records import fed_facts
 
-__all__ = ["Collector", "TokenOf", "event_facts", "heaviest", "logprob_entry", "summary", "usage"]
+__all__ = ["Collector", "TokenOf", "ending", "event_facts", "heaviest", "logprob_entry", "usage"]
 
 TokenOf = Callable[[int], tuple[bytes, bool]]
 _LOWEST = -9999.0  # JSON has no infinity; OpenAI's own floor
@@ -81,17 +81,21 @@ def event_facts(event: TokenEvent, token_of: TokenOf) -> dict[str, Any]:
     }
 
 
-def summary(result: Result, method: Method) -> dict[str, Any]:
-    """What an ended choice says of its generation under `selar`."""
-    return {
+def ending(result: Result, method: Method, *, events: bool) -> dict[str, Any]:
+    """What an ended choice has beside the answer: `selar`, with all about the generation, or with its notes alone."""
+    if not events:
+        return {"selar": {"notes": list(result.notes)}} if result.notes else {}
+    facts = {
         "method": method.name,
         "explored_steps": result.usage.explored_steps,
         "mean_entropy": result.mean_entropy,
         "latent_steps": result.usage.latent_steps,
+        "mismatched_steps": result.usage.mismatched_steps,
         "seed": result.seed,
         "notes": list(result.notes),
         "hint": advice(method, result.usage),
     }
+    return {"selar": facts}
 
 
 def logprob_entry(event: TokenEvent, token_of: TokenOf) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from selar_local.engine.events import Result, TokenEvent
 from selar_local.methods import Method
 from selar_local.server.arguments import Wishes, generations, wishes
 from selar_local.server.bridge import Job
-from selar_local.server.collecting import Collector, TokenOf, event_facts, logprob_entry, summary, usage
+from selar_local.server.collecting import Collector, TokenOf, ending, event_facts, logprob_entry, usage
 from selar_local.server.responses import Answer, Generating, read_body
 from selar_local.server.schemas import CompletionRequest, parse
 from selar_local.server.service import Service
@@ -29,6 +29,8 @@ async def completions(request: Request) -> Response:
     service.check_model(body.model)
     settings = wishes(body, service.defaults, body.max_tokens, raw=True)
     given: dict[str, Any] = {"raw": settings.raw, "thinking": settings.thinking}
+    if settings.thinking is None and not settings.raw:
+        given["thinking"] = service.defaults.thinking
     if body.logprobs is not None:
         given["logprobs"] = body.logprobs
     answer = _TextAnswer(service, body, settings)
@@ -73,8 +75,7 @@ class _Choice:
     def finish(self, result: Result, method: Method) -> dict[str, Any]:
         """The end: the choice of the last chunk."""
         chunk = {**self._told(*self.collector.finish(result)), "finish_reason": result.finish_reason}
-        if self._events:
-            chunk["selar"] = summary(result, method)
+        chunk |= ending(result, method, events=self._events)
         return chunk
 
     def _told(self, text: str, thinking: str) -> dict[str, Any]:

@@ -132,6 +132,12 @@ class ChatRequest(Common):
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    thinking_budget: Annotated[int, Field(ge=-1)] | None = None
+    enable_thinking: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
     modalities: list[str] | None = None
     audio: Any = None
     functions: Any = None
@@ -146,6 +152,9 @@ class ChatRequest(Common):
             raise bad_request("modalities: text is all there is", "modalities", "unsupported_parameter")
         if self.top_logprobs is not None and not self.logprobs:
             raise bad_request("top_logprobs needs logprobs: true", "top_logprobs")
+        if self.add_generation_prompt not in (None, not self.continue_final_message):
+            text = "add_generation_prompt must be the opposite of continue_final_message"
+            raise bad_request(text, "add_generation_prompt", "unsupported_parameter")
 
 
 def _prompts(value: Any) -> Any:

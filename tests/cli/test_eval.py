@@ -65,7 +65,7 @@ def test_what_a_person_reads(chat_model, cli, folder):
     done = cli("eval", chat_model, *SHORT, "--out", folder)
     lines = done.out.splitlines()
     assert done.code == 0 and lines[0].startswith("method") and lines[1].startswith("cot ")
-    assert lines[2].startswith("selar ") and lines[3].startswith("points: difference in accuracy; p (Holm): ")
+    assert lines[2].startswith("selar ") and lines[3].startswith("points: difference in accuracy; p: two-sided")
     assert lines[6] == "" and lines[7].startswith("selar: ")
     notes = done.err.splitlines()
     assert notes[0] == (

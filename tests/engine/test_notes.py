@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import selar_local as sl
-from selar_local.chat import ChatTemplate
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.prompts import RenderedRequest, has_thinking_tags, request_notes
 from selar_local.formats import TAGS, format_of
 from selar_local.methods import METHODS
+from selar_local.templates import ChatTemplate
 
 HEAD = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}a: "
 PLAIN = HEAD + "{% endif %}"
@@ -132,5 +132,7 @@ def test_notes_are_few_plain_sentences(method):
 
 
 def test_the_templates_of_these_tests_are_what_they_seem():
-    known = {template: ChatTemplate(template).knows_thinking for template in (PLAIN, SWITCH, ALWAYS, SELF_OPENED)}
+    known = {
+        template: ChatTemplate(template).variables.switch_thinking for template in (PLAIN, SWITCH, ALWAYS, SELF_OPENED)
+    }
     assert known == {PLAIN: False, SWITCH: True, ALWAYS: False, SELF_OPENED: False}

@@ -15,10 +15,12 @@ from selar_local.config import EngineConfig
 from selar_local.errors import SelarError
 from selar_local.evaluation import _registry
 from selar_local.evaluation.config import EvaluationConfig, methods_of
+from selar_local.evaluation.inspect_tasks import thinking_of
 from selar_local.evaluation.logs import covered, read_studies
 from selar_local.evaluation.problems import load_problems
 from selar_local.evaluation.records import BINS
 from selar_local.evaluation.runner import Evaluation, evaluate
+from selar_local.evaluation.slips import Slips, count_slips
 
 ENGINE = EngineConfig(threads=1, ctx_size=256, parallel=3)
 
@@ -73,15 +75,22 @@ def test_every_answer_is_that_of_the_log(logs):
             sample = samples[answer.problem, answer.sample]
             assert answer.tokens == sample.output.usage.output_tokens
             assert answer.explored == sample.output.metadata["explored_steps"]
+            assert answer.mismatched == sample.output.metadata["mismatched_steps"]
             assert answer.seconds == sample.output.metadata["seconds"] > 0
             assert answer.truncated is (sample.output.stop_reason == "max_tokens")
             assert answer.given is None and not answer.correct and not answer.repetitive
+            question = sample.metadata["problem"]["question"]
+            assert Slips(answer.words, answer.doubled, answer.merged, answer.missing) == count_slips(
+                thinking_of(sample.output) + sample.output.completion, question
+            )
         counts = [sum(s.output.metadata["entropies"][i] for s in samples.values()) for i in range(BINS)] \
             if run.method == "selar" else []  # fmt: skip
         assert run.entropies == tuple(counts)
         assert 0 < run.wall_seconds <= sum(answer.seconds for answer in run.answers) + 1e-9
     assert sum(study.runs[0].entropies) == sum(answer.tokens for answer in study.runs[0].answers)
     assert any(answer.explored for answer in study.runs[0].answers)
+    assert any(answer.mismatched for answer in study.runs[0].answers)
+    assert not any(answer.mismatched for answer in study.runs[1].answers)
 
 
 def test_grades_are_taken_over(logs, tmp_path):
@@ -98,6 +107,7 @@ def test_grades_are_taken_over(logs, tmp_path):
     assert one.correct and one.given == "2" and sum(a.correct for a in answers.values()) == 1
     assert answers[str(second.id), second.epoch].repetitive and sum(a.repetitive for a in answers.values()) == 1
     assert answers[str(third.id), third.epoch].truncated
+    assert answers[str(second.id), second.epoch].words is None and one.words is not None
 
 
 def test_other_settings_are_another_study(logs, model, data, tmp_path):

@@ -146,6 +146,16 @@ def test_differences_and_efficiency(report, studies):
     assert all(cell.count("[") == 1 for row in rows[2:] for cell in row[1:7])  # each with an interval
 
 
+def test_slips_have_a_table_where_they_were_counted(report):
+    assert not any(title.startswith("Slips") for title in tables_of(report))
+    counted = replace(full_study(), runs=(drawn("cot", 0.2, 1), drawn("selar", 0.2, 2, counted=True)))
+    made = report_of([full_study(), counted, counted], plots=False)
+    first, second = (one for part in made.sections for one in part.tables if one.title.startswith("Slips"))
+    assert first.head == ("method", "words per answer", "slips", "doubled", "merged", "missing", "mismatched steps %")
+    assert [row[0] for row in first.rows] == ["selar"] and first.rows[0][-2:] == ("0.00 [0.00, 0.00]", "-")
+    assert "merged: " in first.note and second.note == ""
+
+
 def test_the_ablation_is_told_by_options_not_by_labels():
     study = full_study()
     (before,) = ablations(study, summarise(study))
@@ -317,8 +327,8 @@ def test_the_page_says_what_the_report_says(page, report):
 def test_plots(report, studies):
     plots = [plot for section in report.sections for plot in section.plots]
     assert [plot.title.split(":")[0] for plot in plots] == [
-        "Accuracy by method", "Accuracy against tokens", "Sweep of tau, selar", "Entropy of the steps",
-        "Accuracy by method", "Accuracy against tokens", "Entropy of the steps",
+        "Accuracy against tokens", "Sweep of tau, selar", "Entropy of the steps",
+        "Accuracy against tokens", "Entropy of the steps",
     ]  # fmt: skip
     for plot in plots:
         root = ElementTree.fromstring(plot.svg.replace("<svg ", '<svg xmlns:xlink="x" ', 1))
@@ -333,9 +343,9 @@ def test_plots(report, studies):
         one.text for one in ElementTree.fromstring(plots[0].svg.replace("<svg ", '<svg xmlns:xlink="x" ')).iter("text")
     }
     assert {run.label for run in studies[0].runs} <= texts
-    assert "tau 0.5 of selar" in plots[3].svg and "54" not in plots[3].title
-    accuracy = summarise(studies[0]).methods[1].accuracy
-    assert f"selar {with_interval(accuracy)}" in plots[0].alt
+    assert "tau 0.5 of selar" in plots[2].svg and "54" not in plots[2].title
+    one = summarise(studies[0]).methods[1]
+    assert f"selar {one.tokens.value:.0f} tokens, {with_interval(one.accuracy)} %" in plots[0].alt
 
 
 def test_the_same_study_gives_the_same_page(studies, page):
@@ -350,7 +360,7 @@ def test_marks_stand_where_the_figures_are():
     plot = next(plots_of(study, summarise(study)))
     uses = re.findall(r'<use xlink:href="[^"]*" x="([\d.]+)" y="([\d.]+)" style="fill: (#\w+)', plot.svg)
     colours = [colour_of(run.method) for run in runs]
-    points = {colour: float(x) for x, _, colour in uses if colour in colours}
+    points = {colour: -float(y) for _, y, colour in reversed(uses) if colour in colours}  # not the legend's
     left, middle, right = (points[colour] for colour in colours)
     assert right > middle > left and right - middle == pytest.approx(middle - left, rel=0.01)
 

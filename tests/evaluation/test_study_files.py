@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.studies import FACTS, drawn, full_study, selar, told
@@ -30,6 +31,25 @@ def test_what_is_written_is_read_again(tmp_path):
     assert read_studies([tmp_path / "T.JSON"]) == written
     assert read_study_file(path) == written == read_studies([path])
     assert as_dict(summarise(read_studies([path])[0], "cot")) == as_dict(summarise(written[0], "cot"))
+
+
+def test_a_file_without_counts_is_read_and_written_as_it_is(tmp_path):
+    """Answers of an earlier version have no counts of words and slips."""
+    older, path = Path(__file__).parents[2] / "docs" / "results", tmp_path / "s.json"
+    for file in older.glob("*.json"):
+        found = read_study_file(file)
+        write_study_file(path, found)
+        if "words" not in file.read_text():
+            assert all(answer.words is None for study in found for run in study.runs for answer in run.answers)
+            assert json.loads(path.read_text()) == json.loads(file.read_text())
+
+
+def test_counts_are_kept_also_where_a_part_has_none(tmp_path):
+    path = tmp_path / "s.json"
+    written = pooled([study(drawn("cot", 0.2, 1, counted=True), seed=1), study(drawn("cot", 0.2, 2), seed=2)])
+    write_study_file(path, written)
+    assert read_study_file(path) == written
+    assert {answer.words is None for answer in written[0].runs[0].answers} == {True, False}
 
 
 def test_what_the_model_said_is_left_out(tmp_path):
@@ -60,6 +80,8 @@ def _spoilt(change):
         _spoilt(lambda run: run["answers"].pop("correct")),
         _spoilt(lambda run: run["answers"]["correct"].__setitem__(0, "yes")),
         _spoilt(lambda run: run["answers"]["tokens"].__setitem__(0, True)),
+        _spoilt(lambda run: run["answers"].update(words=["many"] * len(run["answers"]["tokens"]))),
+        _spoilt(lambda run: run["answers"].update(words=[1])),
         _spoilt(lambda run: run.pop("label")),
         _spoilt(lambda run: run.update(entropies=[1] * (BINS - 1))),
         _spoilt(lambda run: run.update(entropies=[float("inf")] * BINS)),

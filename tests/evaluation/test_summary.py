@@ -11,7 +11,7 @@ from support.studies import FACTS, drawn, full_study, told
 from selar_local.evaluation.estimates import Comparison, Figure, corrected
 from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.statistics import detectable_effect
-from selar_local.evaluation.summary import as_dict, legend, sentences, summarise, table
+from selar_local.evaluation.summary import as_dict, legend, sentences, slips, summarise, table
 from selar_local.evaluation.sweep import chosen_of, split, sweeps_of
 from selar_local.evaluation.wording import compared, duration, p_text, points, with_interval, with_signs
 
@@ -49,6 +49,26 @@ def test_the_comparison_counted_by_hand():
     assert found.difference.low == pytest.approx(0.2 - 2.262157 * 0.258199 / 10**0.5, abs=1e-5)
     assert found.tokens == Figure(40, 40, 40)
     assert found.p == found.p_corrected and found.p < 0.05 and found.verdict == "better"
+
+
+def test_slips_counted_by_hand():
+    """Answers of 100 words in which one is doubled, others of 300 in which one is merged; two were not counted."""
+    counts = [
+        {"words": 100, "doubled": 1, "merged": 0, "missing": 0},
+        {"words": 300, "doubled": 0, "merged": 1, "missing": 0},
+    ]
+    study = by_hand()
+    cot, selar = study.runs
+    answers = [replace(one, **counts[one.sample - 1]) for one in cot.answers]
+    answers[-2:] = cot.answers[-2:]
+    summary = summarise(replace(study, runs=(replace(cot, answers=tuple(answers)), selar)))
+    found = summary.methods[0]
+    assert found.words.value == 200 and found.slips["slips"].value == 2 / 400
+    assert [found.slips[kind].value for kind in ("doubled", "merged", "missing")] == [1 / 400, 1 / 400, 0]
+    assert slips(summary) == ["doubled, merged and missing words per 1,000: cot 5.00 [5.00, 5.00]"]
+    told = as_dict(summary)["methods"]
+    assert told["cot"]["slips_per_1000_words"]["merged"] == [2.5, 2.5, 2.5] and told["cot"]["words_per_answer"] == 200
+    assert "words_per_answer" not in told["selar"] and slips(summarise(study)) == []
 
 
 def test_the_contract_of_the_json_object():
@@ -324,11 +344,12 @@ def test_the_legend_explains_the_words_of_the_table():
     summary = summarise(study)
     said = "\n".join(legend(summary))
     assert max(map(len, legend(summary))) <= 80
+    assert "p (Holm)" in table(summary)[0]
     for word in table(summary)[0].replace("p (Holm)", "Holm").split()[1:]:
         assert word in said or word in ("accuracy", "%", "vs", "cot", "tokens"), word
     assert f"two-sided, corrected for {len(summary.comparisons)} comparisons" in said
     two = summarise(replace(study, runs=study.runs[:2]))
-    assert "of one comparison, not corrected" in "\n".join(legend(two))
+    assert "p: two-sided" in "\n".join(legend(two)) and "Holm" not in "\n".join([*table(two), *legend(two)])
     alone = "\n".join(legend(summarise(replace(study, runs=study.runs[:1]))))
     assert "Holm" not in alone and "TPCA: generated tokens per correct answer" in alone
 

@@ -169,7 +169,8 @@ def test_all_options_are_offered_as_they_are_declared(api):
         assert told["sampling"] == {f.name: getattr(plain, f.name) for f in fields(SamplingConfig)}
     assert [(o["name"], o["type"]) for o in offer["sampling"]] == [(r.name, r.kind) for r in described(SamplingConfig)]
     assert [(o["name"], o["type"], o["default"]) for o in offer["generation"]] == [
-        ("max_tokens", "integer", None), ("stop", "texts", []),
+        ("max_tokens", "integer", None), ("stop", "texts", []), ("thinking_budget", "integer", None),
+        ("reasoning_effort", "text", None),
     ]  # fmt: skip
 
 
@@ -184,7 +185,7 @@ def test_the_defaults_are_those_of_this_server(engine):
     assert (values["tau"], values["scope"], values["k"]) == (0.3, "thinking", 3)
     assert methods["selar"]["sampling"]["temperature"] == methods["soft-thinking"]["sampling"]["temperature"] == 0.8
     assert methods["soft-thinking"]["sampling"]["top_k"] == 30 and methods["selar"]["sampling"]["seed"] == 7
-    assert [o["default"] for o in offer["generation"]] == [9, ["a", "b\n"]] and offer["thinking"] is False
+    assert [o["default"] for o in offer["generation"]] == [9, ["a", "b\n"], None, None] and offer["thinking"] is False
 
 
 def test_a_default_that_some_methods_take_otherwise(engine):

@@ -44,8 +44,9 @@ def drawn(
     samples: int = 2,
     options: Mapping[str, Any] | None = None,
     explored: float = 0.1,
+    counted: bool = False,
 ) -> MethodRun:
-    """A run by chance; the problems are as hard for every method."""
+    """A run by chance; the problems are as hard for every method. counted: with words and slips."""
     rng = np.random.default_rng(seed)
     hard = np.random.default_rng(99).normal(size=problems)
     answers = []
@@ -54,7 +55,8 @@ def drawn(
             tokens = int(rng.integers(200, 400))
             right = bool(rng.random() < 1 / (1 + np.exp(-logit - 2 * hard[place])))
             cut = bool(rng.random() < 0.05)
-            answers.append(Answer(f"q{place}", sample, right, tokens, int(explored * tokens), cut, False, 1.5))
+            text = {"words": tokens // 2, "doubled": place % 3, "merged": place % 2, "missing": 0} if counted else {}
+            answers.append(Answer(f"q{place}", sample, right, tokens, int(explored * tokens), cut, False, 1.5, **text))
     entropies = tuple(int(1000 / (1 + place)) for place in range(BINS))
     return MethodRun(label, label.split(maxsplit=1)[0], tuple(answers), options or {}, entropies, 99.0)
 

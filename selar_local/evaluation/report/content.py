@@ -58,8 +58,12 @@ def report_of(studies: Sequence[Study], baseline: str = "cot", *, plots: bool = 
     sections = [Section("Accuracy", tables=tuple(tables.main(summaries)))]
     titles = _titles(summaries)
     explains = _first_with_differences(summaries)
+    counts = next(
+        (number for number, summary in enumerate(summaries) if any(one.words for one in summary.methods)), None
+    )
     for number, (title, study, summary) in enumerate(zip(titles, studies, summaries, strict=True)):
-        shown = _tables(study, summary, differences=number == explains, efficiency=number == 0)
+        first = {"differences": number == explains, "efficiency": number == 0, "slips": number == counts}
+        shown = _tables(study, summary, **first)
         figures = tuple(plots_of(study, summary)) if plots else ()
         sections.append(Section(title, tuple(sentences(summary)), shown, figures))
     sections.append(Section("How to read this", _HOW))
@@ -86,8 +90,9 @@ def _first_with_differences(summaries: Sequence[Summary]) -> int | None:
     return next((number for number, summary in enumerate(summaries) if summary.comparisons), None)
 
 
-def _tables(study: Study, summary: Summary, *, differences: bool, efficiency: bool) -> tuple[Table, ...]:
-    """The tables of one study. differences, efficiency: explain the columns of this table, the first in the report."""
+def _tables(study: Study, summary: Summary, *, differences: bool, efficiency: bool, slips: bool) -> tuple[Table, ...]:
+    """The tables of one study. The flags: explain the columns of this table, the first in the report."""
     found = [tables.differences(summary, differences), tables.efficiency(summary, efficiency)]
+    found += [tables.slips(summary, slips)]
     found += [*tables.ablations(study, summary), *tables.sweeps(study, summary)]
     return tuple(one for one in found if one is not None)

@@ -60,14 +60,13 @@ def _looks(methods: Sequence[MethodSummary]) -> dict[str, _Look]:
 
 
 def plots_of(study: Study, summary: Summary) -> Iterator[Plot]:
-    """Accuracy by method, accuracy against tokens, each sweep, the entropies: those that the study has figures for.
+    """Accuracy against tokens, each sweep, the entropies: those that the study has figures for.
 
     Needs matplotlib.
     """
     known = [one for one in summary.methods if one.accuracy.value is not None]
     looks = _looks(summary.methods)
     if known:
-        yield _accuracies(summary, known, looks)
         yield _against_tokens(summary, known, looks)
     by_label = {one.label: one for one in known}
     for sweep in sweeps_of(study):
@@ -78,21 +77,6 @@ def plots_of(study: Study, summary: Summary) -> Iterator[Plot]:
     with_entropies = [one for one in summary.methods if sum(one.entropies)]
     if with_entropies:
         yield _entropies(summary, with_entropies, looks)
-
-
-def _accuracies(summary: Summary, methods: Sequence[MethodSummary], looks: Mapping[str, _Look]) -> Plot:
-    def draw(axes: Axes) -> None:
-        for place, one in enumerate(methods):
-            value, below, above = _bar(one.accuracy, 100)
-            colour = looks[one.label].colour
-            axes.errorbar(value, place, xerr=[[below], [above]], fmt="o", color=colour, capsize=4, markersize=7)
-        axes.set_yticks(list(range(len(methods))), [one.label for one in methods])
-        axes.set_ylim(len(methods) - 0.5, -0.5)
-        axes.set_xlabel("accuracy in percent, 95 % interval")
-        axes.grid(False, axis="y")
-
-    values = "; ".join(f"{one.label} {with_interval(one.accuracy)}" for one in methods)
-    return _plot("Accuracy by method", summary, f"Accuracy in percent: {values}.", [draw], 1.1 + 0.42 * len(methods))
 
 
 def _against_tokens(summary: Summary, methods: Sequence[MethodSummary], looks: Mapping[str, _Look]) -> Plot:
@@ -110,7 +94,7 @@ def _against_tokens(summary: Summary, methods: Sequence[MethodSummary], looks: M
         legend_below(axes, columns=2)
 
     values = "; ".join(
-        f"{one.label} {rounded(one.tokens.value)} tokens, {percent(one.accuracy.value)} %" for one in methods
+        f"{one.label} {rounded(one.tokens.value)} tokens, {with_interval(one.accuracy)} %" for one in methods
     )
     rows = (len(methods) + 1) // 2
     return _plot("Accuracy against tokens", summary, f"By method: {values}.", [draw], 3.4 + 0.25 * rows)

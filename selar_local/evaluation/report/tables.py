@@ -10,15 +10,17 @@ from typing import Any
 
 from selar_local.evaluation import statistics
 from selar_local.evaluation.config import GENERATED_TASK, defaults_of, grades_last_number
-from selar_local.evaluation.estimates import Comparison, Figure, MethodSummary, compare, corrected
+from selar_local.evaluation.estimates import Figure, MethodSummary, compare, corrected
 from selar_local.evaluation.pooling import seeds_of
 from selar_local.evaluation.records import MethodRun, Study
+from selar_local.evaluation.slips import KINDS
 from selar_local.evaluation.summary import Summary
 from selar_local.evaluation.sweep import sweeps_of
 from selar_local.evaluation.wording import (
     NOTHING,
     duration,
     p_text,
+    per_thousand,
     percent,
     points,
     rounded,
@@ -26,6 +28,7 @@ from selar_local.evaluation.wording import (
     with_signs,
 )
 from selar_local.methods import METHODS, Method
+from selar_local.options import shown as written
 
 __all__ = [
     "Table",
@@ -37,6 +40,7 @@ __all__ = [
     "facts",
     "main",
     "shown",
+    "slips",
     "sweeps",
 ]
 
@@ -48,6 +52,13 @@ _EFFICIENCY = (
     "TPCA (tokens per correct answer): all generated tokens divided by the number of correct answers. truncated: the "
     "token budget or the context ended the answer. repetitive: the answer ends in a loop."
 )
+_SLIPS = (
+    "Of 1,000 plain English words, LaTeX and code left out. doubled: a word twice in a row. merged: a word that is in "
+    'neither a word list nor the question. missing: two words in a row that want a noun between them, such as "of is". '
+    "The counter misses much; compare methods on the same problems. mismatched: the printed token is not the heaviest "
+    "of what the step fed."
+)
+_UNKNOWN = Figure(None, None, None)
 _ENGINE = ("thinking", "ctx_size", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers")
 
 
@@ -100,18 +111,14 @@ def differences(summary: Summary, explained: bool = False) -> Table | None:
     if not summary.comparisons:
         return None
     rows = tuple(
-        (one.method, *_difference(one), _power(one), str(one.problems), one.verdict) for one in summary.comparisons
-    )
+        (
+            one.method, with_interval(one.difference, points), p_text(one.p), p_text(one.p_corrected),
+            percent(one.minimum_detectable), str(one.problems), one.verdict,
+        )
+        for one in summary.comparisons
+    )  # fmt: skip
     head = ("method", "points", "p", "p (Holm)", "detectable", "problems", "shown")
     return Table(f"Difference from {summary.baseline}", head, rows, _DIFFERENCES if explained else "")
-
-
-def _difference(one: Comparison) -> tuple[str, str, str]:
-    return with_interval(one.difference, points), p_text(one.p), p_text(one.p_corrected)
-
-
-def _power(one: Comparison) -> str:
-    return percent(one.minimum_detectable)
 
 
 def efficiency(summary: Summary, explained: bool = False) -> Table:
@@ -135,6 +142,23 @@ def efficiency(summary: Summary, explained: bool = False) -> Table:
             )
         )  # fmt: skip
     return Table("Efficiency", head, tuple(rows), _EFFICIENCY if explained else "")
+
+
+def slips(summary: Summary, explained: bool = False) -> Table | None:
+    """What happens to the text: slips per 1,000 words and mismatched steps; None where none were counted."""
+    counted = [one for one in summary.methods if one.words is not None]
+    if not counted:
+        return None
+    head = ("method", "words per answer", "slips", *KINDS, "mismatched steps %")
+    rows = tuple(
+        (
+            one.label, with_interval(one.words or _UNKNOWN, rounded),
+            *(with_interval(one.slips[name], per_thousand) for name in ("slips", *KINDS)),
+            with_interval(one.mismatched or _UNKNOWN),
+        )
+        for one in counted
+    )  # fmt: skip
+    return Table("Slips per 1,000 words", head, rows, _SLIPS * explained)
 
 
 def _tpca(one: MethodSummary) -> str:
@@ -282,8 +306,4 @@ def _spec(one: MethodSummary) -> str:
     """``selar:tau=0;symbol_guard=off``: the options that are not the defaults."""
     default = defaults_of(one.method)
     own = {name: value for name, value in one.options.items() if default.get(name) != value}
-    return one.method + ("" if not own else ":" + ";".join(f"{name}={_word(value)}" for name, value in own.items()))
-
-
-def _word(value: Any) -> str:
-    return ("on" if value else "off") if isinstance(value, bool) else "none" if value is None else str(value)
+    return one.method + ("" if not own else ":" + ";".join(f"{name}={written(value)}" for name, value in own.items()))

@@ -9,7 +9,8 @@ from typing import Any
 from jinja2 import meta
 
 from selar_local.errors import TemplateError
-from selar_local.template_sandbox import Refused, environment
+from selar_local.templates.sandbox import Refused, environment
+from selar_local.templates.variables import Variables
 
 __all__ = ["ChatTemplate"]
 
@@ -19,6 +20,8 @@ _CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 _PROBE = "system-text-probe"
+#: Characters that no text has. `plain_content` in the engine has its own.
+_MARKS = ("\ufdef", "\ufdee", "\ufded")
 
 
 class ChatTemplate:
@@ -43,7 +46,7 @@ class ChatTemplate:
             self._template = sandbox.from_string(source)
         except Exception as error:  # whatever there is, up to nesting too deep for Python's compiler
             raise TemplateError(f"the model's chat template does not parse: {_one_line(error)}") from error
-        self.knows_thinking = not unset.isdisjoint(("enable_thinking", "thinking"))
+        self.variables = Variables(unset - set(sandbox.globals), source)
 
     @classmethod
     def chatml(cls) -> ChatTemplate:
@@ -58,12 +61,20 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         *,
         add_generation_prompt: bool = True,
-        thinking: bool | None = None,
+        continue_final_message: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        thinking: bool | None = None,
+        reasoning_effort: str | None = None,
+        thinking_budget: int | None = None,
+        template_args: Mapping[str, Any] | None = None,
     ) -> str:
         """The prompt for these messages: ``role``, and ``content`` as text or ``{"type": "text"}`` parts.
 
-        ``thinking`` reaches the template as ``enable_thinking`` and ``thinking``; None leaves its default.
+        ``thinking``, ``reasoning_effort`` and ``thinking_budget`` reach the template in the variables that it reads for
+        them; None leaves its default. ``template_args``: other variables, by their names; one that the template never
+        reads is an `OptionError`. ``continue_final_message``: the prompt ends where the last message does, which is
+        the beginning of the model's answer.
+
         Arguments of tool calls that are JSON text, as OpenAI's clients send them, become objects where the template
         writes JSON itself.
         Leading system messages go into the first user message where the template refuses or drops them
@@ -72,11 +83,18 @@ class ChatTemplate:
         checked = [_checked(message) for message in messages]
         if not checked:
             raise TemplateError("there are no messages")
-        switch = {} if thinking is None else {"enable_thinking": thinking, "thinking": thinking}
+        mark = ""
+        if continue_final_message:
+            mark, add_generation_prompt = _mark_end(checked), False
         if checked[0]["role"] == "system" and not self._has_system_role():
             checked = _fold_system(checked)
-        given = {"add_generation_prompt": add_generation_prompt, "tools": list(tools or ()) or None, **switch}
-        return self._run_with_calls(checked, given) if _calls(checked) else self._run(checked, **given)
+        given = self.variables.values(
+            template_args, thinking=thinking, effort=reasoning_effort, budget=thinking_budget
+        ) | {"add_generation_prompt": add_generation_prompt, "tools": list(tools or ()) or None}
+        if mark:
+            given["continue_final_message"] = True
+        text = self._run_with_calls(checked, given) if _calls(checked) else self._run(checked, **given)
+        return text if not mark else _up_to(mark, text)
 
     def _run_with_calls(self, messages: list[dict[str, Any]], given: dict[str, Any]) -> str:
         """Templates differ in what they want as a call's arguments: most an object, which they write as JSON.
@@ -114,6 +132,23 @@ class ChatTemplate:
         except Exception as error:
             what = "refuses the messages" if isinstance(error, Refused) else "fails"
             raise TemplateError(f"the model's chat template {what}: {_one_line(error)}") from error
+
+
+def _mark_end(messages: list[dict[str, Any]]) -> str:
+    """Put a mark behind the text of the last message, which is to be continued; returns the mark."""
+    last = messages[-1]
+    if last["role"] != "assistant" or last.get("tool_calls") or not last["content"]:
+        raise TemplateError("continue_final_message needs a last message of the assistant that has content")
+    mark = next(mark for mark in _MARKS if mark not in last["content"])
+    messages[-1] = {**last, "content": last["content"] + mark}
+    return mark
+
+
+def _up_to(mark: str, text: str) -> str:
+    """The prompt up to the mark."""
+    if mark not in text:
+        raise TemplateError("the model's chat template drops the message that is to be continued")
+    return text[: text.rindex(mark)]
 
 
 def _checked(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from selar_local import template_sandbox
-from selar_local.chat import ChatTemplate
 from selar_local.errors import TemplateError
+from selar_local.templates import ChatTemplate, sandbox
 
 LLAMA3 = (
     "{{ bos_token }}{% for m in messages %}<|start|>{{ m['role'] }}<|end|>\n\n"
@@ -55,7 +54,7 @@ def test_chatml():
     wanted = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
     assert template.render(SYSTEM_HI) == wanted + "<|im_start|>assistant\n"
     assert template.render(SYSTEM_HI, add_generation_prompt=False) == wanted
-    assert not template.knows_thinking
+    assert not template.variables.switch_thinking
 
 
 def test_llama3_style_gets_its_tokens():
@@ -85,13 +84,13 @@ def test_a_system_text_is_not_dropped_in_silence():
 
 def test_thinking_switch():
     template = ChatTemplate(QWEN3)
-    assert template.knows_thinking
+    assert template.variables.switch_thinking
     assert template.render(HI) == template.render(HI, thinking=True)
     assert template.render(HI, thinking=False) == template.render(HI) + "<think>\n\n</think>\n\n"
     other = ChatTemplate("{% if not thinking is defined %}{% set thinking = false %}{% endif %}{{ thinking }}")
-    assert other.knows_thinking
+    assert other.variables.switch_thinking
     assert [other.render(HI, thinking=x) for x in (None, True)] == ["False", "True"]
-    assert not ChatTemplate("{% set thinking = 1 %}{{ thinking }} enable_thinking").knows_thinking
+    assert not ChatTemplate("{% set thinking = 1 %}{{ thinking }} enable_thinking").variables.switch_thinking
 
 
 def test_r1_style_opens_the_thinking():
@@ -255,7 +254,7 @@ def test_hostile_templates_end_soon_and_in_one_line(source):
 
 
 def test_the_time_limit(monkeypatch):
-    monkeypatch.setattr(template_sandbox, "_MAX_SECONDS", -1.0)
+    monkeypatch.setattr(sandbox, "_MAX_SECONDS", -1.0)
     with pytest.raises(TemplateError, match="too long"):
         ChatTemplate.chatml().render(HI)
 

@@ -1,0 +1,64 @@
+"""What a request says about its thinking: the switch, the effort, and variables of the chat template."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from selar_local.config import GenerationConfig, require
+from selar_local.templates.variables import SWITCHES, Variables
+
+__all__ = ["EFFORT_BUDGETS", "ThinkingOptions", "thinking_options"]
+
+#: Efforts as budgets of thinking tokens, for chat templates that know no effort; None: no limit.
+EFFORT_BUDGETS: dict[str, int | None] = {"minimal": 256, "low": 1024, "medium": 4096, "high": None}
+_NO_EFFORT = "none"
+
+
+class ThinkingOptions(NamedTuple):
+    """thinking: as asked for. rendering: the options of `ChatTemplate.render`. note: what a person should know."""
+
+    thinking: bool | None
+    rendering: dict[str, Any]
+    generation: GenerationConfig
+    note: str | None = None
+
+
+def thinking_options(
+    thinking: bool | None, generation: GenerationConfig, variables: Variables, *, can_think: bool
+) -> ThinkingOptions:
+    """What the options of a request come to with this template. Raises OptionError.
+
+    can_think: the model has a thinking, so that an effort may be a budget.
+    """
+    given = dict(generation.template_args or {})
+    for name in SWITCHES:
+        if isinstance(given.get(name), bool):
+            agree = thinking in (None, given[name])
+            require(agree, f"template_args has {name} {given[name]}, and thinking is {thinking}")
+            thinking = given[name]
+            if name not in variables.names:  # clients set it on any model: it is what `thinking` is
+                del given[name]
+    effort, note = generation.reasoning_effort, None
+    if effort == _NO_EFFORT:
+        thinking, effort = False, None
+    elif effort is not None and not variables.set_effort:
+        generation = replace(generation, thinking_budget=_budget_of(effort, generation, can_think=can_think))
+        budget = generation.thinking_budget
+        limit = "no limit" if budget is None else f"at most {budget} tokens"
+        note = f"the chat template knows no effort: {effort} is {limit} of thinking here"
+        effort = None
+    rendering = {
+        "thinking": thinking,
+        "reasoning_effort": effort,
+        "thinking_budget": generation.thinking_budget,
+        "template_args": given,
+    }
+    return ThinkingOptions(thinking, rendering, generation, note)
+
+
+def _budget_of(effort: str, generation: GenerationConfig, *, can_think: bool) -> int | None:
+    require(can_think, f"reasoning_effort {effort} has no effect: this model does not think")
+    known = ", ".join((_NO_EFFORT, *EFFORT_BUDGETS))
+    require(effort in EFFORT_BUDGETS, f"reasoning_effort must be one of {known} with this model, not {effort!r}")
+    return EFFORT_BUDGETS[effort] if generation.thinking_budget is None else generation.thinking_budget

@@ -1,0 +1,7 @@
+"""Chat templates: from messages to the text of a prompt."""
+
+from __future__ import annotations
+
+from selar_local.templates.template import ChatTemplate
+
+__all__ = ["ChatTemplate"]
