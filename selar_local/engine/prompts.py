@@ -17,7 +17,7 @@ from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.plain_content import contents, cut_at, marked
 from selar_local.engine.request import Request
 from selar_local.engine.request_options import Messages, RenderOptions, Tools
-from selar_local.engine.settings import as_method, configs_of
+from selar_local.engine.settings import as_method, configs_of, default_method, require_usable
 from selar_local.engine.thinking_budget import closing_text
 from selar_local.engine.thinking_options import ThinkingOptions, thinking_options
 from selar_local.engine.transcript import Transcript
@@ -80,6 +80,7 @@ class Prompts:
         model.show_as_text([*(tag for pair in TAGS for tag in pair), *HERMES.markers, *self._form.markers])
         self._special_texts = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
         self._has_thinking_tags = has_thinking_tags(self._form, model)
+        self._model_notes = () if info.no_vectors is None else (f"soft methods cannot be used: {info.no_vectors}",)
 
     @cached_property
     def _template(self) -> ChatTemplate:
@@ -111,7 +112,8 @@ class Prompts:
         **options: Any,
     ) -> RenderedRequest:
         """The request for the arguments of `BaseEngine.stream`, as text. Raises its errors."""
-        chosen = as_method(method)
+        chosen = default_method(self._info) if method is None else as_method(method)
+        require_usable(chosen, self._info)
         sampling, generation = configs_of(chosen, options)
         chosen = chosen.fitted(lambda k, gate_on: self._calibrated_tau(k, gate_on, sampling))
         require((prompt is None) != (messages is None), "give either a prompt or messages")
@@ -167,14 +169,15 @@ class Prompts:
             tools=rendered.tools if constraint is None else None,
             constraint=constraint,
             room=room - len(tokens) + 1,  # the last token needs no place in the cache
-            notes=tuple(
-                request_notes(
+            notes=(
+                *self._model_notes,
+                *request_notes(
                     rendered,
                     model,
                     form=self._form,
                     has_tags=self._has_thinking_tags,
                     constrained=constraint is not None,
-                )
+                ),
             ),
         )
 

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.engine.events import Emit, Logprobs, Message, Prefilled, Result, Timings, TokenEvent, Usage, fed_by
+from selar_local.engine.events import (
+    Emit,
+    Logprobs,
+    Message,
+    Prefilled,
+    Result,
+    Timings,
+    TokenEvent,
+    Usage,
+    fed_by,
+    is_mismatched,
+)
 from selar_local.engine.request import Request
 from selar_local.engine.thinking_budget import ThinkingBudget
 from selar_local.engine.transcript import Transcript
@@ -76,6 +87,7 @@ class Sequence:
         self._entropies: list[float] = []
         self._logprobs: list[Logprobs] = []
         self._explored = 0
+        self._mismatched = 0
         self._latent = 0
         self._cached = 0
         self._started = time.perf_counter()
@@ -200,6 +212,8 @@ class Sequence:
             self._entropies.append(decision.entropy)
         logprobs = self._logprobs_of(logits, token)
         reason = self._end_of(ending, decision.last, capacity)
+        fed = () if reason else fed_by(decision.next_input)
+        self._mismatched += is_mismatched(token, fed)
         if reason:
             rest = self._transcript.finish()
             said = said._replace(answer=said.answer + rest.answer, thinking=said.thinking + rest.thinking)
@@ -216,7 +230,7 @@ class Sequence:
                     explored,
                     top,
                     drawn=drawn,
-                    fed=() if reason else fed_by(decision.next_input),
+                    fed=fed,
                     kept="end" if ending and decision.explored else decision.kept,
                     mode=decision.mode,
                     logprobs=logprobs,
@@ -275,6 +289,7 @@ class Sequence:
                     cached_tokens=self._cached,
                     thinking_tokens=text.thinking_tokens(ended_by_token=reason == "stop" and not text.stopped),
                     prompt_read=min(self.position, prompt),
+                    mismatched_steps=self._mismatched,
                 ),
                 timings=Timings(first - self._started, now - first, count, self._core_wait()),
                 mean_entropy=sum(self._entropies) / len(self._entropies) if self._entropies else None,
