@@ -289,3 +289,17 @@ def test_a_forced_form_is_the_answer_even_where_the_template_opens_a_thinking(ti
                 merged(events(response.text)[:-1])[0] if stream else response.json()["choices"][0]["message"]["content"]
             )
             assert set(json.loads(content)) == {"ok", "n"}
+
+
+def test_a_model_that_takes_ids_alone(family_model) -> None:
+    with sl.load(family_model("glm4", chat_template=TEMPLATE), threads=1) as engine:
+        api = Api(create_app(engine))
+        answer = api.chat(selar={"events": True}).json()
+        assert any(note.startswith("soft methods cannot be used: ") for note in answer["choices"][0]["selar"]["notes"])
+        refused = api.chat(selar={"method": "selar"})
+        assert refused.status_code == 400
+        error = refused.json()["error"]
+        assert (error["param"], error["code"]) == ("selar.method", "unsupported_method")
+        options = api.get("/v1/selar").json()
+        assert "takes no vectors" in options["no_vectors"]
+        assert {one["name"] for one in options["methods"]} == {"cot", "cot-greedy"}
