@@ -70,6 +70,14 @@ class EngineConfig(Options):
         "also keep an answer, as far as its tokens were fed as tokens, for the turn that follows it",
         "--reuse-answers/--no-reuse-answers",
     )
+    hang_timeout: float = opt(
+        300.0,
+        "isolated: seconds that a step, or taking a request, may last; then the process is replaced",
+        "--hang-timeout",
+        low=0.1,
+        high=10**6,
+        cli=False,
+    )
     queue_size: int = opt(256, "requests that may wait for a place; beyond it: busy", "--queue-size", low=0, cli=False)
     parallel: int = opt(1, "sequences decoded together", "-np", "--parallel", low=1, high=256, cli=False)
 
