@@ -36,7 +36,8 @@ class LooseCalls(JsonCalls):
         return found
 
     def may_begin(self, text: str) -> bool:
-        return super().may_begin(text) or (not self.text.strip() and text.lstrip()[:1] in ("{", "["))
+        at_start = not self._answered and not self.text.strip()
+        return super().may_begin(text) or (at_start and text.lstrip()[:1] in ("{", "["))
 
     def _bare(self) -> Steps[bool]:
         """Read content that is a call as a whole; else take nothing."""
