@@ -19,7 +19,7 @@ __all__ = ["Wishes", "generations", "template_options", "wishes"]
 
 _SEEDS = 2**63
 _SAMPLING = tuple(one.name for one in described(SamplingConfig) if one.name not in ("greedy", "seed"))
-_GENERATION = ("min_tokens", "ignore_eos", "stop_token_ids")
+_GENERATION = ("min_tokens", "ignore_eos", "stop_token_ids", "grammar")
 _THINKING = ("thinking_budget", "reasoning_effort")
 
 
@@ -63,7 +63,7 @@ def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: 
         given["greedy"] = True
     default_seed = given.pop("seed", None)
     asked = None if request.seed == -1 else request.seed
-    seed = next((s for s in (asked, default_seed) if s is not None), secrets.randbits(32))
+    seed = next((s for s in (asked, default_seed) if s is not None), secrets.randbits(32)) % _SEEDS
     generation = defaults.generation
     arguments = {
         **given,

@@ -33,16 +33,17 @@ async def chat_completions(request: Request) -> Response:
     settings = wishes(body, service.defaults, limit, raw=False)
     plan = plan_tools(body)
     schema = plan.schema if plan.schema is not None else _schema(body)
-    rendering = template_options(body, settings, service.defaults, forced=schema is not None)
+    forced = schema is not None or body.grammar is not None
+    rendering = template_options(body, settings, service.defaults, forced=forced)
     given: dict[str, Any] = {"messages": body.messages, "tools": plan.shown, **rendering}
     if schema is not None:
         given["json_schema"] = schema
     if body.logprobs:
         given["logprobs"] = body.top_logprobs or 0
-    answer = _ChatAnswer(service, body, settings, plan, forced=schema is not None)
+    answer = _ChatAnswer(service, body, settings, plan, forced=forced)
     job = service.begin(generations(body, settings, [given]), events=bool(body.stream or body.logprobs))
     form = "response_format" if plan.schema is None else "tools"
-    params = settings.params | {"prompt": "messages", "json_schema": form, "grammar": form}
+    params = settings.params | {"prompt": "messages", "json_schema": form}
     return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)
 
 

@@ -95,6 +95,10 @@ def plan_tools(request: ChatRequest) -> ToolPlan:
     forced = _forced(choice, tools)
     if choice == "auto" and not tools:
         return ToolPlan()
+    if request.grammar is not None:
+        raise bad_request(
+            "grammar and tools exclude each other: the text is a call, or what the grammar says", "grammar"
+        )
     schema = call_schema([(t.function.name, t.function.parameters or _NO_PARAMETERS) for t in forced])
     return ToolPlan(
         shown=[tool.model_dump(exclude_unset=True) for tool in tools],
