@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import takewhile
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from selar_local import calibration
 from selar_local.config import GenerationConfig, SamplingConfig, require
 from selar_local.engine.constraints import Constraint
+from selar_local.engine.logit_changes import LogitChanges
 from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.plain_content import contents, cut_at, marked
 from selar_local.engine.request import Request
@@ -35,6 +38,8 @@ __all__ = ["Prompts", "RenderedRequest", "has_thinking_tags", "request_notes"]
 
 _MAY_BE_SPECIAL = re.compile(r"[<\[|｜]|\w_\w")  # what the texts of control tokens have
 _SHORT = 32  # characters for each token of the context: such a text may fit
+_LONG = 50_000  # characters from which on one text at a time is tokenised: the short ones do not wait for it
+_MUCH_TOO_LONG = 4  # times the context: the tokens of such a prompt are not counted to the end
 _TAIL = 256  # characters of the prompt's end: the last turn's opening, which may open or close the thinking
 
 
@@ -75,11 +80,13 @@ class Prompts:
     def __init__(self, model: LlamaModel, info: ModelInfo) -> None:
         """The markers of the model's format become text in what `model` says, for the reader of that format."""
         self._info = info
+        self._long_texts = threading.Lock()
         self._template_source = model.chat_template()
         self._form = format_of(self._template_source or "")
         model.show_as_text([*(tag for pair in TAGS for tag in pair), *HERMES.markers, *self._form.markers])
         self._special_texts = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
         self._has_thinking_tags = has_thinking_tags(self._form, model)
+        self._logit_changes = LogitChanges()
         self._model_notes = () if info.no_vectors is None else (f"soft methods cannot be used: {info.no_vectors}",)
 
     @cached_property
@@ -131,6 +138,7 @@ class Prompts:
             turns.insert(0, {"role": "system", "content": system})
         if prompt is not None:
             turns.append({"role": "user", "content": prompt})
+        self._require_room(len(turns), "at least ")  # a token each, or more
         if self._template_source is None:
             # ChatML was assumed. A base model mostly has no such token: it spells the text out.
             generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
@@ -153,9 +161,10 @@ class Prompts:
         """The request as tokens. constraint: that of its grammar or schema. Raises PromptTooLong."""
         room = self._info.ctx_size
         self._require_room(_fewest_tokens(rendered.text, model, room), "at least ")
-        tokens = tuple(model.prompt_tokens(*self._parts(rendered, model)))
+        with self._long_texts if len(rendered.text) > _LONG else nullcontext():
+            tokens = tuple(model.prompt_tokens(*self._parts(rendered, model), most=_MUCH_TOO_LONG * room))
         require(len(tokens) > 0, "the prompt is empty")
-        self._require_room(len(tokens))
+        self._require_room(len(tokens), "at least " if len(tokens) > _MUCH_TOO_LONG * room else "")
         return Request(
             prompt=tokens,
             method=rendered.method,
@@ -168,6 +177,7 @@ class Prompts:
             form=self._form_for(rendered),
             tools=rendered.tools if constraint is None else None,
             constraint=constraint,
+            changes=self._logit_changes.of(rendered.sampling, rendered.generation, model),
             room=room - len(tokens) + 1,  # the last token needs no place in the cache
             notes=(
                 *self._model_notes,
@@ -200,7 +210,7 @@ class Prompts:
     def _require_room(self, tokens: int, bound: str = "") -> None:
         if tokens > self._info.ctx_size:
             raise PromptTooLong(
-                f"the prompt has {bound}{tokens} tokens, the context holds {self._info.ctx_size}: "
+                f"the prompt is too long: it has {bound}{tokens} tokens, the context holds {self._info.ctx_size}; "
                 f"shorten it or raise the context size (trained for {self._info.n_ctx_train})"
             )
 

@@ -30,7 +30,8 @@ from selar_local.engine.request import Request
 from selar_local.engine.thinking_budget import ThinkingBudget
 from selar_local.engine.transcript import Transcript
 from selar_local.errors import SelarError
-from selar_local.methods.base import Decision, NextInput, Setting, StepView, Token
+from selar_local.methods.adjustment import Adjustment
+from selar_local.methods.base import Decision, Mixture, NextInput, Setting, StepView, Token
 from selar_local.methods.distribution import Distribution, draw, filtered_distribution, top_k
 from selar_local.methods.entropy import softmax
 
@@ -74,6 +75,9 @@ class Sequence:
         greedy = request.sampling.greedy or request.method.greedy or request.sampling.temperature == 0
         self._sampling = replace(request.sampling, greedy=greedy)
         self._random = np.random.Generator(np.random.PCG64(self.seed))
+        self._adjusted = Adjustment.of(request.sampling, request.changes, request.prompt)
+        uses_xtc = request.sampling.xtc_probability > 0 and request.sampling.xtc_threshold <= 0.5
+        self._xtc = np.random.Generator(np.random.PCG64([self.seed, 2])) if uses_xtc else None
         self._transcript = Transcript(
             request.prompt_tail,
             request.generation.stop,
@@ -153,12 +157,14 @@ class Sequence:
                 self.finish("length")
                 return
         sampling, constraint = self._stepper.sampling or self._sampling, self.request.constraint
-        allowed = logits if constraint is None else constraint.mask(logits)
-        distribution = filtered_distribution(allowed, sampling, self.request.method.n_candidates)
+        seen = logits if self._adjusted is None else self._adjusted(logits)
+        allowed = seen if constraint is None else constraint.mask(seen)
+        xtc = self._xtc is not None and self._xtc.random() <= sampling.xtc_probability
+        distribution = filtered_distribution(allowed, sampling, self.request.method.n_candidates, xtc=xtc)
         # Every step draws one number, also where it is not used: replaced tokens do not move the later draws.
         drawn = int(distribution.ids[0]) if sampling.greedy else draw(distribution, self._random.random())
         if constraint is None:
-            decision = self._decision(logits, distribution, drawn, sampling.temperature, hidden)
+            decision = self._decision(seen, distribution, drawn, sampling.temperature, hidden)
         else:
             constraint.accept(drawn)
             decision = Decision(Token(drawn), kept="grammar" if self.request.method.feeds_vectors else None)
@@ -186,9 +192,18 @@ class Sequence:
             StepView(logits, distribution, token, temperature, in_thinking, self._in_thinking_after, hidden)
         )
         if forced is None:
-            return decision
+            return self._in_form(decision, drawn)
         kept = "thinking budget" if decision.explored else decision.kept
         return decision._replace(next_input=Token(forced), token=forced, silent=False, kept=kept)
+
+    def _in_form(self, decision: Decision, drawn: int) -> Decision:
+        """The decision; a plain token where an explored step would touch the form of a call or of JSON."""
+        if not self.request.generation.keep_form or not decision.explored or decision.silent:
+            return decision
+        token = drawn if decision.token is None else decision.token
+        mixed = decision.next_input.ids.tolist() if isinstance(decision.next_input, Mixture) else []
+        form = self._transcript.form_of(self._vocabulary.piece(one) for one in {token, *mixed})
+        return decision if form is None else decision._replace(next_input=Token(token), kept=form)
 
     def _in_thinking_after(self, token: int) -> bool:
         return self._transcript.in_thinking_after(self._vocabulary.piece(token))
@@ -203,10 +218,12 @@ class Sequence:
     ) -> None:
         """Count the step's token, add its text, emit its event; end the generation where it ends."""
         token = drawn if decision.token is None else decision.token
-        ending = self._vocabulary.is_end(token)
+        ending = self._vocabulary.is_end(token) or token in self.request.generation.stop_token_ids
         explored = decision.explored and not ending
         said = self._transcript.feed(b"" if ending else self._vocabulary.piece(token))
         self._tokens.append(token)
+        if self._adjusted is not None:
+            self._adjusted.accept(token)
         self._explored += explored
         if decision.entropy is not None:
             self._entropies.append(decision.entropy)

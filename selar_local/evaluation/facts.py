@@ -110,7 +110,7 @@ def problems_sha256(problems: Sequence[Problem]) -> str:
 
 def method_facts(spec: MethodSpec, sampling: Mapping[str, Any]) -> dict[str, Any]:
     """What tells one method's log from another's: label, method, all its options, the sampling in force."""
-    in_force = asdict(spec.method.sampling(sampling))
+    in_force = spec.method.sampling(sampling).as_dict()
     in_force.pop("seed")
     return {"label": spec.label, "method": spec.method.name, "options": asdict(spec.method), "sampling": in_force}
 
