@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 #: Rooms by floor: a room may import its own floor and what lies below. The package itself is the public API.
 FLOORS = (
-    ("errors", "machine", "_version"),
+    ("errors", "_version"),
     ("options", "logit_bias"),
     ("config",),
     ("methods", "formats", "cache", "install_hint"),
@@ -32,8 +32,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ONLY = {
     "methods": {"methods", "formats", "config", "options", "errors"},
     "formats": {"formats"},
-    "llama": {"llama", "methods", "config", "errors", "machine", "cache"},
-    "machine": {"machine"},
+    "llama": {"llama", "methods", "config", "errors", "cache"},
     "calibration": {"calibration", "cache", "config", "errors"},
 }
 

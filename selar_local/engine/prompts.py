@@ -210,7 +210,7 @@ class Prompts:
     def _require_room(self, tokens: int, bound: str = "") -> None:
         if tokens > self._info.ctx_size:
             raise PromptTooLong(
-                f"the prompt has {bound}{tokens} tokens, the context holds {self._info.ctx_size}: "
+                f"the prompt is too long: it has {bound}{tokens} tokens, the context holds {self._info.ctx_size}; "
                 f"shorten it or raise the context size (trained for {self._info.n_ctx_train})"
             )
 

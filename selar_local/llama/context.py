@@ -16,10 +16,10 @@ from selar_local.errors import DecodeError, OptionError, UnsupportedModel
 from selar_local.llama.ggml import type_traits
 from selar_local.llama.layer_states import LayerStates
 from selar_local.llama.library import C, can_offload, recent_errors, uses_openmp
+from selar_local.llama.machine import memory_limit
 from selar_local.llama.model import LlamaModel
 from selar_local.llama.thread_pool import ThreadPool
 from selar_local.llama.thread_waiting import ThreadWaiting
-from selar_local.machine import memory_limit
 
 __all__ = ["Aborted", "ContextFull", "LlamaContext"]
 

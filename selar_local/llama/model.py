@@ -16,9 +16,9 @@ from selar_local.llama import library
 from selar_local.llama.deep_stack import on_deep_stack
 from selar_local.llama.gguf_file import GgufFile
 from selar_local.llama.library import C
+from selar_local.llama.machine import default_threads
 from selar_local.llama.special_texts import SpecialTexts
 from selar_local.llama.vocabulary import token_bytes
-from selar_local.machine import default_threads
 
 __all__ = ["LlamaModel"]
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from selar_local import machine
-from selar_local.machine import cpu_quota, default_threads, memory_limit, physical_cores
+from selar_local.llama import machine
+from selar_local.llama.machine import cpu_quota, default_threads, memory_limit, physical_cores
 
 GIB = 2**30
 OURS = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
