@@ -51,6 +51,7 @@ def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: 
     thinking = _switch(own, "thinking", None)
     events, is_raw = _switch(own, "events", False), _switch(own, "raw", raw) if raw else False
     greedy = _switch(own, "greedy", None)
+    keep_form = _switch(own, "keep_form", defaults.generation.keep_form)
     method = _method(own, defaults)
     given = dict(defaults.sampling)
     given.update({name: getattr(request, name) for name in _SAMPLING if getattr(request, name) is not None})
@@ -67,6 +68,7 @@ def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: 
     arguments = {
         **given,
         "method": method,
+        "keep_form": keep_form,
         "max_tokens": generation.max_tokens if max_tokens is None else max_tokens,
         "stop": tuple(request.stop) or generation.stop,
         **{name: getattr(request, name) for name in _GENERATION if getattr(request, name) is not None},
