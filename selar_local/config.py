@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from selar_local.logit_bias import logit_biases
 from selar_local.options import Options, from_mapping, opt, require
 
 __all__ = [
+    "ALL_TOKENS",
     "CACHE_TYPES",
     "CacheType",
     "ChatConfig",
@@ -29,6 +32,9 @@ CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_
 CACHE_TYPES: dict[CacheType, int] = {
     "f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2, "q4_1": 3, "iq4_nl": 20, "q5_0": 6, "q5_1": 7,
 }  # fmt: skip
+
+#: A window over all tokens, however many.
+ALL_TOKENS = 2**31 - 1
 
 
 def default_threads() -> int:
@@ -73,7 +79,12 @@ class EngineConfig(Options):
 
 @dataclass(frozen=True)
 class SamplingConfig(Options):
-    """The filtered distribution, in this order: temperature, top-k, top-p, min-p. Defaults are the paper's."""
+    """From logits to the drawn token. Defaults are the paper's.
+
+    First the logits change: logit_bias, the penalties, DRY. Then the filters: temperature, top-k, typical, top-p,
+    min-p, XTC. Names, values and this order are llama.cpp's, but for the temperature, which is its last one. Penalties
+    and DRY go by the prompt's tokens and the printed ones.
+    """
 
     temperature: float = opt(
         0.6,
@@ -84,7 +95,7 @@ class SamplingConfig(Options):
         high=100,
     )
     top_k: int = opt(20, "keep the k largest logits (0 or -1: all)", "--top-k", low=0, minus_one=0)
-    top_p: float = opt(0.95, "nucleus sampling (1: off)", "--top-p", above=0, high=1)
+    top_p: float = opt(0.95, "nucleus sampling (1: off; 0: the most probable token alone)", "--top-p", low=0, high=1)
     min_p: float = opt(0.0, "keep tokens of at least this share of the largest probability", "--min-p", low=0, high=1)
     greedy: bool = opt(False, "take the most probable token instead of drawing one", "--greedy")
     seed: int | None = opt(
@@ -96,6 +107,83 @@ class SamplingConfig(Options):
         high=2**63 - 1,
         minus_one=None,
     )
+    typical_p: float = opt(1.0, "locally typical sampling (1: off)", "--typical-p", "--typical", above=0, high=1)
+    repeat_penalty: float = opt(
+        1.0,
+        "divides the logits of tokens in the last ones, multiplies negative ones (1: off)",
+        "--repeat-penalty",
+        low=0.01,
+        high=100,
+    )
+    presence_penalty: float = opt(
+        0.0,
+        "taken off the logits of tokens in the last ones (0: off)",
+        "--presence-penalty",
+        low=-100,
+        high=100,
+    )
+    frequency_penalty: float = opt(
+        0.0, "the same, times how often they are there (0: off)", "--frequency-penalty", low=-100, high=100
+    )
+    repeat_last_n: int = opt(
+        64,
+        "how many of the last tokens, prompt included, the three penalties look at (-1: all)",
+        "--repeat-last-n",
+        low=0,
+        minus_one=ALL_TOKENS,
+    )
+    dry_multiplier: float = opt(
+        0.0, "DRY: penalty on tokens that would repeat a sequence (0: off)", "--dry-multiplier", low=0, high=100
+    )
+    dry_base: float = opt(1.75, "DRY: its growth for each token of the repetition", "--dry-base", low=1, high=100)
+    dry_allowed_length: int = opt(2, "DRY: longest repetition without penalty", "--dry-allowed-length", low=0)
+    dry_penalty_last_n: int = opt(
+        64,
+        "DRY: how many of the last tokens, prompt included, it looks at (-1: all)",
+        "--dry-penalty-last-n",
+        low=0,
+        minus_one=ALL_TOKENS,
+    )
+    dry_sequence_breakers: tuple[str, ...] = opt(
+        ("\n", ":", '"', "*"),
+        "DRY: no repetition reaches over this text (may be given several times; none: no such text)",
+        "--dry-sequence-breaker",
+    )
+    xtc_probability: float = opt(
+        0.0, "XTC: how often the most probable tokens are left out (0: never)", "--xtc-probability", low=0, high=1
+    )
+    xtc_threshold: float = opt(
+        0.1,
+        "XTC: all tokens of at least this probability but the least probable of them (above 0.5: off)",
+        "--xtc-threshold",
+        low=0,
+        high=1,
+    )
+    logit_bias: tuple[str, ...] | Mapping[Any, Any] = opt(
+        (),
+        "added to the logit of a token: its id and the bias, such as 151+2.5 or 151-inf (may be given several times)",
+        "--logit-bias",
+    )
+
+    def check_together(self) -> None:
+        self.biases()
+
+    def biases(self) -> dict[int, float]:
+        """`logit_bias` as numbers; -inf forbids a token. Raises OptionError."""
+        return logit_biases(self.logit_bias)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The values by name, as traces and logs have them. Of the later options only those that are in use."""
+        used = {one.name: getattr(self, one.name) for one in fields(self)}
+        used["logit_bias"] = {token: bias if bias > -math.inf else False for token, bias in self.biases().items()} or ()
+        return {
+            one.name: used[one.name]
+            for one in fields(self)
+            if one.name in _ALWAYS_NAMED or used[one.name] != one.default
+        }
+
+
+_ALWAYS_NAMED = ("temperature", "top_k", "top_p", "min_p", "greedy", "seed")
 
 
 @dataclass(frozen=True)
@@ -129,6 +217,9 @@ class GenerationConfig(Options):
     )
     template_args: Mapping[str, Any] | None = opt(None, "variables of the chat template", cli=False)
     logprobs: int | None = opt(None, "report so many log-probabilities of each step", low=0, high=1000, cli=False)
+    min_tokens: int = opt(0, "no end before so many tokens", "--min-tokens", low=0)
+    ignore_eos: bool = opt(False, "go on where the model would end its text", "--ignore-eos")
+    stop_token_ids: tuple[int, ...] = opt((), "end the text before one of these tokens", cli=False)
 
     def check_together(self) -> None:
         require(self.grammar is None or self.json_schema is None, "grammar and json_schema exclude each other")

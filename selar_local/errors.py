@@ -34,7 +34,7 @@ class ModelNotFound(SelarError):
 
 
 class UnsupportedModel(SelarError):
-    """A sound model that this package cannot decode (encoder-only, no embedding input, ...)."""
+    """A sound model that this package cannot decode (encoder-only, ...), or not by the method that was asked for."""
 
 
 class OptionError(SelarError, ValueError):

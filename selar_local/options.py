@@ -24,6 +24,7 @@ T = TypeVar("T")
 _DEFAULT_IN_WORDS = re.compile(r" \(default: (.*)\)$")
 _LARGEST = 2**31 - 1  # of a whole number without a bound of its own
 _SAME = object()  # -1 has no other meaning
+_SEVERAL = ("texts", "integers")
 _LONG = 80  # characters of a wrong value in a message
 
 
@@ -50,7 +51,7 @@ def opt(default: Any, help_text: str, *flags: str, cli: bool = True, repr: bool 
 class Option:
     """One option: the declaration of a field, with what its annotation says.
 
-    kind: "boolean", "integer", "float", "text", "texts", "number|text",
+    kind: "boolean", "integer", "float", "text", "texts", "integers", "number|text",
     "object" or "choice".
     flags: as declared, such as "--mmap/--no-mmap"; none where only Python has the option.
     number: int or float where the value may be a number. optional: None is a value.
@@ -129,7 +130,7 @@ class Option:
             return None
         if type(value) is int and value == -1 and self.minus_one is not _SAME:
             return self.minus_one
-        if self.kind == "texts" and isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        if self.kind in _SEVERAL and isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)):
             value = tuple(value)
         given = "" if self.secret else f", not {_brief(value)}"
         require(self._is_of_kind(value), f"{self.name} must be {self._expected(value)}{given}")
@@ -138,8 +139,12 @@ class Option:
         return value
 
     def _is_of_kind(self, value: Any) -> bool:
+        if isinstance(value, Mapping):
+            return self.mapping
         if self.kind == "texts":
             return isinstance(value, tuple) and all(isinstance(one, str) and one for one in value)
+        if self.kind == "integers":
+            return isinstance(value, tuple) and all(type(one) is int and 0 <= one <= _LARGEST for one in value)
         if isinstance(value, str):
             texts = self.choices or self.words
             some = value if self.kind == "number|text" else value.strip()
@@ -148,7 +153,7 @@ class Option:
             return self.kind == "boolean"
         if isinstance(value, float):
             return self.number is float and math.isfinite(value)
-        return (isinstance(value, int) and self.number is not None) or (self.mapping and isinstance(value, Mapping))
+        return isinstance(value, int) and self.number is not None
 
     def _expected(self, value: Any) -> str:
         number = "a finite number" if isinstance(value, float) else "a number"
@@ -160,7 +165,8 @@ class Option:
             "float": number,
             "number|text": f"{number} or {' or '.join(self.words) or 'a text'}",
             "choice": f"one of {', '.join(self.choices)}",
-            "texts": "texts that are not empty",
+            "texts": "texts that are not empty" + (", or an object" if self.mapping else ""),
+            "integers": f"whole numbers between 0 and {_LARGEST}",
             "object": "an object",
         }.get(self.kind, "a text or an object" if self.mapping else "a text that is not empty")
 
@@ -213,8 +219,11 @@ def _option(one: Field[Any], hint: Any, source: str | None) -> Option:
     elif bool in kinds:
         kind = "boolean"
     else:
-        kind = "texts" if any(typing.get_origin(hint) is tuple for hint in kinds) else "text"
-        kind = kind if kind == "texts" or str in kinds else "object"
+        several = next((hint for hint in kinds if typing.get_origin(hint) is tuple), None)
+        if several is not None:
+            kind = "integers" if int in typing.get_args(several) else "texts"
+        else:
+            kind = "text" if str in kinds else "object"
     more = {key: value for key, value in declared.items() if key not in ("flags", "cli", "source")}
     return Option(
         name=one.name,
@@ -248,6 +257,8 @@ def shown(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, tuple):
         return ", ".join(map(repr, value)) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {one}" for name, one in value.items()) or "none"
     return "none" if value is None else str(value)
 
 

@@ -67,6 +67,7 @@ def test_from_mapping_of_a_class_without_options():
 GOOD: list[tuple[type, dict[str, Any]]] = [
     (SamplingConfig, {"temperature": 0}),
     (SamplingConfig, {"temperature": 100, "top_k": 0, "top_p": 1, "min_p": 1}),
+    (SamplingConfig, {"top_p": 0}),
     (SamplingConfig, {"temperature": np.float64(0.5)}),
     (SamplingConfig, {"seed": 0}),
     (SamplingConfig, {"seed": 2**63 - 1}),
@@ -94,7 +95,7 @@ BAD: list[tuple[type, dict[str, Any]]] = [
         for v in (-0.1, 101, float("nan"), float("inf"), "0.5", True, None, 10**400)
     ],
     *[(SamplingConfig, {"top_k": v}) for v in (-2, -1.0, 1.0, 2.5, "20", True, None, 2**31, 10**400)],
-    *[(SamplingConfig, {"top_p": v}) for v in (0, -0.1, 1.01, "1", None)],
+    *[(SamplingConfig, {"top_p": v}) for v in (-0.1, 1.01, "1", None)],
     *[(SamplingConfig, {"min_p": v}) for v in (-0.1, 1.01, float("nan"))],
     *[(SamplingConfig, {"greedy": v}) for v in ("false", 0, None)],
     *[(SamplingConfig, {"seed": v}) for v in (-2, 2**63, 1.5, "1", 10**400)],

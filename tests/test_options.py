@@ -12,7 +12,7 @@ import pytest
 
 from selar_local.analysis.calibrate import CalibrationConfig
 from selar_local.analysis.lens.config import LensConfig
-from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.config import ALL_TOKENS, ChatConfig, EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.evaluation.config import EvaluationConfig
 from selar_local.methods import METHODS
@@ -39,6 +39,7 @@ class Sample(Options):
     share: float = opt(0.5, "x", "--share", above=0, below=1)
     text: str | None = opt(None, "x (default: the other)", "--text")
     texts: tuple[str, ...] = opt((), "x", "--more")
+    ids: tuple[int, ...] = opt((), "x")
     word: Literal["a", "b"] = opt("a", "x", "--word")
     number: float | Literal["auto"] = opt(1.0, "x", "--number", low=0)
     token: int | str | None = opt(None, "x", "--token", low=0)
@@ -53,7 +54,8 @@ def wrong(option: Option) -> Iterator[Any]:
     """Values just outside of the bounds."""
     tiny = 1 if option.number is int else 1e-6
     if option.low is not None:
-        yield option.low - (2 if option.minus_one is None or option.minus_one == 0 else 1)
+        takes_minus_one = option.minus_one in (None, 0, ALL_TOKENS)
+        yield option.low - (2 if takes_minus_one else 1)
         yield option.low - tiny if option.number is float else option.low - 1000
     if option.high is not None:
         yield option.high + 1
@@ -87,8 +89,9 @@ def test_any_value_is_kept_or_refused_in_one_line(cls: type, option: Option, val
         assert option.optional
     elif option.kind == "boolean":
         assert isinstance(kept, bool)
-    elif option.kind == "texts":
-        assert isinstance(kept, tuple) and all(isinstance(one, str) and one for one in kept)
+    elif isinstance(kept, tuple):
+        of = {"texts": str, "integers": int}[option.kind]
+        assert all(type(one) is of and one != "" for one in kept)
     elif isinstance(kept, (int, float)):
         assert option.number is not None and not isinstance(kept, bool) and math.isfinite(kept)
         assert option.number is float or isinstance(kept, int)
@@ -108,8 +111,8 @@ def test_every_field_is_described(cls: type) -> None:
 def test_the_kinds_and_the_words_for_them() -> None:
     rows = {option.name: option for option in described(Sample)}
     assert {name: row.kind for name, row in rows.items()} == {
-        "switch": "boolean", "whole": "integer", "share": "float", "text": "text", "texts": "texts", "word": "choice",
-        "number": "number|text", "token": "number|text", "thing": "text",
+        "switch": "boolean", "whole": "integer", "share": "float", "text": "text", "texts": "texts",
+        "ids": "integers", "word": "choice", "number": "number|text", "token": "number|text", "thing": "text",
     }  # fmt: skip
     assert {name: row.bounds for name, row in rows.items() if row.bounds} == {
         "whole": "between 1 and 9", "share": "above 0 and below 1", "number": "at least 0", "token": "at least 0",
@@ -132,6 +135,7 @@ def test_the_kinds_and_the_words_for_them() -> None:
         ({"share": math.nan}, "share must be a finite number, not nan"),
         ({"text": 5}, "text must be a text that is not empty, not 5"),
         ({"texts": "abc"}, "texts must be texts that are not empty, not 'abc'"),
+        ({"ids": [1, -1]}, "ids must be whole numbers between 0 and 2147483647, not (1, -1)"),
         ({"word": "c"}, "word must be one of a, b, not 'c'"),
         ({"number": "Auto"}, "number must be a number or auto, not 'Auto'"),
         ({"number": 2**64}, "number must be at most 18446744073709551615, not a number of so many digits"),

@@ -126,7 +126,7 @@ class _Found:
         from selar_local.analysis.lens.summary import as_dict
 
         session, info, check = self.session, self.session.info, self.session.check
-        sampling = {name: value for name, value in asdict(self.sampling).items() if name != "seed"}
+        sampling = {name: value for name, value in self.sampling.as_dict().items() if name != "seed"}
         return {
             "model": info.path,
             "architecture": info.architecture,

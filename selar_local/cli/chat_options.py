@@ -111,7 +111,7 @@ def describe(conversation: Conversation) -> list[str]:
     """The options in force, a line for each kind."""
     parts = (
         (f"method {conversation.method.name}", asdict(conversation.method)),
-        ("sampling", asdict(conversation.sampling)),
+        ("sampling", conversation.sampling.as_dict()),
         ("length", asdict(conversation.generation)),
         ("chat", {"thinking": conversation.thinking, "overflow": conversation.overflow}),
     )

@@ -17,6 +17,7 @@ from selar_local.cli.grouped_help import GroupedCommand, json_option, option
 from selar_local.cli.method_specs import methods_option, specs_of
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
+from selar_local.cli.option_sources import is_typed
 from selar_local.cli.options import build, build_sampling, config_options, method_options
 from selar_local.cli.prompt import joined, prompt_options, read_prompt, text_beside
 from selar_local.cli.session import Session, as_dict
@@ -138,6 +139,8 @@ def compare(model: str | None, prompt: str | None, methods: str, **values: Any) 
     with open_engine(path, config, display) as engine:
         if beside is not None:
             text = joined(beside.wait(display.warn), text)
+        if engine.info.no_vectors is not None and not is_typed("methods"):
+            sessions = {label: one for label, one in sessions.items() if not one.method.feeds_vectors}
         answers = _answers(engine, text, sessions)
         if values["as_json"]:
             parts = [{"label": one.label, **as_dict(one.result, one.method, engine.info.path)} for one in answers]

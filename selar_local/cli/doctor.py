@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +21,9 @@ from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig
 from selar_local.install_hint import pip_install
 from selar_local.llama.present import require_llama_cpp
+
+if TYPE_CHECKING:
+    from selar_local.engine.model_info import ModelInfo
 
 __all__ = ["doctor"]
 
@@ -86,7 +90,19 @@ def _version(package: str) -> str | None:
 
 def _model(model: str, config: EngineConfig) -> dict[str, Any]:
     with open_engine(find(model), config, Display(), check_again=True) as engine:
-        return engine.info.as_dict()
+        info = engine.info
+    hint = _hint(info) if info.no_vectors is not None else None
+    return info.as_dict() | ({} if hint is None else {"hint": hint})
+
+
+def _hint(info: ModelInfo) -> str | None:
+    """What a person can do where the model takes no vectors."""
+    from selar_local.llama.gguf_file import open_gguf
+
+    key = f"{info.architecture}.rope.dimension_sections"
+    if not info.architecture.startswith("glm4") or key in open_gguf(Path(info.path)).value_types:
+        return None
+    return f"the file lacks {key}: GLM-4 files that have it, those of GLM-4.1V and 4.5V, take vectors"
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -106,8 +122,16 @@ def _print(report: dict[str, Any]) -> None:
     if "model" in report:
         click.echo("")
         _table(_readable(report["model"]))
-        verdict = "exact" if report["injection_max_abs_diff"] == 0 else "within tolerance"
-        click.echo(f"\ninjection check: {verdict}: a token fed as its embedding row gives the same logits")
+        click.echo(f"\n{_verdict(report['model'])}")
+
+
+def _verdict(model: dict[str, Any]) -> str:
+    """What the injection check found, and what it means for the methods."""
+    if model["no_vectors"] is None:
+        verdict = "exact" if model["injection_max_abs_diff"] == 0 else "within tolerance"
+        return f"injection check: {verdict}: a token fed as its embedding row gives the same logits"
+    hint = f"; {model['hint']}" if "hint" in model else ""
+    return f"soft methods cannot be used, the others can: {model['no_vectors']}{hint}"
 
 
 def _readable(model: dict[str, Any]) -> dict[str, Any]:

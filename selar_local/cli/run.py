@@ -83,6 +83,7 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
         raw=session.raw,
     )
     with pastes_marked(text is None), session.open_trace() as trace, open_engine(path, config, display) as engine:
+        session.fit(engine)
         if text is None:
             with importing():
                 from selar_local.cli.chat import chat

@@ -6,7 +6,8 @@ import os
 import threading
 import webbrowser
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +21,7 @@ from selar_local.cli.options import (
     build_method,
     build_sampling,
     config_options,
+    is_named,
     method_option,
     method_options,
 )
@@ -27,7 +29,12 @@ from selar_local.cli.server_log import ServerLog
 from selar_local.cli.streams import one_line
 from selar_local.cli.template_args import template_arg_option
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.engine.settings import default_method, require_usable
 from selar_local.server import Defaults, RequestLine, ServerConfig, require_web
+
+if TYPE_CHECKING:
+    from selar_local.engine.engine import Engine
+    from selar_local.engine.isolated import IsolatedEngine
 
 __all__ = ["serve"]
 
@@ -93,6 +100,7 @@ def serve(
         opening(path, engine_config, display) as engine,
         ServerLog().attached() as log,
     ):
+        defaults = _fitted(defaults, engine, display)
         app = create_app(engine, config, defaults, (lambda line: log.say(_logged(line))) if log_requests else None)
         here = url_of(_HERE.get(config.host, config.host), bound)
 
@@ -118,6 +126,17 @@ def _defaults(method: str, values: dict[str, Any]) -> Defaults:
     chosen = build_method(method, values)
     _, given = build_sampling(chosen, values)
     return Defaults(chosen, given, build(GenerationConfig, values), values["thinking"])
+
+
+def _fitted(defaults: Defaults, engine: Engine | IsolatedEngine, display: Display) -> Defaults:
+    """Where no method was named, the one that this model is decoded with. Raises UnsupportedModel."""
+    if engine.info.no_vectors is None:
+        return defaults
+    display.note(f"soft methods cannot be used: {engine.info.no_vectors}")
+    if not is_named(defaults.method):
+        return replace(defaults, method=default_method(engine.info))
+    require_usable(defaults.method, engine.info)
+    return defaults
 
 
 def _config(values: dict[str, Any]) -> ServerConfig:

@@ -13,11 +13,12 @@ import click
 from selar_local.advice import advice
 from selar_local.cli.display import Display
 from selar_local.cli.option_sources import is_typed
-from selar_local.cli.options import as_usage, flag_of
+from selar_local.cli.options import as_usage, flag_of, is_named
 from selar_local.cli.streams import print_json
 from selar_local.cli.trace_outputs import TraceOutputs
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result
+from selar_local.engine.settings import default_method
 from selar_local.errors import OptionError
 from selar_local.methods import Method
 from selar_local.options import shown
@@ -44,6 +45,7 @@ class Session:
         self.method = method
         self.given = given
         self.generation = generation
+        self._method_named = is_named(method)
         self._noted: set[str] = set()
         self.used: Method | None = None  # the method of the last answer, a calibrated tau filled in
         self.system: str | None = values["system"]
@@ -69,6 +71,11 @@ class Session:
     def sampling(self) -> SamplingConfig:
         """The sampling in force: it changes with the method where that has defaults of its own."""
         return self.method.sampling(self.given)
+
+    def fit(self, engine: Any) -> None:
+        """Where no method was named, take the one that this model is decoded with."""
+        if not self._method_named and self.method.feeds_vectors and engine.info.no_vectors is not None:
+            self.method = default_method(engine.info)
 
     def open_trace(self) -> TraceOutputs:
         """The trace and its page, before the model is loaded: a path that cannot be written is an error at once."""

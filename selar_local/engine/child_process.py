@@ -21,7 +21,17 @@ from queue import SimpleQueue
 from typing import Any
 
 from selar_local.config import EngineConfig
-from selar_local.engine.events import Emit, Message, Prefilled, Result, Started, Timings, TokenEvent, Usage
+from selar_local.engine.events import (
+    Emit,
+    Message,
+    Prefilled,
+    Result,
+    Started,
+    Timings,
+    TokenEvent,
+    Usage,
+    is_mismatched,
+)
 from selar_local.engine.lifetime import require_own_process
 from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.wire import Wire
@@ -81,6 +91,7 @@ class _Generation:
                     completion_tokens=len(events),
                     explored_steps=sum(event.explored for event in events),
                     prompt_read=self._prompt_read,
+                    mismatched_steps=sum(is_mismatched(event.token, event.fed) for event in events),
                 ),
                 timings=Timings(0.0, 0.0, len(events)),
                 seed=started.seed,

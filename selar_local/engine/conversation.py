@@ -22,7 +22,7 @@ from selar_local.engine.history import (
     turn_starts,
     turns_to_drop,
 )
-from selar_local.engine.settings import TurnSettings, as_method
+from selar_local.engine.settings import TurnSettings, as_method, default_method
 from selar_local.engine.stream import Stream
 from selar_local.errors import ConversationBusy, ConversationFileError, OptionError, SelarError, TemplateError
 from selar_local.methods import Method
@@ -69,7 +69,7 @@ class Conversation(TurnSettings):
 
         options: the fields of `SamplingConfig` and `GenerationConfig`, for every turn. Raises OptionError.
         """
-        super().__init__(method, options)
+        super().__init__(default_method(engine.info) if method is None else method, options)
         self.engine = engine
         self.thinking = thinking
         self.overflow = overflow

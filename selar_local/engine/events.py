@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,6 +25,7 @@ __all__ = [
     "TokenEvent",
     "Usage",
     "fed_by",
+    "is_mismatched",
 ]
 
 FINISH_REASONS = ("stop", "length", "cancelled", "error")
@@ -40,6 +42,14 @@ def fed_by(chosen: NextInput) -> Fed | None:
     if isinstance(chosen, Mixture):
         return tuple(zip(chosen.ids.tolist(), chosen.weights.tolist(), strict=True))
     return None
+
+
+def is_mismatched(token: int, fed: Fed | None) -> bool:
+    """Whether a step printed `token` and fed more of another one; False where nothing is known of what was fed."""
+    if not fed:
+        return False
+    own = max((weight for row, weight in fed if row == token), default=-math.inf)
+    return own < max(weight for _, weight in fed)
 
 
 class Logprobs(NamedTuple):
@@ -91,6 +101,7 @@ class Usage:
     #: Prompt tokens in the KV cache at the end, the cached ones included: fewer than prompt_tokens where the generation
     #: ended before its first token.
     prompt_read: int = 0
+    mismatched_steps: int = 0  # whose printed token is not the heaviest of what they fed
 
     @property
     def explored_share(self) -> float:

@@ -19,6 +19,7 @@ class ModelInfo:
     """Facts about the opened model. Sizes in bytes; injection_max_abs_diff in logits.
 
     name: what a person calls the model. description: llama.cpp's words for its kind, such as "qwen2 1B Q4_K - Medium".
+    no_vectors: why the model takes token ids alone; None where it takes vectors, and the difference is a number.
     """
 
     path: str
@@ -36,7 +37,8 @@ class ModelInfo:
     mrope: bool
     chat_template: bool
     threads: int
-    injection_max_abs_diff: float
+    injection_max_abs_diff: float | None
+    no_vectors: str | None = None
 
     def __repr__(self) -> str:
         difference = self.injection_max_abs_diff or None
@@ -68,4 +70,5 @@ def describe(runtime: LlamaRuntime) -> ModelInfo:
         chat_template=model.chat_template() is not None,
         threads=model.threads,
         injection_max_abs_diff=runtime.injection_max_abs_diff,
+        no_vectors=runtime.no_vectors,
     )

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from selar_local import calibration
 from selar_local.config import GenerationConfig, SamplingConfig, require
 from selar_local.engine.constraints import Constraint
+from selar_local.engine.logit_changes import LogitChanges
 from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.plain_content import contents, cut_at, marked
 from selar_local.engine.request import Request
 from selar_local.engine.request_options import Messages, RenderOptions, Tools
-from selar_local.engine.settings import as_method, configs_of
+from selar_local.engine.settings import as_method, configs_of, default_method, require_usable
 from selar_local.engine.thinking_budget import closing_text
 from selar_local.engine.thinking_options import ThinkingOptions, thinking_options
 from selar_local.engine.transcript import Transcript
@@ -80,6 +81,8 @@ class Prompts:
         model.show_as_text([*(tag for pair in TAGS for tag in pair), *HERMES.markers, *self._form.markers])
         self._special_texts = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
         self._has_thinking_tags = has_thinking_tags(self._form, model)
+        self._logit_changes = LogitChanges()
+        self._model_notes = () if info.no_vectors is None else (f"soft methods cannot be used: {info.no_vectors}",)
 
     @cached_property
     def _template(self) -> ChatTemplate:
@@ -111,7 +114,8 @@ class Prompts:
         **options: Any,
     ) -> RenderedRequest:
         """The request for the arguments of `BaseEngine.stream`, as text. Raises its errors."""
-        chosen = as_method(method)
+        chosen = default_method(self._info) if method is None else as_method(method)
+        require_usable(chosen, self._info)
         sampling, generation = configs_of(chosen, options)
         chosen = chosen.fitted(lambda k, gate_on: self._calibrated_tau(k, gate_on, sampling))
         require((prompt is None) != (messages is None), "give either a prompt or messages")
@@ -166,15 +170,17 @@ class Prompts:
             form=self._form_for(rendered),
             tools=rendered.tools if constraint is None else None,
             constraint=constraint,
+            changes=self._logit_changes.of(rendered.sampling, rendered.generation, model),
             room=room - len(tokens) + 1,  # the last token needs no place in the cache
-            notes=tuple(
-                request_notes(
+            notes=(
+                *self._model_notes,
+                *request_notes(
                     rendered,
                     model,
                     form=self._form,
                     has_tags=self._has_thinking_tags,
                     constrained=constraint is not None,
-                )
+                ),
             ),
         )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.formats import GENERAL, Format
+from selar_local.methods.adjustment import Changes
 from selar_local.methods.base import Method
 
 if TYPE_CHECKING:
@@ -38,4 +39,5 @@ class Request:
     events: bool = True
     room: int = 2**31 - 1  # tokens for which the context has room after the prompt
     constraint: Constraint | None = None
+    changes: Changes = field(default_factory=Changes)  # of the logits
     notes: tuple[str, ...] = ()  # options that have no effect, in plain sentences

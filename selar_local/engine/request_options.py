@@ -56,6 +56,19 @@ class SamplingOptions(TypedDict, total=False):
     min_p: float
     greedy: bool
     seed: int | None
+    typical_p: float
+    repeat_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    repeat_last_n: int
+    dry_multiplier: float
+    dry_base: float
+    dry_allowed_length: int
+    dry_penalty_last_n: int
+    dry_sequence_breakers: Sequence[str]
+    xtc_probability: float
+    xtc_threshold: float
+    logit_bias: Sequence[str] | Mapping[Any, Any]
 
 
 class GenerationOptions(TypedDict, total=False):
@@ -69,6 +82,9 @@ class GenerationOptions(TypedDict, total=False):
     reasoning_effort: str | None
     template_args: Mapping[str, Any] | None
     logprobs: int | None
+    min_tokens: int
+    ignore_eos: bool
+    stop_token_ids: Sequence[int]
 
 
 class RenderOptions(TypedDict, total=False):

@@ -14,11 +14,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.engine.events import Emit, Logprobs, Message, Prefilled, Result, Timings, TokenEvent, Usage, fed_by
+from selar_local.engine.events import (
+    Emit,
+    Logprobs,
+    Message,
+    Prefilled,
+    Result,
+    Timings,
+    TokenEvent,
+    Usage,
+    fed_by,
+    is_mismatched,
+)
 from selar_local.engine.request import Request
 from selar_local.engine.thinking_budget import ThinkingBudget
 from selar_local.engine.transcript import Transcript
 from selar_local.errors import SelarError
+from selar_local.methods.adjustment import Adjustment
 from selar_local.methods.base import Decision, NextInput, Setting, StepView, Token
 from selar_local.methods.distribution import Distribution, draw, filtered_distribution, top_k
 from selar_local.methods.entropy import softmax
@@ -63,6 +75,9 @@ class Sequence:
         greedy = request.sampling.greedy or request.method.greedy or request.sampling.temperature == 0
         self._sampling = replace(request.sampling, greedy=greedy)
         self._random = np.random.Generator(np.random.PCG64(self.seed))
+        self._adjusted = Adjustment.of(request.sampling, request.changes, request.prompt)
+        uses_xtc = request.sampling.xtc_probability > 0 and request.sampling.xtc_threshold <= 0.5
+        self._xtc = np.random.Generator(np.random.PCG64([self.seed, 2])) if uses_xtc else None
         self._transcript = Transcript(
             request.prompt_tail,
             request.generation.stop,
@@ -76,6 +91,7 @@ class Sequence:
         self._entropies: list[float] = []
         self._logprobs: list[Logprobs] = []
         self._explored = 0
+        self._mismatched = 0
         self._latent = 0
         self._cached = 0
         self._started = time.perf_counter()
@@ -141,12 +157,14 @@ class Sequence:
                 self.finish("length")
                 return
         sampling, constraint = self._stepper.sampling or self._sampling, self.request.constraint
-        allowed = logits if constraint is None else constraint.mask(logits)
-        distribution = filtered_distribution(allowed, sampling, self.request.method.n_candidates)
+        seen = logits if self._adjusted is None else self._adjusted(logits)
+        allowed = seen if constraint is None else constraint.mask(seen)
+        xtc = self._xtc is not None and self._xtc.random() <= sampling.xtc_probability
+        distribution = filtered_distribution(allowed, sampling, self.request.method.n_candidates, xtc=xtc)
         # Every step draws one number, also where it is not used: replaced tokens do not move the later draws.
         drawn = int(distribution.ids[0]) if sampling.greedy else draw(distribution, self._random.random())
         if constraint is None:
-            decision = self._decision(logits, distribution, drawn, sampling.temperature, hidden)
+            decision = self._decision(seen, distribution, drawn, sampling.temperature, hidden)
         else:
             constraint.accept(drawn)
             decision = Decision(Token(drawn), kept="grammar" if self.request.method.feeds_vectors else None)
@@ -191,15 +209,19 @@ class Sequence:
     ) -> None:
         """Count the step's token, add its text, emit its event; end the generation where it ends."""
         token = drawn if decision.token is None else decision.token
-        ending = self._vocabulary.is_end(token)
+        ending = self._vocabulary.is_end(token) or token in self.request.generation.stop_token_ids
         explored = decision.explored and not ending
         said = self._transcript.feed(b"" if ending else self._vocabulary.piece(token))
         self._tokens.append(token)
+        if self._adjusted is not None:
+            self._adjusted.accept(token)
         self._explored += explored
         if decision.entropy is not None:
             self._entropies.append(decision.entropy)
         logprobs = self._logprobs_of(logits, token)
         reason = self._end_of(ending, decision.last, capacity)
+        fed = () if reason else fed_by(decision.next_input)
+        self._mismatched += is_mismatched(token, fed)
         if reason:
             rest = self._transcript.finish()
             said = said._replace(answer=said.answer + rest.answer, thinking=said.thinking + rest.thinking)
@@ -216,7 +238,7 @@ class Sequence:
                     explored,
                     top,
                     drawn=drawn,
-                    fed=() if reason else fed_by(decision.next_input),
+                    fed=fed,
                     kept="end" if ending and decision.explored else decision.kept,
                     mode=decision.mode,
                     logprobs=logprobs,
@@ -275,6 +297,7 @@ class Sequence:
                     cached_tokens=self._cached,
                     thinking_tokens=text.thinking_tokens(ended_by_token=reason == "stop" and not text.stopped),
                     prompt_read=min(self.position, prompt),
+                    mismatched_steps=self._mismatched,
                 ),
                 timings=Timings(first - self._started, now - first, count, self._core_wait()),
                 mean_entropy=sum(self._entropies) / len(self._entropies) if self._entropies else None,

@@ -9,10 +9,11 @@ from typing import Any
 
 from selar_local import methods
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig, from_mapping
-from selar_local.errors import OptionError
-from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
+from selar_local.engine.model_info import ModelInfo
+from selar_local.errors import OptionError, UnsupportedModel
+from selar_local.methods import DEFAULT_METHOD, METHODS, CoT, Method, method_class
 
-__all__ = ["TurnSettings", "as_method", "configs_of"]
+__all__ = ["TurnSettings", "as_method", "configs_of", "default_method", "require_usable"]
 
 _GENERATION = frozenset(f.name for f in fields(GenerationConfig))
 _KNOWN = _GENERATION | {f.name for f in fields(SamplingConfig)}
@@ -23,6 +24,17 @@ def as_method(method: Method | str | None) -> Method:
     if isinstance(method, type) and issubclass(method, Method):
         raise OptionError(f"method must be an instance: write {method.__name__}() for {method.__name__}")
     return method if isinstance(method, Method) else method_class(method or DEFAULT_METHOD)()
+
+
+def default_method(info: ModelInfo) -> Method:
+    """The method of a request that names none: the default one, or `cot` where the model takes no vectors."""
+    return as_method(DEFAULT_METHOD if info.no_vectors is None else CoT.name)
+
+
+def require_usable(method: Method, info: ModelInfo) -> None:
+    """Raises UnsupportedModel for a method that feeds vectors where the model takes none."""
+    if method.feeds_vectors and info.no_vectors is not None:
+        raise UnsupportedModel(f"{method.name} cannot be used, {CoT.name} can: {info.no_vectors}")
 
 
 def configs_of(method: Method, options: Mapping[str, Any]) -> tuple[SamplingConfig, GenerationConfig]:

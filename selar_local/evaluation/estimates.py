@@ -42,7 +42,8 @@ class MethodSummary:
     problems: with at least one answer; samples: the most that a problem has. Shares are 0 to 1: accuracy, explored
     (exploration steps of all tokens), truncated, repetitive. tokens: of an answer. tpca: all tokens over the number of
     correct answers, None where nothing is correct. wall_seconds: of all generations together. words: plain ones of an
-    answer; slips: of all words, by kind and together ("slips"); none where they were not counted.
+    answer; slips: of all words, by kind and together ("slips"); none where they were not counted. mismatched: of all
+    tokens, those that are not the heaviest of what their step fed; None where they were not counted.
     """
 
     label: str
@@ -60,6 +61,7 @@ class MethodSummary:
     wall_seconds: float
     words: Figure | None = None
     slips: Mapping[str, Figure] = field(default_factory=dict)
+    mismatched: Figure | None = None
     entropies: tuple[int, ...] = field(default=(), repr=False)
 
 
@@ -124,6 +126,8 @@ def describe(run: MethodRun) -> MethodSummary:
     }
     figures: dict[str, Any] = {name: Figure.of(estimate) for name, estimate in estimates.items()}
     figures |= _texts([one for one in run.answers if one.words is not None])
+    if known := _by_problem([one for one in run.answers if one.mismatched is not None]):
+        figures["mismatched"] = Figure.of(statistics.ratio(_sums(known, "mismatched"), _sums(known, "tokens")))
     return MethodSummary(
         run.label,
         run.method,

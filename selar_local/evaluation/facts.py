@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from selar_local._version import __version__
 from selar_local.cache import sha256_of
 from selar_local.catalog import file_label
+from selar_local.catalog.header import FILE_TYPES
 from selar_local.errors import ModelFileError, OptionError
 from selar_local.evaluation.config import MethodSpec
 from selar_local.formats import format_of
@@ -56,7 +57,7 @@ def model_facts(path: Path) -> dict[str, Any]:
     return {
         "model": file_label(gguf.path),
         "model_sha256": hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
-        "quantisation": _quantisation(gguf),
+        "quantisation": FILE_TYPES.get(gguf.metadata.get("general.file_type"), "unknown"),
         "architecture": gguf.architecture,
         "template_hash": hashlib.sha256(template.encode()).hexdigest() if isinstance(template, str) else None,
     }
@@ -73,17 +74,6 @@ def _header(path: Path) -> GgufFile:
     from selar_local.llama.gguf_file import open_gguf
 
     return open_gguf(path)
-
-
-def _quantisation(gguf: GgufFile) -> str:
-    """The name of the file's type, such as Q4_K_M."""
-    from gguf import LlamaFileType
-
-    number = gguf.metadata.get("general.file_type")
-    try:
-        return str(LlamaFileType(number).name).removeprefix("MOSTLY_").removeprefix("ALL_")
-    except ValueError:
-        return "unknown"
 
 
 def context_for(path: Path, prompts: Sequence[str], max_tokens: int) -> int:
@@ -120,7 +110,7 @@ def problems_sha256(problems: Sequence[Problem]) -> str:
 
 def method_facts(spec: MethodSpec, sampling: Mapping[str, Any]) -> dict[str, Any]:
     """What tells one method's log from another's: label, method, all its options, the sampling in force."""
-    in_force = asdict(spec.method.sampling(sampling))
+    in_force = spec.method.sampling(sampling).as_dict()
     in_force.pop("seed")
     return {"label": spec.label, "method": spec.method.name, "options": asdict(spec.method), "sampling": in_force}
 

@@ -101,7 +101,7 @@ def _graded(output: ModelOutput, problem: Problem, last_number: bool) -> Score:
     """
     closed = bool((output.metadata or {}).get("thinking_closed", True))
     found = grade(output.completion, problem, thinking_closed=closed, fallback=last_number)
-    text = _thinking_of(output) + output.completion
+    text = thinking_of(output) + output.completion
     return Score(
         value=CORRECT if found.correct else INCORRECT,
         answer=found.given,
@@ -110,7 +110,7 @@ def _graded(output: ModelOutput, problem: Problem, last_number: bool) -> Score:
     )
 
 
-def _thinking_of(output: ModelOutput) -> str:
+def thinking_of(output: ModelOutput) -> str:
     """What the model thought before its answer."""
     content = output.choices[0].message.content if output.choices else ""
     parts = [] if isinstance(content, str) else content

@@ -188,6 +188,7 @@ def _answer(log: EvalLog, sample: EvalSample) -> Answer:
         truncated=bool(output.choices) and output.stop_reason in ("max_tokens", "model_length"),
         repetitive=bool(found.get("repetitive", False)),
         seconds=float(reported.get("seconds", output.time or 0.0)),
+        mismatched=reported.get("mismatched_steps"),
         **{name: found.get(name) for name in COUNTED},
         given=score.answer,
     )

@@ -222,6 +222,7 @@ class SelarAPI(ModelAPI):
                 **({} if made.method == self.arguments.method else {"options": asdict(made.method)}),
                 "explored_steps": usage.explored_steps,
                 "latent_steps": usage.latent_steps,
+                "mismatched_steps": usage.mismatched_steps,
                 "entropies": list(made.entropies),
                 "finish_reason": result.finish_reason,
                 "context_full": result.context_full,

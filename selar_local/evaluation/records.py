@@ -20,6 +20,7 @@ class Answer:
 
     problem: the problem's id, the same for every method. sample: 1 to S. tokens: generated ones. explored: exploration
     steps among them. truncated: the budget or the context ended it. repetitive: it repeats itself at its end.
+    mismatched: steps whose printed token is not the heaviest of what they fed, None where they were not counted.
     seconds: from its admission to its last token, beside whatever ran in parallel. words: plain ones, with the slips
     among them (see `slips`), None where they were not counted. given: what was graded, None where no answer was found.
     """
@@ -32,6 +33,7 @@ class Answer:
     truncated: bool = False
     repetitive: bool = False
     seconds: float = 0.0
+    mismatched: int | None = None
     words: int | None = None
     doubled: int | None = None
     merged: int | None = None

@@ -215,6 +215,7 @@ def _method_dict(one: MethodSummary) -> dict[str, Any]:
         "repetitive": one.repetitive.value,
         **{f"{name}_interval": _ends(getattr(one, name)) for name in ("tokens", "tpca", "explored")},
         **({} if one.words is None else {"words_per_answer": one.words.value, "slips_per_1000_words": _slips(one)}),
+        **({} if one.mismatched is None else {"mismatched_share": one.mismatched.value}),
         **_fields(one, "answers", "samples", "wall_seconds", "method"),
         "options": dict(one.options),
         "entropies": list(one.entropies),

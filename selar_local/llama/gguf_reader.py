@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from selar_local.llama.ggml import type_traits
 from selar_local.llama.gguf_strings import Fault, skip_strings
 
-__all__ = ["Fault", "Header", "Scalar", "TensorInfo", "read_header"]
+if TYPE_CHECKING:
+    from selar_local.llama.ggml import TypeTraits
+
+__all__ = ["Fault", "Header", "Scalar", "TensorInfo", "glance", "read_header"]
 
 Scalar = int | float | bool | str
 
@@ -57,8 +61,8 @@ class Header:
 def read_header(data: mmap.mmap, path: Path) -> Header:
     """Reads and checks all of one file but its tensor data. Raises Fault."""
     walker = _Walker(data)
-    version, tensors, keys = _counts(walker)
-    header = Header(version, len(data))
+    header = Header(_version(walker), len(data))
+    tensors, keys = _counts(walker)
     for _ in range(keys):
         _read_pair(walker, header)
     alignment = header.metadata.get("general.alignment", 32)
@@ -68,6 +72,18 @@ def read_header(data: mmap.mmap, path: Path) -> Header:
     table = [_read_tensor(walker) for _ in range(tensors)]
     _place_tensors(header, table, walker.position, alignment, path)
     return header
+
+
+def glance(data: mmap.mmap) -> dict[str, Scalar]:
+    """The metadata before the tokenizer's, as far as they make sense; nothing is checked. Raises Fault for no GGUF."""
+    walker = _Walker(data)
+    header = Header(_version(walker), len(data))
+    with suppress(Fault):
+        _, keys = walker.u64(), walker.u64()
+        for _ in range(keys):
+            if _read_pair(walker, header).startswith("tokenizer."):
+                break
+    return header.metadata
 
 
 class _Walker:
@@ -113,8 +129,8 @@ class _Walker:
         return name
 
 
-def _counts(walker: _Walker) -> tuple[int, int, int]:
-    """Version, number of tensors, number of keys. The caller has seen the magic."""
+def _version(walker: _Walker) -> int:
+    """The caller has seen the magic."""
     walker.take(4)
     version = walker.u32()
     if version & 0xFFFF == 0 and version:
@@ -123,20 +139,26 @@ def _counts(walker: _Walker) -> tuple[int, int, int]:
         raise Fault("is a GGUF file of version 1, which llama.cpp no longer reads: convert or download it again")
     if version not in (2, 3):
         raise Fault(f"is a GGUF file of version {version}; versions 2 and 3 can be read")
+    return version
+
+
+def _counts(walker: _Walker) -> tuple[int, int]:
+    """Numbers of tensors and keys."""
     tensors, keys = walker.u64(), walker.u64()
     if tensors > _MAX_TENSORS or keys > _MAX_KEYS:
         raise Fault(f"is damaged: it claims {tensors} tensors and {keys} keys")
-    return version, tensors, keys
+    return tensors, keys
 
 
-def _read_pair(walker: _Walker, header: Header) -> None:
+def _read_pair(walker: _Walker, header: Header) -> str:
+    """Reads a key and its value; the key."""
     key = walker.name("a key")
     if key in header.value_types:
         raise Fault(f"is damaged: the key {key!r} stands in it twice")
     kind = walker.u32()
     if kind == ARRAY:
         _read_array(walker, header, key)
-        return
+        return key
     header.value_types[key] = value_type_name(kind, key)
     if kind == STRING:
         header.metadata[key] = walker.text(f"the value of {key}").decode(errors="replace")
@@ -144,6 +166,7 @@ def _read_pair(walker: _Walker, header: Header) -> None:
         header.metadata[key] = walker.number(SCALARS[BOOL]) != 0
     else:
         header.metadata[key] = walker.number(SCALARS[kind])
+    return key
 
 
 def _read_array(walker: _Walker, header: Header, key: str) -> None:
@@ -177,7 +200,7 @@ def _read_tensor(walker: _Walker) -> tuple[str, tuple[int, ...], int, int, int]:
         raise Fault(f"is damaged: tensor {name} has {dimensions} dimensions")
     *sizes, kind, offset = struct.unpack_from(f"<{dimensions}QIQ", walker.data, walker.take(8 * dimensions + 12))
     shape = tuple(sizes)
-    traits = type_traits().get(kind)
+    traits = _type_traits().get(kind)
     if traits is None:
         raise Fault(f"cannot be read: tensor {name} has type {kind}, which this llama.cpp does not know")
     if 0 in shape:
@@ -189,6 +212,13 @@ def _read_tensor(walker: _Walker) -> tuple[str, tuple[int, ...], int, int, int]:
     if math.prod(shape) >= _MAX_ELEMENTS:
         raise Fault(f"is damaged: tensor {name} of shape {shape} is larger than any file")
     return name, shape, kind, nbytes, offset
+
+
+def _type_traits() -> Mapping[int, TypeTraits]:
+    """llama.cpp's types; it is not loaded for a glance at the metadata."""
+    from selar_local.llama.ggml import type_traits
+
+    return type_traits()
 
 
 def _place_tensors(
@@ -210,7 +240,7 @@ def _place_tensors(
         names.add(name)
         need = data_start + offset + nbytes
         expected += -(-nbytes // alignment) * alignment
-        kind_name = type_traits()[kind].name
+        kind_name = _type_traits()[kind].name
         header.tensors.append(TensorInfo(name, shape, kind, kind_name, data_start + offset, nbytes, path))
     if need > header.size:
         raise Fault(f"is incomplete: {megabytes(header.size, need)} are there; download it again")

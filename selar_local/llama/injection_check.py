@@ -43,8 +43,8 @@ def injection_difference(
     difference, largest = _measure(model, context, table, batch)
     if not difference <= TOLERANCE * largest:
         raise UnsupportedModel(
-            f"{model.name}: fed as embeddings, tokens give other logits than fed as ids (they differ by "
-            f"{difference:.3g}): architecture {model.gguf.architecture} cannot take embeddings"
+            f"{model.name} takes no vectors: fed as embeddings, tokens give other logits than fed as ids (they differ "
+            f"by {difference:.3g}; architecture {model.gguf.architecture})"
         )
     cache.write(key, {"difference": difference})
     return difference

@@ -101,7 +101,7 @@ class SchemaGrammar:
 
         Raises DecodeError where no token is allowed.
         """
-        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8, len(self._masked))
         if self._matcher.is_error() or not bits.any():
             raise DecodeError(f"the schema allows no token here: {_reason(self._matcher.get_error())}")
         np.take(_ADDED, bits, axis=0, out=self._masked, mode="clip")

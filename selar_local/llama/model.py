@@ -164,6 +164,11 @@ class LlamaModel:
         """Whether the token ends the generation: EOS, EOT and all the others the model declares."""
         return bool(C.llama_vocab_is_eog(self.vocab, token))
 
+    @cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """The tokens that end a generation."""
+        return tuple(token for token in range(self.n_vocab) if self.is_end(token))
+
     def special_text(self, which: str) -> str:
         """The text of the "bos" or "eos" token, "" where there is none."""
         token = int(getattr(C, f"llama_vocab_{which}")(self.vocab))

@@ -120,8 +120,8 @@ class Probe:
         name = self._path.name
         if self._reached == "rows":
             return UnsupportedModel(
-                f"{name}: architecture {self._architecture} is not supported: llama.cpp stops when it is fed "
-                f"embeddings ({self._said})"
+                f"{name} takes no vectors: llama.cpp stops when architecture {self._architecture} is fed embeddings "
+                f"({self._said})"
             )
         return ModelFileError(
             f"{name} is damaged, or this llama.cpp cannot run it: llama.cpp stops over it ({self._said})"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selar_local.config import EngineConfig
-from selar_local.errors import DecodeError, ModelFileError
+from selar_local.errors import DecodeError, ModelFileError, UnsupportedModel
 from selar_local.llama.context import LlamaContext
 from selar_local.llama.embedding_table import EmbeddingTable
 from selar_local.llama.gguf_file import GgufFile, open_gguf
@@ -60,6 +60,9 @@ class LlamaRuntime:
         Raises ModelNotFound, ModelFileError or UnsupportedModel; nothing stays open when it does.
         """
         self.gguf: GgufFile = open_gguf(path)
+        #: Why the model takes token ids alone; None where it takes vectors. Then the check has a difference.
+        self.no_vectors: str | None = None
+        self.injection_max_abs_diff: float | None = None
         with Probe(self.gguf.path, self.gguf.architecture, binding_version, again=check_again) as probe:
             probe.survives("open", on_wait=lambda: on_progress and on_progress(0.0))
             self.model = LlamaModel(self.gguf, config, on_progress)
@@ -74,10 +77,14 @@ class LlamaRuntime:
                 self.batch = InputBatch(
                     context.n_batch, self.model.n_embd_inp, self.model.n_vocab, mrope=self.model.mrope
                 )
-                probe.survives("rows")
-                self.injection_max_abs_diff = injection_difference(
-                    self.model, context, self.table, self.batch, config, check_again
-                )
+                probe.survives("ids")
+                try:
+                    probe.survives("rows")
+                    self.injection_max_abs_diff = injection_difference(
+                        self.model, context, self.table, self.batch, config, check_again
+                    )
+                except UnsupportedModel as error:
+                    self.no_vectors = str(error)
             except BaseException:
                 self.close()
                 raise

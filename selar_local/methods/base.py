@@ -59,8 +59,9 @@ NextInput = Token | Mixture | Vector
 
 
 class StepView(NamedTuple):
-    """What a method sees of a step: the raw logits, the filtered distribution, and the token drawn from it.
+    """What a method sees of a step: the logits, the filtered distribution, and the token drawn from it.
 
+    logits: the model's own, but for what biases and penalties have changed.
     thinking: whether the thinking is open before this step's token; `thinking_after` tells whether it would be
     after a token (None: as before). hidden: (n_embd,) float32, the last layer's state after the final norm at the
     position these logits belong to, where the method asked for it; valid during the step only.

@@ -24,7 +24,7 @@ _ROWS = 64  # rows of the view that bounds the k-th largest logit
 class Distribution:
     """Candidates by falling logit (ties: the lower id first) and their probabilities after the filters.
 
-    ids: (m,) int64. probs: (m,) float64, sums to 1; candidates a filter removed stay, with probability 0.
+    ids: (m,) int64. probs: (m,) float64, sums to 1; candidates a filter removed come last, with probability 0.
     """
 
     ids: Ids
@@ -72,12 +72,15 @@ def _check(logits: npt.NDArray[np.float32]) -> None:
         )
 
 
-def filtered_distribution(logits: npt.NDArray[np.float32], sampling: SamplingConfig, at_least: int = 1) -> Distribution:
-    """Temperature, top-k, top-p, min-p in that order, then softmax over what is left.
+def filtered_distribution(
+    logits: npt.NDArray[np.float32], sampling: SamplingConfig, at_least: int = 1, *, xtc: bool = False
+) -> Distribution:
+    """Temperature, top-k, typical, top-p, min-p, XTC in that order, then softmax over what is left.
 
     logits: (n_vocab,) float32. `at_least` candidates are listed even when a filter removed them
     (probability 0). Nucleus: up to and including the first token whose cumulative probability exceeds
     top_p. min_p: relative to the largest probability. Temperature 0 keeps the largest logit alone.
+    xtc: whether XTC acts in this step.
     """
     keep = sampling.top_k if sampling.top_k > 0 else logits.shape[0]
     if sampling.temperature == 0:
@@ -85,6 +88,10 @@ def filtered_distribution(logits: npt.NDArray[np.float32], sampling: SamplingCon
     ids, values = top_k(logits, max(keep, at_least))
     keep = min(keep, ids.shape[0])
     probs = np.zeros(ids.shape[0])
+    if xtc or sampling.typical_p < 1:
+        kept, shares = _chosen(values[:keep], sampling, xtc=xtc)
+        probs[: len(shares)] = shares
+        return Distribution(np.concatenate((ids[kept], np.delete(ids, kept))), probs)
     weights = _few(values[:keep].tolist(), sampling) if keep <= _FEW else _many(values[:keep], sampling)
     probs[: len(weights)] = weights
     return Distribution(ids, probs)
@@ -113,16 +120,53 @@ def _few(values: list[float], sampling: SamplingConfig) -> list[float]:
 
 def _many(values: npt.NDArray[np.float32], sampling: SamplingConfig) -> Floats:
     """Probabilities of what the filters leave of sorted logits, up to the whole vocabulary."""
+    weights = _nucleus(_weights(values, sampling.temperature), sampling)
+    shares: Floats = weights / weights.sum()
+    return shares
+
+
+def _weights(values: npt.NDArray[np.float32], temperature: float) -> Floats:
+    """The probabilities of sorted logits as shares of the largest."""
     relative = values.astype(np.float64) - float(values[0])
-    weights: Floats = np.exp(relative / (sampling.temperature or 1.0))
+    weights: Floats = np.exp(relative / (temperature or 1.0))
+    return weights
+
+
+def _nucleus(weights: Floats, sampling: SamplingConfig) -> Floats:
+    """The falling weights that top-p and min-p leave."""
     if sampling.top_p < 1:
         cumulative = np.cumsum(weights)
         cut = int(np.searchsorted(cumulative, sampling.top_p * cumulative[-1], side="right"))
         weights = weights[: cut + 1]
     if sampling.min_p > 0:
-        weights = weights[weights >= sampling.min_p]
+        weights = weights[weights >= sampling.min_p * weights[0]]
+    return weights
+
+
+def _chosen(values: npt.NDArray[np.float32], sampling: SamplingConfig, *, xtc: bool) -> tuple[Ids, Floats]:
+    """The places of what all filters leave of sorted logits, and their probabilities."""
+    weights = _weights(values, sampling.temperature)
+    kept = np.arange(len(weights))
+    if sampling.typical_p < 1:
+        kept = _typical(weights / weights.sum(), sampling.typical_p)
+    weights = _nucleus(weights[kept], sampling)
     shares: Floats = weights / weights.sum()
-    return shares
+    if xtc:
+        first = max(int((shares >= sampling.xtc_threshold).sum()) - 1, 0)
+        kept, shares = kept[first : len(shares)], shares[first:] / shares[first:].sum()
+    return kept[: len(shares)], shares
+
+
+def _typical(probs: Floats, share: float) -> Ids:
+    """The places of the most typical candidates up to the first with which their probabilities exceed `share`.
+
+    Most typical is whose surprise, -log p, is nearest to the mean surprise, the entropy (arXiv 2202.00666).
+    """
+    surprise = -np.log(np.maximum(probs, 1e-300))
+    order = np.argsort(np.abs(surprise - float(probs @ surprise)), kind="stable")
+    cut = int(np.searchsorted(np.cumsum(probs[order]), share, side="right"))
+    places: Ids = np.sort(order[: cut + 1])
+    return places
 
 
 def draw(distribution: Distribution, u: float) -> int:

@@ -67,7 +67,7 @@ class SoftThinking(Method):
         None, "top-k after the thinking (default: as before)", "--after-top-k", low=0, minus_one=0, source=_PROGRAM
     )
     after_top_p: float | None = opt(
-        None, "top-p after the thinking (default: as before)", "--after-top-p", above=0, high=1, source=_PROGRAM
+        None, "top-p after the thinking (default: as before)", "--after-top-p", low=0, high=1, source=_PROGRAM
     )
     after_min_p: float = opt(
         0.0, "min-p after the thinking, whatever it was before", "--after-min-p", low=0, high=1, source=_PROGRAM

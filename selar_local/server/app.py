@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from selar_local.engine.settings import default_method
 from selar_local.errors import SelarError
 from selar_local.server.access import CLIENT_LEFT, Door
 from selar_local.server.chat import chat_completions
@@ -40,7 +41,7 @@ def create_app(
 ) -> Starlette:
     """The application. The engine stays the caller's, who closes it. on_request: called after each answered request."""
     config = config or ServerConfig()
-    service = Service(engine, config, defaults or Defaults())
+    service = Service(engine, config, defaults or Defaults(default_method(engine.info)))
     page = page_routes() if config.ui else {"/": _no_page}
     routes = [
         Route("/v1/chat/completions", chat_completions, methods=["POST"]),

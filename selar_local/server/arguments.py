@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from selar_local.config import from_mapping
+from selar_local.config import SamplingConfig, from_mapping
 from selar_local.errors import OptionError
 from selar_local.methods import Method, method_class
 from selar_local.options import described
@@ -18,7 +18,8 @@ from selar_local.templates.variables import SWITCHES
 __all__ = ["Wishes", "generations", "template_options", "wishes"]
 
 _SEEDS = 2**63
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p")
+_SAMPLING = tuple(one.name for one in described(SamplingConfig) if one.name not in ("greedy", "seed"))
+_GENERATION = ("min_tokens", "ignore_eos", "stop_token_ids")
 _THINKING = ("thinking_budget", "reasoning_effort")
 
 
@@ -40,7 +41,8 @@ class Wishes:
         """What a request calls the options that an engine's error names."""
         names = {f.name: f"selar.{f.name}" for f in fields(self.arguments["method"])}
         names |= {"template_args": "chat_template_kwargs"}
-        return names | {name: name for name in (*_SAMPLING, *_THINKING, "seed", "max_tokens", "stop", "logprobs")}
+        same = (*_SAMPLING, *_GENERATION, *_THINKING, "seed", "max_tokens", "stop", "logprobs")
+        return names | {name: name for name in same}
 
 
 def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: bool) -> Wishes:
@@ -67,6 +69,7 @@ def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: 
         "method": method,
         "max_tokens": generation.max_tokens if max_tokens is None else max_tokens,
         "stop": tuple(request.stop) or generation.stop,
+        **{name: getattr(request, name) for name in _GENERATION if getattr(request, name) is not None},
     }
     return Wishes(arguments, seed, thinking, bool(events), bool(is_raw))
 

@@ -90,6 +90,7 @@ def ending(result: Result, method: Method, *, events: bool) -> dict[str, Any]:
         "explored_steps": result.usage.explored_steps,
         "mean_entropy": result.mean_entropy,
         "latent_steps": result.usage.latent_steps,
+        "mismatched_steps": result.usage.mismatched_steps,
         "seed": result.seed,
         "notes": list(result.notes),
         "hint": advice(method, result.usage),

@@ -14,6 +14,7 @@ from selar_local.errors import (
     PromptTooLong,
     SelarError,
     TemplateError,
+    UnsupportedModel,
 )
 
 __all__ = ["ApiError", "Expired", "api_error", "bad_request", "invalid"]
@@ -78,6 +79,8 @@ def api_error(error: SelarError, params: dict[str, str] | None = None) -> ApiErr
         return bad_request(text, params.get("prompt"), "context_length_exceeded")
     if isinstance(error, TemplateError):
         return bad_request(text, params.get("prompt"), "template_error")
+    if isinstance(error, UnsupportedModel):
+        return bad_request(text, "selar.method", "unsupported_method")
     if isinstance(error, NotCalibrated):
         return bad_request(text, "selar.tau", "not_calibrated")
     if isinstance(error, EngineBusy):

@@ -20,7 +20,10 @@ _LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")
 
 
 def offered(service: Service) -> dict[str, Any]:
-    """The body of ``GET /v1/selar``: methods with their options, sampling and length, with this server's defaults."""
+    """The body of ``GET /v1/selar``: methods with their options, sampling and length, with this server's defaults.
+
+    Methods that this model cannot be decoded with are left out; no_vectors says why.
+    """
     defaults, info = service.defaults, service.engine.info
     return {
         "object": "selar.options",
@@ -30,7 +33,10 @@ def offered(service: Service) -> dict[str, Any]:
         "chat_template": info.chat_template,
         "method": defaults.method.name,
         "thinking": defaults.thinking,
-        "methods": [_method(cls, defaults) for cls in METHODS.values()],
+        "no_vectors": info.no_vectors,
+        "methods": [
+            _method(cls, defaults) for cls in METHODS.values() if info.no_vectors is None or not cls.feeds_vectors
+        ],
         "sampling": [_of_sampling(one) for one in described(SamplingConfig)],
         "generation": [
             one.as_dict() | {"default": getattr(defaults.generation, one.name)}

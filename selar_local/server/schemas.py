@@ -70,9 +70,22 @@ class Common(_Model):
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    typical_p: float | None = None
+    repeat_penalty: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    logit_bias: dict[str, Any] | None = None
+    repeat_last_n: int | None = None
+    dry_multiplier: float | None = None
+    dry_base: float | None = None
+    dry_allowed_length: int | None = None
+    dry_penalty_last_n: int | None = None
+    dry_sequence_breakers: list[str] | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    logit_bias: dict[str, Any] | list[str] | None = None
+    min_tokens: int | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: list[int] | None = None
     selar: dict[str, Any] | None = None
 
     @property
@@ -82,9 +95,6 @@ class Common(_Model):
 
     def refuse_unsupported(self) -> None:
         """Raises ApiError for a field that would change the answer if we could do it."""
-        for name in ("presence_penalty", "frequency_penalty", "logit_bias"):
-            if getattr(self, name):
-                raise bad_request(f"{name} is not supported", name, "unsupported_parameter")
 
 
 class JsonSchemaFormat(_Model):

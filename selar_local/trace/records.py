@@ -31,7 +31,7 @@ def run_record(
         "method": method.name,
         "options": asdict(method),
         **({} if unit == "normalised" else {"entropy_unit": unit}),
-        "sampling": {**asdict(sampling), "seed": seed},
+        "sampling": {**sampling.as_dict(), "seed": seed},
         "prompt_tokens": list(prompt_tokens),
     }
 

@@ -53,7 +53,7 @@ def typed(monkeypatch, cli, chat_model):
 
 @pytest.fixture
 def conversation():
-    return sl.Conversation(None)
+    return sl.Conversation(None, method="selar")
 
 
 def said(message):
@@ -345,3 +345,10 @@ def test_ctrl_c_while_a_long_prompt_is_read(model, tmp_path, terminal):
     assert visit.end() == 130
     answer = json.loads(visit.text[visit.text.index("{") :])
     assert (answer["finish_reason"], answer["tokens"]) == ("cancelled", 0)
+
+
+def test_a_model_that_takes_ids_alone(typed, family_model):
+    done, _ = typed("Hello", "again", "/method selar", "no", "/method cot", "yes", model=family_model("glm4"))
+    assert done.code == 0 and "· cot ·" in done.err
+    assert done.err.count("soft methods cannot be used: ") == 1
+    assert done.err.count("error: selar cannot be used, cot can: ") == 1

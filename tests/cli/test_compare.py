@@ -111,3 +111,10 @@ def test_thinking_and_text_in_a_column(thinking_model, terminal):
         "compare", thinking_model, "-p", "Hi", *SHORT, "--methods", "cot,selar", COLUMNS="100", NO_COLOR="1"
     )
     assert done.end() == 0 and done.text.count("seed 1") == 2 and "\x1b" not in done.screen.replace("\x1b[?25h", "")
+
+
+def test_a_model_that_takes_ids_alone(family_model, cli):
+    words = ("compare", family_model("glm4"), "Hello", *SHORT, "--json")
+    assert [one["label"] for one in json.loads(cli(*words).out)["answers"]] == ["cot"]
+    refused = cli(*words, "--methods", "cot,selar")
+    assert refused.code == 1 and "error: selar cannot be used, cot can: " in refused.err

@@ -44,3 +44,15 @@ def test_a_page_that_a_person_reads(model, cli):
     assert facts["size"].strip() == f"{model.stat().st_size:,} bytes"
     assert facts["chat_template"].strip() == "no"
     assert facts["injection check"].startswith(" exact")
+
+
+def test_a_model_that_takes_ids_alone(family_model, cli):
+    page = cli("doctor", family_model("glm4"), "-t", "1")
+    assert page.code == 0
+    assert "soft methods cannot be used, the others can: " in page.out
+    assert "the file lacks glm4.rope.dimension_sections" in page.out
+    report = json.loads(cli("doctor", family_model("gemma3n"), "--json", "-t", "1").out)
+    assert report["injection_max_abs_diff"] is None
+    assert "takes no vectors" in report["model"]["no_vectors"] and "hint" not in report["model"]
+    with_sections = json.loads(cli("doctor", family_model("glm4v"), "--json", "-t", "1").out)
+    assert with_sections["injection_max_abs_diff"] == 0 and with_sections["model"]["no_vectors"] is None

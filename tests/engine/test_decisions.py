@@ -10,6 +10,7 @@ import numpy as np
 from scripted_runtime import END, ScriptedRuntime, drive, outcome, request
 
 from selar_local.config import SamplingConfig
+from selar_local.engine.events import is_mismatched
 from selar_local.engine.scheduler import Scheduler
 from selar_local.methods import Coconut, Method
 from selar_local.methods.base import Decision, Mixture, Setting, Stepper, StepView, Token, Vector
@@ -107,6 +108,28 @@ def latent(n: int) -> Decide:
         return Decision(Vector(view.hidden.copy()), silent=True, needs_hidden=i < n - 1)
 
     return decide
+
+
+def test_steps_that_feed_more_of_another_token_than_they_print_are_counted():
+    """A tie is no mismatch, nor is a vector, nor the last step, which feeds nothing."""
+    weights = [(0.6, 0.4), (0.4, 0.6), (0.5, 0.5), (1.5, -0.5), (-0.5, 1.5), None, (0.4, 0.6)]
+
+    def decide(view: StepView, step: int) -> Decision:
+        if weights[step] is None:
+            return Decision(Vector(np.zeros(4, dtype=np.float32)))
+        return Decision(Mixture(np.array([view.token, 9]), np.array(weights[step])))
+
+    got, _ = run(decide, [10] * 7, max_tokens=7)
+    assert [is_mismatched(event.token, event.fed) for event in got.events] == [
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert got.result.usage.mismatched_steps == 2
 
 
 def test_latent_positions_are_fed_and_not_shown():

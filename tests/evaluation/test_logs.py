@@ -75,6 +75,7 @@ def test_every_answer_is_that_of_the_log(logs):
             sample = samples[answer.problem, answer.sample]
             assert answer.tokens == sample.output.usage.output_tokens
             assert answer.explored == sample.output.metadata["explored_steps"]
+            assert answer.mismatched == sample.output.metadata["mismatched_steps"]
             assert answer.seconds == sample.output.metadata["seconds"] > 0
             assert answer.truncated is (sample.output.stop_reason == "max_tokens")
             assert answer.given is None and not answer.correct and not answer.repetitive
@@ -88,6 +89,8 @@ def test_every_answer_is_that_of_the_log(logs):
         assert 0 < run.wall_seconds <= sum(answer.seconds for answer in run.answers) + 1e-9
     assert sum(study.runs[0].entropies) == sum(answer.tokens for answer in study.runs[0].answers)
     assert any(answer.explored for answer in study.runs[0].answers)
+    assert any(answer.mismatched for answer in study.runs[0].answers)
+    assert not any(answer.mismatched for answer in study.runs[1].answers)
 
 
 def test_grades_are_taken_over(logs, tmp_path):

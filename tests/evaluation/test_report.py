@@ -151,8 +151,8 @@ def test_slips_have_a_table_where_they_were_counted(report):
     counted = replace(full_study(), runs=(drawn("cot", 0.2, 1), drawn("selar", 0.2, 2, counted=True)))
     made = report_of([full_study(), counted, counted], plots=False)
     first, second = (one for part in made.sections for one in part.tables if one.title.startswith("Slips"))
-    assert first.head == ("method", "words per answer", "slips", "doubled", "merged", "missing")
-    assert [row[0] for row in first.rows] == ["selar"] and first.rows[0][-1] == "0.00 [0.00, 0.00]"
+    assert first.head == ("method", "words per answer", "slips", "doubled", "merged", "missing", "mismatched steps %")
+    assert [row[0] for row in first.rows] == ["selar"] and first.rows[0][-2:] == ("0.00 [0.00, 0.00]", "-")
     assert "merged: " in first.note and second.note == ""
 
 

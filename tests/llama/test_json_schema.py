@@ -136,6 +136,15 @@ def test_the_mask_acts_on_the_logits(compiler):
     assert np.flatnonzero(np.isfinite(grammar.mask(logits))).tolist() == [ord("a"), ord("b")]
 
 
+@pytest.mark.parametrize("size", [257, 287, 288, 289, 320, 1024])
+def test_vocabularies_of_any_size(size):
+    pieces = [*PIECES[:256], *[b"xx"] * (size - 257), b""]
+    assert random_text(SchemaCompiler(pieces, [size - 1]).grammar({"enum": ["xx", "yy"]}), pieces, 1) in (
+        '"xx"',
+        '"yy"',
+    )
+
+
 def test_texts_of_one_schema_do_not_share_their_place(compiler):
     first, second = compiler.grammar({"const": "ab"}), compiler.grammar({"const": "ab"})
     first.accept(ord('"'))

@@ -92,7 +92,7 @@ def test_what_is_given_goes_before_the_method_s_default_and_that_before_the_gene
     assert set(cls.sampling_defaults) <= set(general)
     assert dataclasses.asdict(cls().sampling({})) == {**general, **cls.sampling_defaults}
     given: dict[str, Any] = {"temperature": 0.9, "top_k": 7, "top_p": 0.8, "min_p": 0.2, "greedy": True, "seed": 5}
-    assert dataclasses.asdict(cls().sampling(given)) == given
+    assert dataclasses.asdict(cls().sampling(given)) == {**general, **given}
     for name, value in given.items():
         expected = {**general, **cls.sampling_defaults, name: value}
         assert dataclasses.asdict(cls().sampling({name: value})) == expected
@@ -109,7 +109,7 @@ def test_unknown_and_bad_sampling_is_refused(cls: type[Method]) -> None:
     with pytest.raises(OptionError, match=r"'heat'.*temperature, top_k, top_p"):
         cls().sampling({"heat": 1})
     with pytest.raises(OptionError, match="top_p"):
-        cls().sampling({"top_p": 0})
+        cls().sampling({"top_p": -0.1})
 
 
 @pytest.mark.parametrize("name", ["selar", "soft-thinking"])

@@ -155,6 +155,7 @@ def filtered(logits: Logits, at_least: int = 1, **options: float) -> Distributio
         ({"top_p": 0.79}, [8, 4]),
         ({"top_p": 0.81}, [8, 4, 2]),
         ({"top_p": 1e-9}, [8]),
+        ({"top_p": 0}, [8]),
         ({"min_p": 0.26}, [8, 4]),
         ({"min_p": 0.24}, [8, 4, 2]),
         ({"min_p": 1.0}, [8]),
@@ -297,7 +298,7 @@ def test_a_sum_below_one_never_draws_what_was_filtered_out() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"temperature": -0.1}, {"temperature": math.nan}, {"top_k": -2}, {"top_p": 0}, {"top_p": 1.1}, {"min_p": -0.1},
+    [{"temperature": -0.1}, {"temperature": math.nan}, {"top_k": -2}, {"top_p": -0.1}, {"top_p": 1.1}, {"min_p": -0.1},
      {"min_p": math.nan}, {"seed": -2}, {"top_k": 2.0}],
 )  # fmt: skip
 def test_bad_sampling_options_are_refused(options: dict[str, float]) -> None:

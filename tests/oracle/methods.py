@@ -27,6 +27,8 @@ class Filters:
     top_k: int = 20  # 0: all
     top_p: float = 0.95  # 1 or more: all
     min_p: float = 0.0
+    typical: float = 1.0  # 1: all
+    xtc: float | None = None  # the threshold, where it acts in this step
 
 
 @dataclass(frozen=True)
@@ -105,18 +107,41 @@ def by_falling_value(values: Array) -> Ids:
 
 
 def filtered_distribution(logits: Array, filters: Filters) -> tuple[Ids, Array]:
-    """Ids that survive temperature, top_k, top_p and min_p, most probable first, and their probabilities."""
+    """Ids that survive all filters, in the order of their names, most probable first, and their probabilities."""
     ids = np.arange(len(logits))
     if 0 < filters.top_k < len(logits):  # those alike at the end are sorted out below
         ids = np.flatnonzero(logits >= np.partition(logits, -filters.top_k)[-filters.top_k])
     ids = ids[by_falling_value(logits[ids])][: filters.top_k or None]
     probabilities = softmax(logits[ids] / filters.temperature)
+    if filters.typical < 1.0:
+        ids, probabilities = most_typical(ids, probabilities, filters.typical)
     if filters.top_p < 1.0:
         exceeding = np.flatnonzero(np.cumsum(probabilities) > filters.top_p)
         if len(exceeding) > 0:
             probabilities = probabilities[: exceeding[0] + 1]
     probabilities = probabilities[probabilities >= filters.min_p * probabilities[0]]
+    ids, probabilities = ids[: len(probabilities)], probabilities / probabilities.sum()
+    if filters.xtc is not None:
+        probable = np.flatnonzero(probabilities >= filters.xtc)
+        if len(probable) > 1:
+            ids, probabilities = ids[probable[-1] :], probabilities[probable[-1] :]
     return ids[: len(probabilities)], probabilities / probabilities.sum()
+
+
+def most_typical(ids: Ids, probabilities: Array, share: float) -> tuple[Ids, Array]:
+    """Those whose surprise is nearest to the expected one, until they have more than `share` of the probability."""
+    positive = probabilities > 0
+    surprise = np.full(len(ids), np.inf)
+    surprise[positive] = -np.log(probabilities[positive])
+    order = np.argsort(np.abs(surprise - entropy_in_nats(probabilities)), kind="stable")
+    taken, total = [], 0.0
+    for place in order.tolist():
+        taken.append(place)
+        total += probabilities[place]
+        if total > share:
+            break
+    taken.sort()
+    return ids[taken], probabilities[taken] / probabilities[taken].sum()
 
 
 def entropy_in_nats(probabilities: Array) -> float:

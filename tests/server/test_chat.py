@@ -145,7 +145,8 @@ def test_events_tell_each_step(api, engine):
     result = engine.generate(messages=HELLO, method=sl.Selar(tau=0.2, symbol_guard=False), seed=1, max_tokens=8)
     facts = api.chat(**body).json()["choices"][0]["selar"]
     assert facts == {
-        "method": "selar", "explored_steps": result.usage.explored_steps, "latent_steps": 0, "seed": 1,
+        "method": "selar", "explored_steps": result.usage.explored_steps, "latent_steps": 0,
+        "mismatched_steps": result.usage.mismatched_steps, "seed": 1,
         "mean_entropy": result.mean_entropy, "notes": [], "hint": None,
     }  # fmt: skip
     assert facts["explored_steps"] > 0
@@ -288,3 +289,17 @@ def test_a_forced_form_is_the_answer_even_where_the_template_opens_a_thinking(ti
                 merged(events(response.text)[:-1])[0] if stream else response.json()["choices"][0]["message"]["content"]
             )
             assert set(json.loads(content)) == {"ok", "n"}
+
+
+def test_a_model_that_takes_ids_alone(family_model) -> None:
+    with sl.load(family_model("glm4", chat_template=TEMPLATE), threads=1) as engine:
+        api = Api(create_app(engine))
+        answer = api.chat(selar={"events": True}).json()
+        assert any(note.startswith("soft methods cannot be used: ") for note in answer["choices"][0]["selar"]["notes"])
+        refused = api.chat(selar={"method": "selar"})
+        assert refused.status_code == 400
+        error = refused.json()["error"]
+        assert (error["param"], error["code"]) == ("selar.method", "unsupported_method")
+        options = api.get("/v1/selar").json()
+        assert "takes no vectors" in options["no_vectors"]
+        assert {one["name"] for one in options["methods"]} == {"cot", "cot-greedy"}

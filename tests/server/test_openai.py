@@ -100,7 +100,7 @@ def test_models(client):
 
 def test_errors(client, engine, server_of):
     with pytest.raises(openai.BadRequestError) as bad:
-        chat(client, top_p=0)
+        chat(client, top_p=1.5)
     assert bad.value.param == "top_p" and bad.value.code == "invalid_value"
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="gpt-4", messages=HELLO)

@@ -114,3 +114,13 @@ def test_the_help_has_all_options(cli):
                  "--temperature", "--ctx-size", "--prompt-cache"):  # fmt: skip
         assert flag in text
     assert "--grammar" not in text
+
+
+def test_a_model_that_takes_ids_alone(start, cli, family_model):
+    server = start(family_model("glm4"), "--port", 0, "-t", 1)
+    server.listening()
+    server.process.send_signal(signal.SIGINT)
+    assert server.ended() == 0
+    assert "soft methods cannot be used: " in server.err[0]
+    refused = cli("serve", family_model("glm4"), "--port", 0, "-t", 1, "--method", "selar")
+    assert refused.code == 1 and "error: selar cannot be used, cot can: " in refused.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields
 from hashlib import sha256
@@ -166,7 +167,9 @@ def test_all_options_are_offered_as_they_are_declared(api):
         own = [(o["name"], o["type"], o["default"], tuple(o.get("choices", ())), o["help"]) for o in told["options"]]
         assert own == [(row.name, row.kind, row.default, row.choices, row.help) for row in known]
         plain = cls().sampling({})
-        assert told["sampling"] == {f.name: getattr(plain, f.name) for f in fields(SamplingConfig)}
+        assert told["sampling"] == json.loads(
+            json.dumps({f.name: getattr(plain, f.name) for f in fields(SamplingConfig)})
+        )
     assert [(o["name"], o["type"]) for o in offer["sampling"]] == [(r.name, r.kind) for r in described(SamplingConfig)]
     assert [(o["name"], o["type"], o["default"]) for o in offer["generation"]] == [
         ("max_tokens", "integer", None), ("stop", "texts", []), ("thinking_budget", "integer", None),

@@ -63,6 +63,9 @@ class ProbedRuntime(LlamaRuntime):
         super().__init__(path, replace(config, parallel=1), on_progress, watch_layers=True)
         self.found: list[Branching] = []
         self._coming: tuple[TokenEvent, Mixture] | None = None
+        if self.no_vectors is not None:
+            self.close()
+            raise UnsupportedModel(f"there is no logit lens for this model: {self.no_vectors}")
         if not self.truncate(0, 0):
             self.close()
             raise UnsupportedModel(

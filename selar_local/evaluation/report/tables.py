@@ -55,8 +55,10 @@ _EFFICIENCY = (
 _SLIPS = (
     "Of 1,000 plain English words, LaTeX and code left out. doubled: a word twice in a row. merged: a word that is in "
     'neither a word list nor the question. missing: two words in a row that want a noun between them, such as "of is". '
-    "The counter misses much; compare methods on the same problems."
+    "The counter misses much; compare methods on the same problems. mismatched: the printed token is not the heaviest "
+    "of what the step fed."
 )
+_UNKNOWN = Figure(None, None, None)
 _ENGINE = ("thinking", "ctx_size", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers")
 
 
@@ -143,18 +145,20 @@ def efficiency(summary: Summary, explained: bool = False) -> Table:
 
 
 def slips(summary: Summary, explained: bool = False) -> Table | None:
-    """Slips per 1,000 words of every method; None where none were counted. explained: as above."""
+    """What happens to the text: slips per 1,000 words and mismatched steps; None where none were counted."""
     counted = [one for one in summary.methods if one.words is not None]
     if not counted:
         return None
+    head = ("method", "words per answer", "slips", *KINDS, "mismatched steps %")
     rows = tuple(
         (
-            one.label, with_interval(one.words, rounded) if one.words else NOTHING,
+            one.label, with_interval(one.words or _UNKNOWN, rounded),
             *(with_interval(one.slips[name], per_thousand) for name in ("slips", *KINDS)),
+            with_interval(one.mismatched or _UNKNOWN),
         )
         for one in counted
     )  # fmt: skip
-    return Table("Slips per 1,000 words", ("method", "words per answer", "slips", *KINDS), rows, _SLIPS * explained)
+    return Table("Slips per 1,000 words", head, rows, _SLIPS * explained)
 
 
 def _tpca(one: MethodSummary) -> str:
