@@ -70,6 +70,11 @@ class EngineConfig(Options):
         "also keep an answer, as far as its tokens were fed as tokens, for the turn that follows it",
         "--reuse-answers/--no-reuse-answers",
     )
+    chat_template: str | None = opt(
+        None,
+        "chat template: a Jinja file, or the name of one that the model has (default: the model's own)",
+        "--chat-template",
+    )
     queue_size: int = opt(256, "requests that may wait for a place; beyond it: busy", "--queue-size", low=0, cli=False)
     parallel: int = opt(1, "sequences decoded together", "-np", "--parallel", low=1, high=256, cli=False)
 

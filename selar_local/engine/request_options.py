@@ -43,6 +43,7 @@ class EngineOptions(TypedDict, total=False):
     check_tensors: bool
     prompt_cache: bool
     reuse_answers: bool
+    chat_template: str | None
     queue_size: int
     parallel: int
 

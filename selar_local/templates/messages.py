@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
@@ -12,6 +14,7 @@ from selar_local.errors import TemplateError
 __all__ = ["THINKING_FORMS", "Variant", "checked", "fold_system", "in_parts", "variants"]
 
 Message = dict[str, Any]
+_SHORT_ID = re.compile(r"[a-zA-Z0-9]{9}")
 _THINKING = ("reasoning_content", "reasoning", "thinking")  # what clients call it
 
 
@@ -131,10 +134,25 @@ def _empty_as(nothing: str | None, message: Message) -> Message:
     return {**message, "content": nothing} if message.get("tool_calls") and not message["content"] else message
 
 
+def _with_short_ids(message: Message) -> Message:
+    """The message with the ids of calls as nine letters and digits, which is all that Mistral's templates take."""
+    made = dict(message)
+    if isinstance(message.get("tool_call_id"), str):
+        made["tool_call_id"] = _short(message["tool_call_id"])
+    if functions := _functions(message):
+        made["tool_calls"] = [{**call, "id": _short(str(call.get("id")))} for call, _ in functions]
+    return made
+
+
+def _short(id: str) -> str:
+    return id if _SHORT_ID.fullmatch(id) else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()[:9]
+
+
 class Variant(NamedTuple):
-    """The messages in one way of writing them."""
+    """The messages in one way of writing them. last_resort: where the template fails with all ways before it."""
 
     messages: list[Message]
+    last_resort: bool = False
 
     def faults(self, text: str) -> int:
         """How much is wrong with the prompt: calls that are missing, and values printed in Python's words."""
@@ -151,13 +169,14 @@ def variants(messages: list[Message]) -> Iterator[Variant]:
 
     Most templates want a call's arguments as an object, which they write as JSON. Others join a text to theirs: they
     fail with an object, or print it as Python does. Some show calls only where the content is None, others print it,
-    or fail.
+    or fail. Mistral's want ids of nine letters and digits.
     """
     given = [message["content"] for message in messages if message.get("tool_calls") and not message["content"]]
     nothings = sorted({None, ""}, key=lambda nothing: nothing in given, reverse=True) if given else [""]
     seen: list[list[Message]] = []
-    for objects, nothing in product((True, False), nothings):
+    for short, objects, nothing in product((False, True), (True, False), nothings):
         written = [_empty_as(nothing, _with_objects(message) if objects else message) for message in messages]
+        written = [_with_short_ids(message) for message in written] if short else written
         if written not in seen:
             seen.append(written)
-            yield Variant(written)
+            yield Variant(written, last_resort=short)

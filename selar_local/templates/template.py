@@ -123,6 +123,8 @@ class ChatTemplate:
         texts: list[tuple[int, str]] = []
         errors: list[TemplateError] = []
         for variant in variants(messages):
+            if variant.last_resort and texts:
+                break
             try:
                 text = self._run(variant.messages, **given)
             except TemplateError as error:
@@ -144,7 +146,7 @@ class ChatTemplate:
     @cached_property
     def _wants_parts(self) -> bool:
         message = {"role": "user", "content": _PROBE}
-        return not self._shows(message) and self._shows(in_parts(message))
+        return not self._shows_as_given(message) and self._shows_as_given(in_parts(message))
 
     @cached_property
     def _thinking_form(self) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
@@ -158,6 +160,9 @@ class ChatTemplate:
         return None
 
     def _shows(self, *messages: dict[str, Any]) -> bool:
+        return self._shows_as_given(*(map(in_parts, messages) if self._wants_parts else messages))
+
+    def _shows_as_given(self, *messages: dict[str, Any]) -> bool:
         """Whether the prompt of these messages has the probe, and not as a part of data that is printed."""
         for tools in (None, [_TOOL]):
             switches = self.variables.values(thinking=True)
