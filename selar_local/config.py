@@ -221,6 +221,11 @@ class GenerationConfig(Options):
         "--reasoning-effort",
     )
     template_args: Mapping[str, Any] | None = opt(None, "variables of the chat template", cli=False)
+    keep_form: bool = opt(
+        True,
+        "explore no step in a call of a tool or in a fenced block of JSON, nor where one may begin",
+        "--keep-form/--no-keep-form",
+    )
     logprobs: int | None = opt(None, "report so many log-probabilities of each step", low=0, high=1000, cli=False)
     min_tokens: int = opt(0, "no end before so many tokens", "--min-tokens", low=0)
     ignore_eos: bool = opt(False, "go on where the model would end its text", "--ignore-eos")

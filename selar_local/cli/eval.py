@@ -21,6 +21,7 @@ from selar_local.cli.opening import find, open_engine
 from selar_local.cli.option_sources import defaults_in_use
 from selar_local.cli.options import build, build_sampling, config_options, method_options
 from selar_local.cli.streams import is_terminal, print_json
+from selar_local.cli.wording import counted
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec, levels_of, with_defaults
 from selar_local.evaluation.problems import TASKS, load_problems, prompt_of
@@ -189,8 +190,8 @@ def _notes(plan: Evaluation, folder: Path) -> list[str]:
     """What is about to run, and what a person should know about it."""
     config = plan.config
     notes = [
-        f"{_count(len(plan.problems), 'problem')} of {config.name}, {_count(config.samples, 'answer')} each, "
-        f"{_count(len(plan.specs), 'method')}, at most {config.max_tokens} tokens an answer; logs in {folder}"
+        f"{counted(len(plan.problems), 'problem')} of {config.name}, {counted(config.samples, 'answer')} each, "
+        f"{counted(len(plan.specs), 'method')}, at most {config.max_tokens} tokens an answer; logs in {folder}"
     ]
     if defaults := defaults_in_use():
         notes.append(f"defaults of yours: {', '.join(defaults)}")
@@ -237,7 +238,3 @@ def _show(study: Study, baseline: str | None, as_json: bool) -> None:
         print_json(as_dict(summary))
     else:
         click.echo("\n".join([*table(summary), *legend(summary), "", *sentences(summary), *slips(summary)]))
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" + "s" * (number != 1)

@@ -68,7 +68,7 @@ Examples:
 @template_arg_option
 @method_option
 @config_options(
-    (_SAMPLING, GenerationConfig, "max_tokens", "stop", "thinking_budget", "reasoning_effort"),
+    (_SAMPLING, GenerationConfig, "max_tokens", "stop", "thinking_budget", "reasoning_effort", "keep_form"),
     (_SAMPLING, SamplingConfig),
 )
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")

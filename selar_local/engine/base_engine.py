@@ -50,7 +50,7 @@ class BaseEngine(ABC):
         They go through the model's chat template, unless `raw`: then `prompt` is continued as it is, special tokens in
         it parsed. thinking, tools: passed to templates that know them. method: an instance such as ``Selar(tau=0.4)``
         or a name. The other options are the fields of `SamplingConfig` and `GenerationConfig`: temperature, top_k,
-        top_p, min_p, greedy, seed, max_tokens, stop, grammar, json_schema, logprobs.
+        top_p, min_p, greedy, seed, max_tokens, stop, grammar, json_schema, keep_form, logprobs.
 
         on_prefill: called with (done, total) prompt tokens, in the thread that iterates.
         events: False gives none, for those who want the result alone and may cancel meanwhile.

@@ -74,8 +74,8 @@ class TokenEvent:
     #: What the next input is made of, (id, weight) of each embedding row. () where the text ended and nothing is fed;
     #: None for a vector that is no sum of rows, such as a hidden state.
     fed: Fed | None
-    #: Why a step that would have explored stayed a certain one: "symbol guard", "scope", "budget" or "end"; under a
-    #: grammar "grammar" at every step; methods may have reasons of their own.
+    #: Why a step that would have explored stayed a certain one: "symbol guard", "scope", "budget", "call" and "json"
+    #: (see `keep_form`) or "end"; under a grammar "grammar" at every step; methods may have reasons of their own.
     kept: str | None = None
     mode: str | None = None  # the method's state, such as "soft" or "normal", where it has several
     logprobs: Logprobs | None = None  # where the request asks for them

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -35,6 +37,8 @@ __all__ = ["Prompts"]
 
 _MAY_BE_SPECIAL = re.compile(r"[<\[|｜]|\w_\w")  # what the texts of control tokens have
 _SHORT = 32  # characters for each token of the context: such a text may fit
+_LONG = 50_000  # characters from which on one text at a time is tokenised: the short ones do not wait for it
+_MUCH_TOO_LONG = 4  # times the context: the tokens of such a prompt are not counted to the end
 
 
 class Prompts:
@@ -52,6 +56,7 @@ class Prompts:
         self._info = info
         self._dialects = Dialects(model, chat_template)
         model.show_as_text(self._dialects.markers | set(HERMES.markers))
+        self._long_texts = threading.Lock()
         self._logit_changes = LogitChanges()
         self._model_notes = () if info.no_vectors is None else (f"soft methods cannot be used: {info.no_vectors}",)
 
@@ -96,6 +101,7 @@ class Prompts:
             turns.insert(0, {"role": "system", "content": system})
         if prompt is not None:
             turns.append({"role": "user", "content": prompt})
+        self._require_room(len(turns), "at least ")  # a token each, or more
         dialect = self._dialects.of(tools)
         if dialect.source is None:
             # ChatML was assumed. A base model mostly has no such token: it spells the text out.
@@ -113,9 +119,10 @@ class Prompts:
         """The request as tokens. constraint: that of its grammar or schema. Raises PromptTooLong."""
         dialect, room = self._dialects.of(rendered.tools), self._info.ctx_size
         self._require_room(_fewest_tokens(rendered.text, model, room), "at least ")
-        tokens = tuple(model.prompt_tokens(*self._parts(rendered, model)))
+        with self._long_texts if len(rendered.text) > _LONG else nullcontext():
+            tokens = tuple(model.prompt_tokens(*self._parts(rendered, model), most=_MUCH_TOO_LONG * room))
         require(len(tokens) > 0, "the prompt is empty")
-        self._require_room(len(tokens))
+        self._require_room(len(tokens), "at least " if len(tokens) > _MUCH_TOO_LONG * room else "")
         return Request(
             prompt=tokens,
             method=rendered.method,
@@ -162,7 +169,7 @@ class Prompts:
     def _require_room(self, tokens: int, bound: str = "") -> None:
         if tokens > self._info.ctx_size:
             raise PromptTooLong(
-                f"the prompt has {bound}{tokens} tokens, the context holds {self._info.ctx_size}: "
+                f"the prompt is too long: it has {bound}{tokens} tokens, the context holds {self._info.ctx_size}; "
                 f"shorten it or raise the context size (trained for {self._info.n_ctx_train})"
             )
 

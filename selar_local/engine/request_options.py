@@ -82,6 +82,7 @@ class GenerationOptions(TypedDict, total=False):
     thinking_budget: int | None
     reasoning_effort: str | None
     template_args: Mapping[str, Any] | None
+    keep_form: bool
     logprobs: int | None
     min_tokens: int
     ignore_eos: bool

@@ -31,7 +31,7 @@ from selar_local.engine.thinking_budget import ThinkingBudget
 from selar_local.engine.transcript import Transcript
 from selar_local.errors import SelarError
 from selar_local.methods.adjustment import Adjustment
-from selar_local.methods.base import Decision, NextInput, Setting, StepView, Token
+from selar_local.methods.base import Decision, Mixture, NextInput, Setting, StepView, Token
 from selar_local.methods.distribution import Distribution, draw, filtered_distribution, top_k
 from selar_local.methods.entropy import softmax
 
@@ -192,9 +192,18 @@ class Sequence:
             StepView(logits, distribution, token, temperature, in_thinking, self._in_thinking_after, hidden)
         )
         if forced is None:
-            return decision
+            return self._in_form(decision, drawn)
         kept = "thinking budget" if decision.explored else decision.kept
         return decision._replace(next_input=Token(forced), token=forced, silent=False, kept=kept)
+
+    def _in_form(self, decision: Decision, drawn: int) -> Decision:
+        """The decision; a plain token where an explored step would touch the form of a call or of JSON."""
+        if not self.request.generation.keep_form or not decision.explored or decision.silent:
+            return decision
+        token = drawn if decision.token is None else decision.token
+        mixed = decision.next_input.ids.tolist() if isinstance(decision.next_input, Mixture) else []
+        form = self._transcript.form_of(self._vocabulary.piece(one) for one in {token, *mixed})
+        return decision if form is None else decision._replace(next_input=Token(token), kept=form)
 
     def _in_thinking_after(self, token: int) -> bool:
         return self._transcript.in_thinking_after(self._vocabulary.piece(token))

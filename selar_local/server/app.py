@@ -44,10 +44,7 @@ def create_app(
     service = Service(engine, config, defaults or Defaults(default_method(engine.info)))
     page = page_routes() if config.ui else {"/": _no_page}
     routes = [
-        Route("/v1/chat/completions", chat_completions, methods=["POST"]),
-        Route("/v1/completions", completions, methods=["POST"]),
-        Route("/v1/models", _models),
-        Route("/v1/models/{model:path}", _model),
+        *(route for base in ("/v1", "") for route in _endpoints(base)),  # some clients leave /v1 out
         Route("/v1/selar", _selar),
         Route("/health", _health),
         Route("/metrics", _metrics),
@@ -84,6 +81,16 @@ def create_app(
     return app
 
 
+def _endpoints(base: str) -> list[Route]:
+    """Those of OpenAI's API."""
+    return [
+        Route(f"{base}/chat/completions", chat_completions, methods=["POST"]),
+        Route(f"{base}/completions", completions, methods=["POST"]),
+        Route(f"{base}/models", _models),
+        Route(f"{base}/models/{{model:path}}", _model),
+    ]
+
+
 async def _no_page(request: Request) -> Response:
     return PlainTextResponse(
         "This is the API of selar-local: /v1 is the base URL for clients of OpenAI's API.\n"
@@ -98,7 +105,7 @@ async def _models(request: Request) -> Response:
 
 async def _model(request: Request) -> Response:
     service: Service = request.app.state.service
-    service.check_model(request.path_params["model"])
+    service.require_model(request.path_params["model"])
     return json_response(_description(service))
 
 

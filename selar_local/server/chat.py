@@ -19,7 +19,7 @@ from selar_local.server.errors import bad_request
 from selar_local.server.responses import Answer, Generating, read_body
 from selar_local.server.schemas import ChatRequest, parse
 from selar_local.server.service import Service
-from selar_local.server.tools import ToolPlan, plan_tools, read_calls
+from selar_local.server.tools import ForcedCall, ToolPlan, plan_tools, read_calls
 
 __all__ = ["chat_completions"]
 
@@ -33,16 +33,17 @@ async def chat_completions(request: Request) -> Response:
     settings = wishes(body, service.defaults, limit, raw=False)
     plan = plan_tools(body)
     schema = plan.schema if plan.schema is not None else _schema(body)
-    rendering = template_options(body, settings, service.defaults, forced=schema is not None)
+    forced = schema is not None or body.grammar is not None
+    rendering = template_options(body, settings, service.defaults, forced=forced)
     given: dict[str, Any] = {"messages": body.messages, "tools": plan.shown, **rendering}
     if schema is not None:
         given["json_schema"] = schema
     if body.logprobs:
         given["logprobs"] = body.top_logprobs or 0
-    answer = _ChatAnswer(service, body, settings, plan, forced=schema is not None)
+    answer = _ChatAnswer(service, body, settings, plan, forced=forced)
     job = service.begin(generations(body, settings, [given]), events=bool(body.stream or body.logprobs))
     form = "response_format" if plan.schema is None else "tools"
-    params = settings.params | {"prompt": "messages", "json_schema": form, "grammar": form}
+    params = settings.params | {"prompt": "messages", "json_schema": form}
     return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)
 
 
@@ -67,16 +68,17 @@ class _Choice:
         self.reasoning = ""
         self.calls: list[dict[str, Any]] = []
         self.logprobs: list[dict[str, Any]] = []
-        self._reader = plan.reader()
-        self._several = plan.several
+        self._plan = plan
+        self._forced = ForcedCall(plan.names) if plan.schema is not None else None
         self._token_of = token_of
         self._events = events
 
     def feed(self, event: TokenEvent) -> dict[str, Any] | None:
         """A step: the choice of its chunk, None where there is nothing to tell."""
         text, thinking = self.collector.feed(event)
-        if self._reader is not None:
-            text = self._reader.feed(text)
+        if self._forced is not None:
+            self._forced.feed(text)
+            text = ""
         chunk: dict[str, Any] = {"index": self.index, "delta": self._delta(text, thinking), "finish_reason": None}
         entry = logprob_entry(event, self._token_of)
         if entry is not None:
@@ -90,12 +92,12 @@ class _Choice:
         """The end: the choice of the last chunk."""
         text, thinking = self.collector.finish(result)
         reason = result.finish_reason
-        if self._reader is not None:
-            sure = self._reader.feed(text)
-            rest, self.calls = self._reader.finish()
-            self.calls = [*read_calls(result, several=self._several), *self.calls]
-            text = sure + rest
-            reason = "tool_calls" if self.calls and reason == "stop" else reason
+        if self._forced is not None:
+            self._forced.feed(text)
+            text, self.calls = self._forced.finish()
+        elif self._plan.names:
+            self.calls = read_calls(result, several=self._plan.several)
+        reason = "tool_calls" if self.calls and reason == "stop" else reason
         delta = self._delta(text, thinking)
         if self.calls:
             delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(self.calls)]

@@ -42,6 +42,11 @@ class Service:
         self.token = lru_cache(maxsize=1 << 16)(self._token)
 
     def check_model(self, name: str | None) -> None:
+        """Raises ApiError for the name of another model, where the server is strict about it."""
+        if self.config.strict_model_name:
+            self.require_model(name)
+
+    def require_model(self, name: str | None) -> None:
         """Raises ApiError for the name of another model."""
         if name is not None and name not in self._names:
             raise ApiError(

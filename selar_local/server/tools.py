@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -14,61 +13,28 @@ from selar_local.server.errors import bad_request
 from selar_local.server.json_schema import call_schema
 from selar_local.server.schemas import ChatRequest, Tool
 
-__all__ = ["CallReader", "ForcedCall", "FreeCalls", "ToolPlan", "plan_tools", "read_calls"]
+__all__ = ["ForcedCall", "ToolPlan", "plan_tools", "read_calls"]
 
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 Call = dict[str, Any]
 
 
-class CallReader(ABC):
-    """Reads an answer as it comes, and keeps back what may be a call."""
-
-    @abstractmethod
-    def feed(self, text: str) -> str:
-        """Take the next text; returns what is certainly none of a call."""
-
-    @abstractmethod
-    def finish(self) -> tuple[str, list[Call]]:
-        """The end: the text that was kept back and is no call, and the calls."""
-
-
-class ForcedCall(CallReader):
-    """An answer that a grammar makes a call. One that was cut off stays text."""
+class ForcedCall:
+    """An answer that a schema makes a call. It is kept back to its end; one that was cut off stays text."""
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = names
         self._text = ""
 
-    def feed(self, text: str) -> str:
+    def feed(self, text: str) -> None:
+        """Take the next text."""
         self._text += text
-        return ""
 
     def finish(self) -> tuple[str, list[Call]]:
+        """The end: the text that is no call, and the calls."""
         call = _call(self._text, self._names)
         return (self._text, []) if call is None else ("", [call])
-
-
-class FreeCalls(CallReader):
-    """An answer without the calls that the model's format knows. It may itself be one JSON object that is a call."""
-
-    def __init__(self, names: Collection[str]) -> None:
-        self._names = names
-        self._waiting = ""
-        self._mode = "start"
-
-    def feed(self, text: str) -> str:
-        self._waiting += text
-        if self._mode == "start" and self._waiting.strip():
-            self._mode = "object" if self._waiting.lstrip().startswith("{") else "text"
-        if self._mode != "text":
-            return ""
-        sure, self._waiting = self._waiting, ""
-        return sure
-
-    def finish(self) -> tuple[str, list[Call]]:
-        call = _call(self._waiting, self._names)
-        return (self._waiting, []) if call is None else ("", [call])
 
 
 def read_calls(result: Result, *, several: bool) -> list[Call]:
@@ -116,12 +82,6 @@ class ToolPlan:
     schema: dict[str, Any] | None = None
     several: bool = True
 
-    def reader(self) -> CallReader | None:
-        """A new reader for one answer."""
-        if self.schema is not None:
-            return ForcedCall(self.names)
-        return FreeCalls(self.names) if self.names else None
-
 
 def plan_tools(request: ChatRequest) -> ToolPlan:
     """What is to be done about the request's tools. Raises ApiError for a choice that cannot be made."""
@@ -135,6 +95,10 @@ def plan_tools(request: ChatRequest) -> ToolPlan:
     forced = _forced(choice, tools)
     if choice == "auto" and not tools:
         return ToolPlan()
+    if request.grammar is not None:
+        raise bad_request(
+            "grammar and tools exclude each other: the text is a call, or what the grammar says", "grammar"
+        )
     schema = call_schema([(t.function.name, t.function.parameters or _NO_PARAMETERS) for t in forced])
     return ToolPlan(
         shown=[tool.model_dump(exclude_unset=True) for tool in tools],

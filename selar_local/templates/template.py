@@ -22,6 +22,7 @@ _CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 _PROBE = "text-probe"
+_SHARE = 0.05  # of the budget, for one trial
 _PRINTED = re.compile(rf"""['"]\w+['"]: ?['"]{_PROBE}""")  # as a value of data
 _USER = {"role": "user", "content": "x"}
 _CALL = {"id": "probecall", "type": "function", "function": {"name": "probe", "arguments": {}}}
@@ -167,16 +168,17 @@ class ChatTemplate:
         for tools in (None, [_TOOL]):
             switches = self.variables.values(thinking=True)
             try:
-                text = self._run(list(messages), add_generation_prompt=False, tools=tools, **switches)
+                text = self._run(list(messages), _SHARE, add_generation_prompt=False, tools=tools, **switches)
             except TemplateError:
                 continue
             if _PROBE in text and not _PRINTED.search(text):
                 return True
         return False
 
-    def _run(self, messages: list[dict[str, Any]], **variables: Any) -> str:
+    def _run(self, messages: list[dict[str, Any]], share: float = 1.0, **variables: Any) -> str:
+        """The prompt. share: of the budget that a prompt may use."""
         budget = environment().budget
-        budget.start()
+        budget.start(share)
         pieces: list[str] = []
         try:
             for piece in self._template.generate(messages=messages, **self._tokens, **variables):

@@ -29,9 +29,14 @@ def test_without_a_key_nothing_is_told(locked, method, path, header):
     assert response.json()["error"]["code"] == "invalid_api_key"
 
 
-@pytest.mark.parametrize("header", ["Bearer one", "bearer two", "Bearer  one "])
-def test_each_key_opens(locked, header):
-    headers = {"Authorization": header}
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer one"}, {"Authorization": "bearer two"}, {"Authorization": "Bearer  one "},
+        {"X-Api-Key": "two"}, {"x-api-key": "one", "Authorization": "Bearer other"},
+    ],
+)  # fmt: skip
+def test_each_key_opens(locked, headers):
     assert locked.get("/v1/models", headers=headers).status_code == 200
     assert locked.get("/metrics", headers=headers).status_code == 200
     body = {"messages": HELLO, "max_tokens": 1}

@@ -79,7 +79,7 @@ def test_curl_with_tools_a_schema_and_a_body_that_waits_for_a_go(live, tmp_path)
     assert json.loads(text)["n"] in (1, 2)
     # curl sends long bodies in pieces, and after "100 Continue" where it is told to ask.
     long = tmp_path / "body.json"
-    long.write_text(json.dumps({**body, "max_tokens": 2, "ignored": "x" * 200_000}))
+    long.write_text(json.dumps({**body, "max_tokens": 2, "metadata": {"x": "x" * 200_000}}))
     for header in ("Expect: 100-continue", "Transfer-Encoding: chunked"):
         answer = json.loads(curl("-H", header, "-H", "Content-Type: application/json", "--data-binary", f"@{long}"))
         assert answer["usage"]["completion_tokens"] == 2

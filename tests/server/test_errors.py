@@ -62,11 +62,11 @@ TOOL = {"type": "function", "function": {"name": "f"}}
         ({"temperature": True}, "temperature"),
         ({"temperature": 1e9}, "temperature"),
         ({"top_p": -0.1}, "top_p"), ({"top_p": 1.5}, "top_p"), ({"top_k": -2}, "top_k"), ({"min_p": 2}, "min_p"),
-        ({"seed": -2}, "seed"), ({"seed": 2**63}, "seed"), ({"seed": 1.5}, "seed"),
+        ({"seed": -(2**63) - 1}, "seed"), ({"seed": 2**63}, "seed"), ({"seed": 1.5}, "seed"),
         ({"max_tokens": -2}, "max_tokens"), ({"max_tokens": "8"}, "max_tokens"), ({"max_tokens": 2**40}, "max_tokens"),
         ({"max_completion_tokens": -2}, "max_completion_tokens"),
         ({"n": 0}, "n"), ({"n": 17}, "n"), ({"n": 10**30}, "n"),
-        ({"stop": ""}, "stop"), ({"stop": [""]}, "stop"), ({"stop": ["x"] * 17}, "stop"), ({"stop": 7}, "stop"),
+        ({"stop": [7]}, "stop"), ({"stop": ["x"] * 17}, "stop"), ({"stop": 7}, "stop"),
         ({"stop": "x" * 2000}, "stop"),
         ({"stream": "yes"}, "stream"), ({"stream_options": 7}, "stream_options"),
         ({"presence_penalty": 101}, "presence_penalty"), ({"frequency_penalty": "a"}, "frequency_penalty"),
@@ -166,7 +166,10 @@ def test_a_tool_s_schema_that_cannot_be_kept_to_is_no_error_where_nothing_is_for
 
 
 @pytest.mark.parametrize("name", ["gpt-4", "", "Default", "../x"])
-def test_another_model(api, name):
+def test_another_model(engine, name):
+    api = Api(create_app(engine))
+    assert api.chat(model=name).json()["model"] == api.text(model=name).json()["model"] == api.service.model
+    api = Api(create_app(engine, ServerConfig(strict_model_name=True)))
     check(api.chat(model=name), 404, "model", "model_not_found")
     check(api.text(model=name), 404, "model", "model_not_found")
 

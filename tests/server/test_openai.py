@@ -102,8 +102,9 @@ def test_errors(client, engine, server_of):
     with pytest.raises(openai.BadRequestError) as bad:
         chat(client, top_p=1.5)
     assert bad.value.param == "top_p" and bad.value.code == "invalid_value"
-    with pytest.raises(openai.NotFoundError):
-        client.chat.completions.create(model="gpt-4", messages=HELLO)
+    url = server_of(engine, strict_model_name=True) + "/v1"
+    with openai.OpenAI(base_url=url, api_key="any", max_retries=0) as other, pytest.raises(openai.NotFoundError):
+        other.chat.completions.create(model="gpt-4", messages=HELLO)
     url = server_of(engine, api_keys=("right",)) + "/v1"
     with (
         openai.OpenAI(base_url=url, api_key="wrong", max_retries=0) as other,

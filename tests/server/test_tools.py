@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from selar_local.engine.transcript import TextStream, Transcript
 from selar_local.formats import HERMES
 from selar_local.llama.json_schema import SchemaCompiler
 from selar_local.server.json_schema import call_schema
-from selar_local.server.tools import ForcedCall, FreeCalls, read_calls
+from selar_local.server.tools import ForcedCall, read_calls
 
 from .conftest import CHAT, HELLO, events
 
@@ -86,12 +85,11 @@ TOOLS = [{"type": "function", "function": {"name": name}} for name in ("f", "g")
 
 def read(text, size, *, several=True):
     """What a streamed answer gives out before its end, the rest, and the calls."""
-    transcript, reader, data = Transcript(form=HERMES, tools=TOOLS), FreeCalls(("f", "g")), text.encode()
-    shown = [reader.feed(transcript.feed(data[i : i + size]).answer) for i in range(0, len(data), size)]
-    sure = reader.feed(transcript.finish().answer)
-    rest, found = reader.finish()
-    result = SimpleNamespace(calls=transcript.calls, cut_call=transcript.cut_call)
-    return shown, sure + rest, [*read_calls(result, several=several), *found]
+    transcript, data = Transcript(form=HERMES, tools=TOOLS), text.encode()
+    shown = [transcript.feed(data[i : i + size]).answer for i in range(0, len(data), size)]
+    rest = transcript.finish().answer
+    assert transcript.answer == "".join(shown) + rest
+    return shown, rest, read_calls(transcript, several=several)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +101,14 @@ def read(text, size, *, several=True):
         (CALL, "", ["f"]), (f"\n {OTHER}\n", "", ["g"]),
         (f"<tool_call>{CALL}</tool_call> done", " done", ["f"]),
         ('{"name": "f", "arguments": "{\\"x\\": 1}"}', "", ["f"]),
+        (f"```json\n{CALL}\n```", "", ["f"]), (f"Let me see:\n\n```json\n{CALL}\n```\n", "Let me see:", ["f"]),
+        (f"```\n{OTHER}\n```", "", ["g"]), (f"```json\n[{CALL}, {OTHER}]\n```", "", ["f", "g"]),
+        (f"[{CALL}]", "", ["f"]),
+        (f"```json\n{CALL}\n```\n```json\n{OTHER}\n```", "", ["f", "g"]), (f"```json\n{CALL}", "", ["f"]),
+        (f"<tool_call>{CALL}</tool_call>\n```json\n{OTHER}\n```", "", ["f", "g"]),
+        ('```json\n{"a": 1}\n```', '```json\n{"a": 1}\n```', []), ("```python\nf(1)\n```", "```python\nf(1)\n```", []),
+        ('```json\n{"name": "h", "arguments": {}}\n```', '```json\n{"name": "h", "arguments": {}}\n```', []),
+        ("a ` b `` c ``", "a ` b `` c ``", []), (f"{CALL} and so on", f"{CALL} and so on", []),
         ("plain < text <tool", "plain < text <tool", []),
         ("<tool_call>nonsense</tool_call>", "<tool_call>nonsense</tool_call>", []),
         ('{"name": "h", "arguments": {}}', '{"name": "h", "arguments": {}}', []),
@@ -148,7 +154,8 @@ def test_a_call_that_was_cut_off_is_neither_lost_nor_invented(length):
 
 def test_a_forced_call_gives_nothing_out_before_its_end():
     reader = ForcedCall(("f",))
-    assert reader.feed(CALL[:9]) == reader.feed(CALL[9:]) == ""
+    reader.feed(CALL[:9])
+    reader.feed(CALL[9:])
     assert reader.finish()[1][0]["function"]["arguments"] == '{"x": "é"}'
 
 
