@@ -44,6 +44,7 @@ class EngineOptions(TypedDict, total=False):
     prompt_cache: bool
     reuse_answers: bool
     chat_template: str | None
+    hang_timeout: float
     queue_size: int
     parallel: int
 

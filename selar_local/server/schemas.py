@@ -97,6 +97,7 @@ class Common(_Model):
     logit_bias: dict[str, Any] | list[str] | None = None
     min_tokens: Whole | None = None
     ignore_eos: bool | None = None
+    thinking_budget: Annotated[Whole, Field(ge=-1)] | None = None
     stop_token_ids: list[Whole] | None = None
     grammar: str | None = None
     selar: dict[str, Any] | None = None
@@ -161,7 +162,6 @@ class ChatRequest(Common):
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    thinking_budget: Annotated[Whole, Field(ge=-1)] | None = None
     enable_thinking: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     continue_final_message: bool | None = None
