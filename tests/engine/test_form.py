@@ -69,10 +69,7 @@ def test_without_tools_calls_are_text():
 def test_a_fenced_block_of_json_is_certain_with_and_without_tools():
     texts = ["So:", "\n", "```", "json", "\n", '{"a', '": 1}', "\n", "```", "\n", "Done"]
     assert kept(*texts, tools=None) == [None, None, *["json"] * 8, None]
-    assert (
-        kept("```", "python", "\n", "f(1)", "\n", "```", "\n", "x", tools=None)[1:]
-        == [None] * 7
-    )
+    assert kept("```", "python", "\n", "f(1)", "\n", "```", "\n", "x", tools=None)[1:] == [None] * 7
     assert kept("see ", "`", "a", "`", tools=None) == [None] * 4
 
 
