@@ -39,7 +39,7 @@ def tables(summary: LensSummary, overlap_k: int) -> list[str]:
 def sentences(summary: LensSummary) -> list[str]:
     """The sample, and the last third of the layers in words."""
     intervals = f"95 % intervals by a bootstrap over the {summary.resampled}"
-    sample = f"{counted(summary.steps, 'exploration step')} of {counted(summary.prompts, 'prompt')}"
+    sample = f"{summary.steps:,} exploration step{'s' * (summary.steps != 1)} of {counted(summary.prompts, 'prompt')}"
     (with1, with2), (without1, without2) = summary.weights_with, summary.weights_without
     lines = [
         sample + (f"; {intervals}" if summary.steps > 1 else ""),

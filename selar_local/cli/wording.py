@@ -9,8 +9,8 @@ __all__ = ["counted", "did_you_mean", "valley_words"]
 
 
 def counted(number: int, word: str) -> str:
-    """`1 turn`, `1,200 turns`."""
-    return f"{number:,} {word}{'s' * (number != 1)}"
+    """`1 turn`, `1200 turns`."""
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -87,6 +87,10 @@ class Engine(BaseEngine):
     def alive(self) -> bool:
         return self._worker.alive()
 
+    def step_seconds(self) -> float:
+        """How long the present step of the worker has taken so far; 0 while there is none."""
+        return self._worker.step_seconds()
+
     @property
     def closed(self) -> bool:
         """Whether it was closed, or its worker has failed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -37,6 +38,7 @@ class Worker:
     scheduler: Scheduler
 
     def __init__(self, path: Path, config: EngineConfig, *, check_again: bool = False) -> None:
+        self._step_begun: float | None = None
         self.unfinished = 0  # sequences that run or wait
         self.closed = False  # stopped, or failed
         self._inbox: SimpleQueue[Sequence | None] = SimpleQueue()  # None wakes the worker up
@@ -111,6 +113,11 @@ class Worker:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    def step_seconds(self) -> float:
+        """How long the present step has taken so far; 0 while there is none."""
+        begun = self._step_begun
+        return 0.0 if begun is None else time.monotonic() - begun
+
     def stop(self) -> None:
         """Begin to end: running sequences get EngineClosed, the model is freed. Returns at once, see `Closable`."""
         self.closed = True
@@ -147,7 +154,9 @@ class Worker:
         try:
             while not self.closed:
                 self._receive()
+                self._step_begun = time.monotonic()
                 self.scheduler.step()
+                self._step_begun = None
         except Exception as error:
             logger.exception("the engine's worker failed")
             self.closed = True

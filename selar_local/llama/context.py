@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from selar_local.errors import DecodeError, OptionError, UnsupportedModel
 from selar_local.llama.ggml import type_traits
 from selar_local.llama.layer_states import LayerStates
 from selar_local.llama.library import C, can_offload, recent_errors, uses_openmp
+from selar_local.llama.machine import memory_limit
 from selar_local.llama.model import LlamaModel
 from selar_local.llama.thread_pool import ThreadPool
 from selar_local.llama.thread_waiting import ThreadWaiting
@@ -81,17 +81,17 @@ class LlamaContext:
         An estimate from the first layer's heads; on a GPU the driver says no by itself.
         """
         model, n_head = self.model.pointer, int(C.llama_model_n_head(self.model.pointer))
-        if not n_head or can_offload() or not hasattr(os, "sysconf"):
+        there = memory_limit()
+        if not n_head or can_offload() or there is None:
             return
         row = int(C.llama_model_n_head_kv(model)) * (self.model.n_embd // n_head)
         tokens = (config.ctx_size or self.model.n_ctx_train) * config.parallel
         traits = [type_traits()[CACHE_TYPES[name]] for name in (config.cache_type_k, config.cache_type_v)]
         needed = tokens * int(C.llama_model_n_layer(model)) * sum(row * t.block_bytes / t.block for t in traits)
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if needed > there:
             raise OptionError(
-                f"a context of {tokens} tokens needs about {needed / 1e9:.0f} GB, this machine has "
-                f"{there / 1e9:.0f} GB: lower the context size (-c)"
+                f"a context of {tokens} tokens needs about {needed / 1e9:.1f} GB, this machine or container has "
+                f"{there / 1e9:.1f} GB: lower the context size (-c)"
             )
 
     def _params(self, config: EngineConfig) -> C.llama_context_params:

@@ -10,12 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from selar_local.config import EngineConfig, default_threads
+from selar_local.config import EngineConfig
 from selar_local.errors import ModelFileError, UnsupportedModel
 from selar_local.llama import library
 from selar_local.llama.deep_stack import on_deep_stack
 from selar_local.llama.gguf_file import GgufFile
 from selar_local.llama.library import C
+from selar_local.llama.machine import default_threads
 from selar_local.llama.special_texts import SpecialTexts
 from selar_local.llama.vocabulary import token_bytes
 

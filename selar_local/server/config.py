@@ -55,6 +55,11 @@ class ServerConfig(Options):
     cors_origins: tuple[str, ...] = opt(
         (), "web origin that may read answers, such as https://app.example (several times; *: any)", "--cors-origin"
     )
+    allowed_hosts: tuple[str, ...] = opt(
+        (),
+        "name by which clients may call a server on this machine's own address (several times; *: any)",
+        "--allowed-host",
+    )
     max_connections: int = opt(
         1000, "most open connections (less where the system allows fewer open files)", "--max-connections", low=1
     )

@@ -327,3 +327,21 @@ def test_more_messages_than_the_context_holds_tokens_are_refused_unread(tiny):
             engine.stream(messages=messages)
         with pytest.raises(PromptTooLong, match="at least"):
             engine.stream("<|im_end|>" * 8000, raw=True)
+
+
+def test_how_long_a_step_takes_is_seen_while_it_lasts(tiny, monkeypatch):
+    go, within = threading.Event(), threading.Event()
+
+    with sl.load(tiny(), threads=1) as engine:
+        step = engine._runtime.step
+
+        def slow(*arguments):
+            within.set()
+            assert go.wait(20)
+            return step(*arguments)
+
+        monkeypatch.setattr(engine._runtime, "step", slow)
+        with engine.stream("a", max_tokens=3):
+            assert within.wait(20) and engine.step_seconds() > 0
+            go.set()
+        assert engine.generate("a", max_tokens=1) and engine.step_seconds() >= 0
