@@ -64,6 +64,11 @@ class EngineConfig(Options):
         "also keep an answer, as far as its tokens were fed as tokens, for the turn that follows it",
         "--reuse-answers/--no-reuse-answers",
     )
+    chat_template: str | None = opt(
+        None,
+        "chat template: a Jinja file, or the name of one that the model has (default: the model's own)",
+        "--chat-template",
+    )
     hang_timeout: float = opt(
         300.0,
         "isolated: seconds that a step, or taking a request, may last; then the process is replaced",

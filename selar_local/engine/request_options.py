@@ -46,6 +46,8 @@ class EngineOptions(TypedDict, total=False):
     check_tensors: bool
     prompt_cache: bool
     reuse_answers: bool
+    chat_template: str | None
+    hang_timeout: float
     queue_size: int
     parallel: int
 

@@ -30,6 +30,7 @@ class Generation:
     def __init__(self) -> None:
         self.submitted = time.perf_counter()
         self.first_token: float | None = None
+        self.prompt_tokens = 0
         self.running = False
         self.prompt: tuple[int, ...] = ()
         self.ended = False
@@ -143,6 +144,7 @@ class Job:
 
     def _check_prompt(self, index: int, length: int) -> None:
         limit = self._max_prompt_tokens
+        self.generations[index].prompt_tokens = length
         if limit is None or length <= limit:
             self._unstarted -= 1
             return

@@ -175,7 +175,7 @@ def test_another_model(engine, name):
 
 
 def test_unknown_paths_and_methods(api):
-    for path in ("/v1", "/v1/chat", "/v1/embeddings", "/docs", "/openapi.json", "/v1/models/"):
+    for path in ("/v1", "/v1/chat", "/v1/audio/speech", "/docs", "/openapi.json", "/v1/models/"):
         check(api.get(path), 404)
     check(api.get("/v1/models/gpt-4"), 404, "model", "model_not_found")
     for method, path in (
