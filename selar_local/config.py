@@ -64,6 +64,11 @@ class EngineConfig(Options):
         "also keep an answer, as far as its tokens were fed as tokens, for the turn that follows it",
         "--reuse-answers/--no-reuse-answers",
     )
+    chat_template: str | None = opt(
+        None,
+        "chat template: a Jinja file, or the name of one that the model has (default: the model's own)",
+        "--chat-template",
+    )
     hang_timeout: float = opt(
         300.0,
         "isolated: seconds that a step, or taking a request, may last; then the process is replaced",
@@ -224,6 +229,9 @@ class GenerationConfig(Options):
         "--keep-form/--no-keep-form",
     )
     logprobs: int | None = opt(None, "report so many log-probabilities of each step", low=0, high=1000, cli=False)
+    prompt_logprobs: int | None = opt(
+        None, "report so many log-probabilities of each prompt token", low=0, high=1000, cli=False
+    )
     min_tokens: int = opt(0, "no end before so many tokens", "--min-tokens", low=0)
     ignore_eos: bool = opt(False, "go on where the model would end its text", "--ignore-eos")
     stop_token_ids: tuple[int, ...] = opt((), "end the text before one of these tokens", cli=False)

@@ -130,7 +130,7 @@ def _plan(
     from selar_local.evaluation.facts import context_for, thinks
     from selar_local.evaluation.runner import Evaluation
 
-    config = with_defaults(given, thinks=thinks(path))
+    config = with_defaults(given, thinks=thinks(path, engine.chat_template))
     if problems is None:
         problems = _problems(config)
     engine = replace(engine, parallel=min(config.parallel, len(problems) * config.samples))

@@ -172,8 +172,8 @@ class Worker:
 
         config = self._config
         self.runtime = LlamaRuntime(path, config, report, check_again)
-        self.info = describe(self.runtime)
-        self.prompts = Prompts(self.runtime.model, self.info)
+        self.info = describe(self.runtime, config)
+        self.prompts = Prompts(self.runtime.model, self.info, config.chat_template)
         self.scheduler = Scheduler(
             self.runtime,
             config.parallel,

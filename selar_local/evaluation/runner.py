@@ -75,7 +75,7 @@ class Evaluation:
             "thinking": self.thinking,
             **{name: getattr(self.engine, name) for name in _ENGINE},
             **facts.data_facts(self.config.data),
-            **facts.model_facts(self.model),
+            **facts.model_facts(self.model, self.engine.chat_template),
             "problems": len(self.problems),
             "problems_sha256": facts.problems_sha256(self.problems),
         }

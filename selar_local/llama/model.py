@@ -22,6 +22,7 @@ from selar_local.llama.vocabulary import token_bytes
 
 __all__ = ["LlamaModel"]
 
+_TEMPLATE = "tokenizer.chat_template."
 _MROPE_TYPES = (8, 40)
 _SHORT_TEXT = 4096  # characters that are tokenised in one piece
 _LOAD_MODES = {(True, False): -1, (False, False): 0, (False, True): 2, (True, True): 3}
@@ -218,10 +219,15 @@ class LlamaModel:
         token = int(getattr(C, f"llama_vocab_{which}")(self.vocab))
         return self.render(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
 
-    def chat_template(self) -> str | None:
-        """The Jinja source of the model's chat template."""
-        source = C.llama_model_chat_template(self.pointer, None)
+    def chat_template(self, name: str | None = None) -> str | None:
+        """The Jinja source of the model's chat template, or of another one that it has under a name."""
+        source = C.llama_model_chat_template(self.pointer, None if name is None else name.encode())
         return source.decode("utf-8", "replace") if source else None
+
+    @property
+    def template_names(self) -> list[str]:
+        """The names of the model's other chat templates, such as ``tool_use``."""
+        return sorted(key.removeprefix(_TEMPLATE) for key in self.gguf.metadata if key.startswith(_TEMPLATE))
 
     def description(self) -> str:
         """llama.cpp's own words for the model: architecture, size, quantisation."""

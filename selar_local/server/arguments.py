@@ -71,6 +71,7 @@ def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: 
         "keep_form": keep_form,
         "max_tokens": generation.max_tokens if max_tokens is None else max_tokens,
         "stop": tuple(request.stop) or generation.stop,
+        "thinking_budget": generation.thinking_budget if request.thinking_budget is None else request.thinking_budget,
         **{name: getattr(request, name) for name in _GENERATION if getattr(request, name) is not None},
     }
     return Wishes(arguments, seed, thinking, bool(events), bool(is_raw))
@@ -94,11 +95,9 @@ def template_options(request: ChatRequest, settings: Wishes, defaults: Defaults,
     general = dict(defaults.generation.template_args or {})
     if given or off:
         general = {name: value for name, value in general.items() if name not in SWITCHES}
-    chosen = {
-        name: getattr(defaults.generation if getattr(request, name) is None else request, name) for name in _THINKING
-    }
+    effort = request.reasoning_effort
     return {
-        **chosen,
+        "reasoning_effort": defaults.generation.reasoning_effort if effort is None else effort,
         "thinking": next(iter(given.values()), False if off else defaults.thinking),
         "template_args": {**general, **own} or None,
         "continue_final_message": bool(request.continue_final_message),

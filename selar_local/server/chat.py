@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from starlette.requests import Request
@@ -21,13 +22,26 @@ from selar_local.server.schemas import ChatRequest, parse
 from selar_local.server.service import Service
 from selar_local.server.tools import ForcedCall, ToolPlan, plan_tools, read_calls
 
-__all__ = ["chat_completions"]
+__all__ = ["chat_completions", "chat_response"]
 
 
 async def chat_completions(request: Request) -> Response:
     """Answer a conversation."""
     service: Service = request.app.state.service
     body: ChatRequest = parse(ChatRequest, await read_body(request, service.config.max_body_bytes))
+    return chat_response(service, body)
+
+
+def chat_response(
+    service: Service,
+    body: ChatRequest,
+    translated: Callable[[Answer], Answer] = lambda answer: answer,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> Response:
+    """The answer to a chat request. translated: makes it that of another API. names: its names of our fields.
+
+    Raises ApiError, EngineBusy.
+    """
     service.check_model(body.model)
     limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     settings = wishes(body, service.defaults, limit, raw=False)
@@ -40,10 +54,11 @@ async def chat_completions(request: Request) -> Response:
         given["json_schema"] = schema
     if body.logprobs:
         given["logprobs"] = body.top_logprobs or 0
-    answer = _ChatAnswer(service, body, settings, plan, forced=forced)
+    answer = translated(_ChatAnswer(service, body, settings, plan, forced=forced))
     job = service.begin(generations(body, settings, [given]), events=bool(body.stream or body.logprobs))
     form = "response_format" if plan.schema is None else "tools"
     params = settings.params | {"prompt": "messages", "json_schema": form}
+    params = {option: names.get(name, name) for option, name in params.items()}
     return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)
 
 
@@ -103,6 +118,8 @@ class _Choice:
             delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(self.calls)]
         chunk: dict[str, Any] = {"index": self.index, "delta": delta, "finish_reason": reason}
         chunk |= ending(result, method, events=self._events)
+        if result.stop_string is not None:
+            chunk["stop_reason"] = result.stop_string
         return chunk
 
     def _delta(self, text: str, thinking: str) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class ServerConfig(Options):
     grace: float = opt(5.0, "seconds that running requests get when the server is stopped", "--grace", low=0, high=3600)
     model_name: str | None = opt(None, "name of the model in the API (default: the file's)", "--model-name")
     strict_model_name: bool = opt(False, "refuse requests that name another model", "--strict-model-name")
+    aliases: tuple[str, ...] = opt((), "another name of the model in the API (may be given several times)", "--alias")
     insecure: bool = opt(False, "listen beyond this machine without an API key", "--insecure")
     ui: bool = opt(False, "serve a chat page at /", "--ui")
 

@@ -16,6 +16,9 @@ OTHER_NAMES = {
     "n_cmpl": "n",
     "repetition_penalty": "repeat_penalty",
     "typical": "typical_p",
+    "thinking_token_budget": "thinking_budget",
+    "thinking_budget_tokens": "thinking_budget",
+    "reasoning_budget": "thinking_budget",
 }
 
 #: Fields that are taken and change nothing here. Those of mirostat and of a dynamic temperature do nothing alone.
@@ -45,6 +48,8 @@ REFUSED: Mapping[str, tuple[Any, ...]] = {
     "t_max_predict_ms": (0, -1),
     "lora": ([],),
     "return_tokens": (False,),
+    "reasoning_format": ("auto", "deepseek"),
+    "parse_tool_calls": (True,),
     # vLLM
     "bad_words": ([],),
     "allowed_token_ids": ([],),
@@ -58,6 +63,8 @@ REFUSED: Mapping[str, tuple[Any, ...]] = {
     "spaces_between_special_tokens": (True,),
     "add_special_tokens": (True, False),  # a special token that the prompt has is not added again
     "return_token_ids": (False,),
+    "include_reasoning": (True,),
+    "separate_reasoning": (True,),
     # OpenAI
     "audio": _NEVER,
     "modalities": ([], ["text"]),

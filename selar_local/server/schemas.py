@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from selar_local.server.errors import bad_request, invalid
 from selar_local.server.fields import declared
 
-__all__ = ["ChatRequest", "Common", "CompletionRequest", "Function", "ResponseFormat", "Tool", "parse"]
+__all__ = ["ChatRequest", "Common", "CompletionRequest", "Function", "Named", "ResponseFormat", "Tool", "parse"]
 
 MAX_STOPS = 16
 MAX_CHOICES = 16
@@ -68,10 +68,23 @@ class StreamOptions(_Model):
     include_obfuscation: bool = False  # changes nothing: our chunks carry no padding
 
 
-class Common(_Model):
-    """What both endpoints share."""
+class Named(_Model):
+    """A body whose fields are declared, all of them."""
 
     model: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _declared(cls, body: Any) -> Any:
+        return declared(cls.model_fields, body) if isinstance(body, dict) else body
+
+    def check_together(self) -> None:
+        """Raises ApiError for fields that do not fit together."""
+
+
+class Common(Named):
+    """What the endpoints that generate share."""
+
     max_tokens: Annotated[Whole, Field(ge=-1)] | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -97,22 +110,15 @@ class Common(_Model):
     logit_bias: dict[str, Any] | list[str] | None = None
     min_tokens: Whole | None = None
     ignore_eos: bool | None = None
+    thinking_budget: Annotated[Whole, Field(ge=-1)] | None = None
     stop_token_ids: list[Whole] | None = None
     grammar: str | None = None
     selar: dict[str, Any] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _declared(cls, body: Any) -> Any:
-        return declared(cls.model_fields, body) if isinstance(body, dict) else body
 
     @property
     def include_usage(self) -> bool:
         """Whether the stream ends with its usage."""
         return self.stream_options is not None and self.stream_options.include_usage
-
-    def check_together(self) -> None:
-        """Raises ApiError for fields that do not fit together."""
 
 
 class JsonSchemaFormat(_Model):
@@ -161,7 +167,6 @@ class ChatRequest(Common):
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    thinking_budget: Annotated[Whole, Field(ge=-1)] | None = None
     enable_thinking: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     continue_final_message: bool | None = None
@@ -176,23 +181,27 @@ class ChatRequest(Common):
 
 
 def _prompts(value: Any) -> Any:
-    prompts = [value] if isinstance(value, str) else value
-    if not isinstance(prompts, list) or not prompts or not all(isinstance(p, str) for p in prompts):
-        raise ValueError("must be a text or a list of texts; token ids are not supported")
+    one = isinstance(value, str) or (isinstance(value, list) and value and all(type(v) in (int, float) for v in value))
+    prompts = [value] if one else value
+    if not isinstance(prompts, list) or not prompts or not all(isinstance(p, (str, list)) for p in prompts):
+        raise ValueError("must be a text, a list of token ids, or a list of texts or of such lists")
     return prompts
 
 
 class CompletionRequest(Common):
     """The body of ``POST /v1/completions``."""
 
-    prompt: Annotated[list[str], BeforeValidator(_prompts)]
+    prompt: Annotated[list[str | list[Whole]], BeforeValidator(_prompts)]
     logprobs: Annotated[Whole, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
     best_of: Whole | None = None
 
     def check_together(self) -> None:
-        if self.echo:
-            raise bad_request("echo is not supported", "echo", "unsupported_parameter")
+        raw = (self.selar or {}).get("raw", True)
+        if self.echo and not raw:
+            raise bad_request("echo needs a prompt that is continued as it is: selar.raw must be true", "echo")
+        if self.echo and self.logprobs is not None and self.stream:
+            raise bad_request("echo with logprobs cannot be streamed", "stream", "unsupported_parameter")
         if self.best_of not in (None, self.n or 1):
             raise bad_request("best_of is not supported", "best_of", "unsupported_parameter")
 

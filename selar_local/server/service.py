@@ -39,7 +39,7 @@ class Service:
         self.created = int(time.time())
         path = Path(engine.info.path)
         self.model = config.model_name or file_stem(path)
-        self._names = {self.model, self.model.removeprefix("ollama:"), path.name, "default"}
+        self._names = {self.model, self.model.removeprefix("ollama:"), path.name, "default", *config.aliases}
         self.fingerprint = _fingerprint(engine)
         self._jobs: set[Job] = set()
         #: The bytes of a token, and whether it ends texts.
