@@ -90,6 +90,8 @@ def _chat(body: CountRequest) -> ChatRequest:
     if kind not in (None, "enabled", "disabled", "adaptive"):
         raise bad_request("thinking.type must be enabled, adaptive or disabled", "thinking.type")
     turns = [message for i, one in enumerate(body.messages) for message in _turns(one, f"messages[{i}]")]
+    if not turns:
+        raise bad_request("messages have no content", "messages")
     if body.system:
         turns.insert(0, {"role": "system", "content": text_of(body.system, ("text",), "system")})
     last = turns[-1]
