@@ -290,7 +290,7 @@ def soak(run: Soak, clients: int, seconds: float, seed: int) -> tuple[dict[str, 
     stuck = sum(thread.is_alive() for thread in threads)
     kinds = Counter(outcome.kind for outcome in run.outcomes)
     crashed = [o for o in run.outcomes if o.kind == "crashed"]
-    idle = run.idle_within(10)
+    idle = run.idle_within(60)
     healthy = httpx.get(run.server.url + "/health", timeout=run.patience).json() == {"status": "ok"}
     after = run.references()
     grown = {"server": growth(server_memory), "child": growth(child_memory) if child_memory else 1.0}
