@@ -70,6 +70,19 @@ class EngineConfig(Options):
         "also keep an answer, as far as its tokens were fed as tokens, for the turn that follows it",
         "--reuse-answers/--no-reuse-answers",
     )
+    swa_full: bool = opt(
+        False,
+        "sliding-window models: keep all positions, to reuse longer beginnings; takes several times the memory",
+        "--swa-full",
+    )
+    cache_ram: int = opt(
+        1024,
+        "MiB for the states at the ends of turns, from which models that cannot take tokens back go on",
+        "-cram",
+        "--cache-ram",
+        low=0,
+        high=1 << 20,
+    )
     queue_size: int = opt(256, "requests that may wait for a place; beyond it: busy", "--queue-size", low=0, cli=False)
     parallel: int = opt(1, "sequences decoded together", "-np", "--parallel", low=1, high=256, cli=False)
 

@@ -21,11 +21,15 @@ from selar_local.llama.model import LlamaModel
 from selar_local.llama.thread_pool import ThreadPool
 from selar_local.llama.thread_waiting import ThreadWaiting
 
-__all__ = ["Aborted", "ContextFull", "LlamaContext"]
+__all__ = ["Aborted", "ContextFull", "LlamaContext", "State"]
+
+#: A saved state: an array of bytes, in llama.cpp's own format.
+State = ctypes.Array[ctypes.c_uint8]
 
 # Tokens of several prompts that one batch has room for: more are hardly faster a token, and running answers wait.
 _TOGETHER = 256
 
+_PARTIAL = C.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
 _FLASH = {"on": 1, "off": 0, "auto": -1}
 
 
@@ -57,6 +61,8 @@ class LlamaContext:
         self.waiting = ThreadWaiting()
         # Two at least: the injection check decodes two tokens at once.
         self.batch_size = max(config.batch_size, config.parallel, 2)
+        self._running_state = bool(C.llama_model_is_recurrent(model.pointer) or C.llama_model_is_hybrid(model.pointer))
+        self._swa_full = config.swa_full or self._running_state
         self._require_memory(config)
         self._pointer = C.llama_init_from_model(model.pointer, self._params(config))
         if not self._pointer:
@@ -69,11 +75,16 @@ class LlamaContext:
             self.close()
             kind = model.gguf.architecture
             raise UnsupportedModel(f"{model.name}: a {kind} model keeps no KV cache, it cannot generate text")
-        pointer = model.pointer
-        self._running_state = bool(C.llama_model_is_recurrent(pointer) or C.llama_model_is_hybrid(pointer))
+        self._window = self._forgetful_window()
         # llama.cpp rounds the size up; what was asked for is what counts.
         self.n_ctx_seq = min(int(C.llama_n_ctx_seq(self._pointer)), config.ctx_size or model.n_ctx_train)
         self.n_batch = int(C.llama_n_batch(self._pointer))
+
+    def _forgetful_window(self) -> int:
+        """The positions that a sliding window keeps; 0 where the KV cache keeps all."""
+        whole, part = (int(C.llama_state_seq_get_size_ext(self._pointer, 0, flags)) for flags in (0, _PARTIAL))
+        # Some models have a window and a plain cache: then a part is the whole.
+        return 0 if self._swa_full or whole == part else int(C.llama_model_n_swa(self.model.pointer))
 
     def _require_memory(self, config: EngineConfig) -> None:
         """Refuse a KV cache beyond the machine's memory: llama.cpp would take it and be killed for it.
@@ -104,6 +115,7 @@ class LlamaContext:
         # cost n_batch x n_vocab floats.
         params.n_outputs_max = max(config.parallel, 2)
         params.n_threads = params.n_threads_batch = self.model.threads
+        params.swa_full = self._swa_full
         params.flash_attn_type = _FLASH[config.flash_attn]
         params.type_k = CACHE_TYPES[config.cache_type_k]
         params.type_v = CACHE_TYPES[config.cache_type_v]
@@ -173,18 +185,59 @@ class LlamaContext:
         if not C.llama_memory_seq_rm(self._memory, sequence, -1, -1):
             raise DecodeError(f"llama.cpp could not free sequence {sequence}")
 
-    def truncate(self, sequence: int, length: int) -> bool:
-        """Free what the sequence holds from position `length` on; False, and no change, on recurrent and hybrid models.
+    @property
+    def needs_checkpoints(self) -> bool:
+        """Whether a sequence can go back to where it was saved alone: the model keeps a running state, or a window."""
+        return self._running_state or self._window > 0
 
-        (There llama.cpp may say yes and leave a wrong state.)
-        """
+    @property
+    def exact_cut(self) -> int:
+        """A sequence that is cut here or before is to the bit as it was. Beyond it a window has another order."""
+        return self._window or 2**31 - 1
+
+    def can_cut(self, sequence: int, length: int) -> bool:
+        """Whether `truncate` can. (With a running state llama.cpp may say yes and leave a wrong one.)"""
         if self._running_state:
             return False
+        if not self._window or not length:
+            return True
+        first = int(C.llama_memory_seq_pos_min(self._memory, sequence))  # -1: it holds nothing
+        return 0 <= first <= max(0, length - self._window)
+
+    def truncate(self, sequence: int, length: int) -> bool:
+        """Free what the sequence holds from position `length` on; False, and no change, where that cannot be."""
+        return self.can_cut(sequence, length) and self._cut(sequence, length)
+
+    def _cut(self, sequence: int, length: int) -> bool:
         return bool(C.llama_memory_seq_rm(self._memory, sequence, length, -1))
+
+    def save(self, sequence: int, *, whole: bool = False) -> State:
+        """The sequence's running state, or its window; whole: with the KV cache that can be cut."""
+        flags = 0 if whole else _PARTIAL
+        size = int(C.llama_state_seq_get_size_ext(self._pointer, sequence, flags))
+        state = (ctypes.c_uint8 * size)()
+        written = int(C.llama_state_seq_get_data_ext(self._pointer, state, size, sequence, flags))
+        if written != size:
+            raise DecodeError(f"llama.cpp could not save the state of sequence {sequence}")
+        return state
+
+    def restore(self, sequence: int, state: State, length: int) -> bool:
+        """Put a sequence that has gone on back to where it had `length` positions and was saved. False: it could not.
+
+        The sequence must have the positions that it had then; then nothing is left of what came later.
+        """
+        return self._load(sequence, state, _PARTIAL) and self._cut(sequence, length)
+
+    def _load(self, sequence: int, state: State, flags: int) -> bool:
+        read = C.llama_state_seq_set_data_ext(self._pointer, state, len(state), sequence, flags)
+        return int(read) == len(state)
 
     def copy(self, source: int, target: int) -> None:
         """Make the empty sequence `target` hold what `source` holds, all of it: of a part llama.cpp would abort."""
-        C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        if self.needs_checkpoints:  # llama.cpp's own copy of some running states is another state
+            self._load(target, self.save(source, whole=True), 0)
+        else:
+            C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
     def clear(self) -> None:
         """Empty the KV cache and the recurrent state of all sequences."""

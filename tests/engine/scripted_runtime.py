@@ -63,6 +63,7 @@ class ScriptedRuntime:
         self.prefer_rows: list[bool] = []
         self.cleared = 0
         self.can_truncate = True
+        self.needs_checkpoints, self.exact_cut = False, 2**31
         self.strict = True  # whether what is fed must be the token of the step before
         self.fed: list[tuple[int, NextInput]] = []
         self._rows: list[int] = []
@@ -141,6 +142,9 @@ class ScriptedRuntime:
         if self.can_truncate:
             self.held[slot] = length
             self._done[slot] = 0  # what follows begins the same script
+        return self.can_truncate
+
+    def can_cut(self, slot: int, length: int) -> bool:
         return self.can_truncate
 
     def copy(self, source: int, target: int) -> None:
