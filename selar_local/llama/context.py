@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from selar_local.config import CACHE_TYPES, EngineConfig
 from selar_local.errors import DecodeError, OptionError, UnsupportedModel
+from selar_local.llama.context_memory import measure
 from selar_local.llama.ggml import type_traits
 from selar_local.llama.layer_states import LayerStates
 from selar_local.llama.library import C, can_offload, recent_errors, uses_openmp
@@ -89,21 +90,35 @@ class LlamaContext:
     def _require_memory(self, config: EngineConfig) -> None:
         """Refuse a KV cache beyond the machine's memory: llama.cpp would take it and be killed for it.
 
-        An estimate from the first layer's heads; on a GPU the driver says no by itself.
+        It is measured where a rough upper bound is too large; on a GPU the driver says no by itself.
         """
-        model, n_head = self.model.pointer, int(C.llama_model_n_head(self.model.pointer))
-        if not n_head or can_offload() or not hasattr(os, "sysconf"):
+        if can_offload() or not hasattr(os, "sysconf"):
             return
-        row = int(C.llama_model_n_head_kv(model)) * (self.model.n_embd // n_head)
-        tokens = (config.ctx_size or self.model.n_ctx_train) * config.parallel
-        traits = [type_traits()[CACHE_TYPES[name]] for name in (config.cache_type_k, config.cache_type_v)]
-        needed = tokens * int(C.llama_model_n_layer(model)) * sum(row * t.block_bytes / t.block for t in traits)
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        bound = self._most_bytes(config)
+        if bound <= there:
+            return
+        params = self._params(config)
+        tokens, batch = params.n_ctx // config.parallel, params.n_ubatch
+        window = 0 if self._swa_full else int(C.llama_model_n_swa(self.model.pointer))
+        size = measure(self.model.pointer, params, window)
+        needed = config.parallel * size.needed(tokens, batch) if size else bound
         if needed > there:
             raise OptionError(
-                f"a context of {tokens} tokens needs about {needed / 1e9:.0f} GB, this machine has "
+                f"a context of {tokens * config.parallel} tokens needs about {needed / 1e9:.0f} GB, this machine has "
                 f"{there / 1e9:.0f} GB: lower the context size (-c)"
             )
+
+    def _most_bytes(self, config: EngineConfig) -> float:
+        """An upper bound of the KV cache, as if every layer kept every position of all its heads."""
+        model, metadata, kind = self.model.pointer, self.model.gguf.metadata, self.model.gguf.architecture
+        n_head = max(int(C.llama_model_n_head(model)), 1)
+        lengths = (metadata.get(f"{kind}.attention.{name}_length") for name in ("key", "value"))
+        head = max(self.model.n_embd // n_head, *(length for length in lengths if isinstance(length, int)), 0)
+        row = max(int(C.llama_model_n_head_kv(model)) * head, self.model.n_embd)
+        tokens = (config.ctx_size or self.model.n_ctx_train) * config.parallel
+        traits = [type_traits()[CACHE_TYPES[name]] for name in (config.cache_type_k, config.cache_type_v)]
+        return tokens * int(C.llama_model_n_layer(model)) * sum(row * t.block_bytes / t.block for t in traits)
 
     def _params(self, config: EngineConfig) -> C.llama_context_params:
         params = C.llama_context_default_params()
