@@ -98,11 +98,9 @@ class Slots:
         target.tokens, target.prompt_length, target.length = tuple(prompt), len(prompt), reused
         target.cuts = [*cuts, reused] if reused else []
         target.states = {n: state for n, state in states.items() if n in target.cuts}
-        if reused:
+        if reused and reused not in target.states:
+            self._runtime.tidy(target.index, reused)  # the same prompt, read from here again, comes here by `restore`
             self._save(target)
-        if reused > self._runtime.exact_cut and reused in target.states:
-            # The order of a window's cells counts: the same prompt, read from here again, is to find the same one.
-            self._runtime.restore(target.index, target.states[reused], reused)
         return target.index, reused
 
     def _best(self, prompt: Sequence[int]) -> tuple[_Slot | None, int]:
@@ -118,8 +116,10 @@ class Slots:
         return next((n for n in slot.lengths(prompt) if self._can_go_back(slot, n)), 0)
 
     def _can_go_back(self, slot: _Slot, length: int) -> bool:
-        here = length == slot.length and not slot.busy
-        return here or length in slot.states or self._runtime.can_cut(slot.index, length)
+        if length in slot.states or (length == slot.length and not slot.busy):
+            return True
+        exact = length <= self._runtime.exact_cut or length not in slot.cuts
+        return exact and self._runtime.can_cut(slot.index, length)
 
     def _fill(self, target: _Slot, source: _Slot | None, length: int) -> int:
         """Copy the first `length` tokens of `source`, or cut the target to them. Returns how many it has then."""
@@ -136,10 +136,10 @@ class Slots:
         return 0
 
     def _go_back(self, index: int, length: int, states: Mapping[int, State]) -> bool:
-        """Free what the slot holds from position `length` on. False: its content is of no use."""
-        if self._runtime.truncate(index, length):
-            return True
-        return length in states and self._runtime.restore(index, states[length], length)
+        """Free what the slot holds from position `length` on. False: it could not."""
+        if length in states:
+            return self._runtime.restore(index, states[length], length)
+        return self._runtime.truncate(index, length)
 
     def _save(self, slot: _Slot) -> None:
         """Save the slot's state where it is, and drop the oldest states where there are too many bytes."""
@@ -158,11 +158,10 @@ class Slots:
         slot = self._slots[index]
         whole = length - slot.length == self._chunk
         slot.length = length
-        if self._chunk and whole and length <= self._runtime.exact_cut:
+        if self._chunk and whole:
             slot.cuts.append(length)
         left = slot.prompt_length - length
-        last_cut = left <= self._chunk or length + self._chunk > self._runtime.exact_cut
-        if (last_cut and slot.cuts[-1:] == [length]) or (left == 0 and self._reuse_answers):
+        if (left <= self._chunk and slot.cuts[-1:] == [length]) or (left == 0 and self._reuse_answers):
             self._save(slot)
 
     def release(self, index: int, length: int, fed: Sequence[int] = ()) -> None:
@@ -179,7 +178,7 @@ class Slots:
         # A prompt that was broken off may have left a running state between two tokens.
         here = length if length >= slot.prompt_length or not self._runtime.needs_checkpoints else -1
         for kept in sorted(known, reverse=True):
-            if kept == here or self._go_back(index, kept, slot.states):
+            if kept == here or (self._can_go_back(slot, kept) and self._go_back(index, kept, slot.states)):
                 slot.length = kept
                 return
         self._runtime.forget(index)

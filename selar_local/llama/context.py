@@ -207,8 +207,18 @@ class LlamaContext:
 
     @property
     def exact_cut(self) -> int:
-        """A sequence that is cut here or before is to the bit as it was. Beyond it a window has another order."""
+        """A sequence that is cut here or before is to the bit as it was. Beyond it a window's cells have another order,
+        which counts: there a saved state alone is exact.
+        """
         return self._window or 2**31 - 1
+
+    def tidy(self, sequence: int, length: int) -> None:
+        """Put the cells of a window in the order that they have after `restore`, and drop what has left it.
+
+        After a whole chunk of a prompt: so it makes no difference whether one goes on, or comes back to a saved state.
+        """
+        if length > self.exact_cut and not self.restore(sequence, self.save(sequence), length):
+            raise DecodeError(f"llama.cpp could not restore the state of sequence {sequence}")
 
     def can_cut(self, sequence: int, length: int) -> bool:
         """Whether `truncate` can. (With a running state llama.cpp may say yes and leave a wrong one.)"""

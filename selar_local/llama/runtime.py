@@ -133,6 +133,9 @@ class LlamaRuntime:
         batch = self.batch.of_tokens(ids, positions, sequences, outputs)
         with self.context.abortable(cancelled):
             self.context.decode(batch)
+        for sequence, position, tokens, _ in chunks:
+            if len(tokens) == self.batch_size:
+                self.context.tidy(sequence, position + len(tokens))
         return [self.context.logits(end) if chunk.last else None for chunk, end in zip(chunks, ends, strict=True)]
 
     def _prefill_keeping_state(self, chunk: Chunk, cancelled: Callable[[], bool]) -> npt.NDArray[np.float32]:
@@ -231,6 +234,10 @@ class LlamaRuntime:
     def save(self, slot: int) -> State:
         """What the slot needs to come back to where it is, besides the KV cache that it can cut."""
         return self.context.save(slot)
+
+    def tidy(self, slot: int, length: int) -> None:
+        """Make no difference of whether the slot has come to this length by itself, or by `restore`."""
+        self.context.tidy(slot, length)
 
     def restore(self, slot: int, state: State, length: int) -> bool:
         """Put the slot back to where it had `length` positions and was saved. False: it could not, and is of no use."""

@@ -147,6 +147,9 @@ class ScriptedRuntime:
     def can_cut(self, slot: int, length: int) -> bool:
         return self.can_truncate
 
+    def tidy(self, slot: int, length: int) -> None:
+        assert self.held[slot] == length
+
     def copy(self, source: int, target: int) -> None:
         self.calls.append(("copy", source, target))
         assert target not in self.held, "copied over what a slot holds"

@@ -70,9 +70,11 @@ def test_a_window_is_cut_where_it_has_all_that_is_seen_from_there(family_model: 
     assert runtime.needs_checkpoints and runtime.exact_cut == 16
     for at in range(0, 960, CHUNK):
         runtime.prefill([Chunk(0, at, [5 + at % 200] * CHUNK, False)], bool)
-    assert runtime.can_cut(0, 950) and runtime.can_cut(0, 0)
-    assert not runtime.can_cut(0, 500) and not runtime.truncate(0, 500)
-    assert runtime.truncate(0, 950)
+    for at in range(960, 970):
+        runtime.step([Feed(0, at, Token(7))], prefer_rows=False)
+    assert runtime.can_cut(0, 965) and runtime.can_cut(0, 960) and runtime.can_cut(0, 0)
+    assert not runtime.can_cut(0, 950) and not runtime.truncate(0, 950)
+    assert runtime.truncate(0, 965)
     runtime.forget(0)
     assert not runtime.can_cut(0, 10)  # it holds nothing
     runtime.close()
