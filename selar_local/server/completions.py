@@ -15,6 +15,7 @@ from selar_local.methods import Method
 from selar_local.server.arguments import Wishes, generations, wishes
 from selar_local.server.bridge import Job
 from selar_local.server.collecting import Collector, TokenOf, ending, event_facts, logprob_entry, usage
+from selar_local.server.json_schema import answer_schema
 from selar_local.server.responses import Answer, Generating, read_body
 from selar_local.server.schemas import CompletionRequest, parse
 from selar_local.server.service import Service
@@ -33,10 +34,13 @@ async def completions(request: Request) -> Response:
         given["thinking"] = service.defaults.thinking
     if body.logprobs is not None:
         given["logprobs"] = body.logprobs
+    schema, form = answer_schema(body)
+    if schema is not None:
+        given["json_schema"] = schema
     answer = _TextAnswer(service, body, settings)
     requests = generations(body, settings, [{**given, "prompt": prompt} for prompt in body.prompt])
     job = service.begin(requests, events=bool(body.stream) or body.logprobs is not None)
-    params = settings.params | {"prompt": "prompt"}
+    params = settings.params | {"prompt": "prompt", "json_schema": form}
     return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)
 
 
