@@ -185,23 +185,27 @@ class ChatRequest(Common):
 
 
 def _prompts(value: Any) -> Any:
-    prompts = [value] if isinstance(value, str) else value
-    if not isinstance(prompts, list) or not prompts or not all(isinstance(p, str) for p in prompts):
-        raise ValueError("must be a text or a list of texts; token ids are not supported")
+    one = isinstance(value, str) or (isinstance(value, list) and value and all(type(v) in (int, float) for v in value))
+    prompts = [value] if one else value
+    if not isinstance(prompts, list) or not prompts or not all(isinstance(p, (str, list)) for p in prompts):
+        raise ValueError("must be a text, a list of token ids, or a list of texts or of such lists")
     return prompts
 
 
 class CompletionRequest(Common):
     """The body of ``POST /v1/completions``."""
 
-    prompt: Annotated[list[str], BeforeValidator(_prompts)]
+    prompt: Annotated[list[str | list[Whole]], BeforeValidator(_prompts)]
     logprobs: Annotated[Whole, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
     best_of: Whole | None = None
 
     def check_together(self) -> None:
-        if self.echo:
-            raise bad_request("echo is not supported", "echo", "unsupported_parameter")
+        raw = (self.selar or {}).get("raw", True)
+        if self.echo and not raw:
+            raise bad_request("echo needs a prompt that is continued as it is: selar.raw must be true", "echo")
+        if self.echo and self.logprobs is not None and self.stream:
+            raise bad_request("echo with logprobs cannot be streamed", "stream", "unsupported_parameter")
         if self.best_of not in (None, self.n or 1):
             raise bad_request("best_of is not supported", "best_of", "unsupported_parameter")
 
