@@ -85,6 +85,11 @@ class Job:
         self.cancel()
         self._awake.set()
 
+    def fail(self, error: SelarError) -> None:
+        """End it with an error, whatever the engine does. Called in the loop."""
+        self._error = self._error or error
+        self._awake.set()
+
     async def started(self) -> None:
         """Wait until the engine has taken all of them. Raises its error where it refuses one, Expired after `expire`.
 

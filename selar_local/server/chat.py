@@ -131,7 +131,10 @@ class _ChatAnswer(Answer):
     def __init__(self, service: Service, body: ChatRequest, settings: Wishes, plan: ToolPlan, *, forced: bool) -> None:
         self._body = body
         self._method = settings.arguments["method"]
-        self._head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": service.model}
+        self._head = {
+            "id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": service.model,
+            "system_fingerprint": service.fingerprint,
+        }  # fmt: skip
         self._choices = [
             _Choice(i, plan, service.token, forced=forced, events=settings.events) for i in range(body.n or 1)
         ]

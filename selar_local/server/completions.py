@@ -101,7 +101,7 @@ class _TextAnswer(Answer):
         self._method = settings.arguments["method"]
         self._head = {
             "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
-            "model": service.model,
+            "model": service.model, "system_fingerprint": service.fingerprint,
         }  # fmt: skip
         self._choices = [
             _Choice(i, service.token, logprobs=body.logprobs is not None, echo=bool(body.echo), events=settings.events)
