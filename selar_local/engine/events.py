@@ -143,6 +143,7 @@ class Result:
     seed: int = 0
     tokens: tuple[int, ...] = ()
     logprobs: tuple[Logprobs, ...] = ()  # one for each of `tokens` where the request asks for them
+    prompt_logprobs: tuple[Logprobs | None, ...] = ()  # the same of the prompt; nothing comes before its first token
     notes: tuple[str, ...] = ()  # options that have no effect on this model, in plain sentences
     calls: tuple[Call, ...] = ()  # complete calls of the request's tools: (name, arguments as JSON text, id or None)
     cut_call: Call | None = None  # a call that was begun and not completed, with its argument text so far

@@ -17,7 +17,7 @@ from selar_local.methods import Method
 from selar_local.server.arguments import Wishes, generations, template_options, wishes
 from selar_local.server.bridge import Job
 from selar_local.server.collecting import Collector, TokenOf, ending, event_facts, logprob_entry, usage
-from selar_local.server.errors import bad_request
+from selar_local.server.json_schema import answer_schema
 from selar_local.server.responses import Answer, Generating, read_body
 from selar_local.server.schemas import ChatRequest, parse
 from selar_local.server.service import Service
@@ -47,7 +47,7 @@ def chat_response(
     limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     settings = wishes(body, service.defaults, limit, raw=False)
     plan = plan_tools(body)
-    schema = plan.schema if plan.schema is not None else _schema(body)
+    schema, form = answer_schema(body) if plan.schema is None else (plan.schema, "tools")
     forced = schema is not None or body.grammar is not None
     rendering = template_options(body, settings, service.defaults, forced=forced)
     given: dict[str, Any] = {"messages": body.messages, "tools": plan.shown, **rendering}
@@ -57,21 +57,9 @@ def chat_response(
         given["logprobs"] = body.top_logprobs or 0
     answer = translated(_ChatAnswer(service, body, settings, plan, forced=forced))
     job = service.begin(generations(body, settings, [given]), events=bool(body.stream or body.logprobs))
-    form = "response_format" if plan.schema is None else "tools"
     params = settings.params | {"prompt": "messages", "json_schema": form}
     params = {option: names.get(name, name) for option, name in params.items()}
     return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)
-
-
-def _schema(body: ChatRequest) -> dict[str, Any] | None:
-    form = body.response_format
-    if form is None or form.type == "text":
-        return None
-    if form.type == "json_object":
-        return {"type": "object"}
-    if form.json_schema is None:
-        raise bad_request("response_format.json_schema is missing", "response_format.json_schema")
-    return form.json_schema.schema_
 
 
 class _Choice:
@@ -145,7 +133,10 @@ class _ChatAnswer(Answer):
     def __init__(self, service: Service, body: ChatRequest, settings: Wishes, plan: ToolPlan, *, forced: bool) -> None:
         self._body = body
         self._method = settings.arguments["method"]
-        self._head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": service.model}
+        self._head = {
+            "id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": service.model,
+            "system_fingerprint": service.fingerprint,
+        }  # fmt: skip
         self._choices = [
             _Choice(i, plan, service.token, forced=forced, events=settings.events) for i in range(body.n or 1)
         ]

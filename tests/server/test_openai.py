@@ -34,6 +34,8 @@ def test_chat(client, engine):
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + 8
     assert answer.usage.prompt_tokens_details.cached_tokens == 0
+    assert answer.system_fingerprint.startswith("fp_")
+    assert {chunk.system_fingerprint for chunk in chat(client, stream=True)} == {answer.system_fingerprint}
 
 
 def test_streaming(client):
