@@ -229,6 +229,9 @@ class GenerationConfig(Options):
         "--keep-form/--no-keep-form",
     )
     logprobs: int | None = opt(None, "report so many log-probabilities of each step", low=0, high=1000, cli=False)
+    prompt_logprobs: int | None = opt(
+        None, "report so many log-probabilities of each prompt token", low=0, high=1000, cli=False
+    )
     min_tokens: int = opt(0, "no end before so many tokens", "--min-tokens", low=0)
     ignore_eos: bool = opt(False, "go on where the model would end its text", "--ignore-eos")
     stop_token_ids: tuple[int, ...] = opt((), "end the text before one of these tokens", cli=False)

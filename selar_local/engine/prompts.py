@@ -20,7 +20,7 @@ from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.plain_content import contents, cut_at, marked
 from selar_local.engine.rendered_request import RenderedRequest, request_notes
 from selar_local.engine.request import Request
-from selar_local.engine.request_options import Messages, RenderOptions, Tools
+from selar_local.engine.request_options import Messages, Prompt, RenderOptions, Tools
 from selar_local.engine.settings import as_method, configs_of, default_method, require_usable
 from selar_local.engine.thinking_budget import closing_text
 from selar_local.engine.thinking_options import thinking_options
@@ -70,7 +70,7 @@ class Prompts:
 
     def rendered(
         self,
-        prompt: str | None = None,
+        prompt: Prompt | None = None,
         *,
         messages: Messages | None = None,
         system: str | None = None,
@@ -94,8 +94,11 @@ class Prompts:
             require(plain, "raw takes a prompt, without messages, system or tools")
             for name in ("template_args", "reasoning_effort"):
                 require(not getattr(generation, name), f"{name} has no place in a raw prompt: it has no chat template")
-            text = chosen.prompt_text(prompt or "")
-            return RenderedRequest(text, chosen, sampling, generation, thinking, None)
+            if isinstance(prompt, str):
+                return RenderedRequest(chosen.prompt_text(prompt), chosen, sampling, generation, thinking, None)
+            require(not chosen.prompt_text(""), f"{chosen.name} adds to the prompt: give it as a text")
+            return RenderedRequest("", chosen, sampling, generation, thinking, None, tokens=tuple(prompt or ()))
+        require(prompt is None or isinstance(prompt, str), "a prompt of token ids must be raw")
         turns = list(messages or ())
         if system is not None:
             turns.insert(0, {"role": "system", "content": system})
@@ -119,8 +122,12 @@ class Prompts:
         """The request as tokens. constraint: that of its grammar or schema. Raises PromptTooLong."""
         dialect, room = self._dialects.of(rendered.tools), self._info.ctx_size
         self._require_room(_fewest_tokens(rendered.text, model, room), "at least ")
-        with self._long_texts if len(rendered.text) > _LONG else nullcontext():
-            tokens = tuple(model.prompt_tokens(*self._parts(rendered, model), most=_MUCH_TOO_LONG * room))
+        tokens = rendered.tokens
+        if tokens is None:
+            with self._long_texts if len(rendered.text) > _LONG else nullcontext():
+                tokens = tuple(model.prompt_tokens(*self._parts(rendered, model), most=_MUCH_TOO_LONG * room))
+        known = all(type(token) is int and 0 <= token < model.n_vocab for token in tokens)
+        require(known, f"the prompt has ids of no token: they are whole numbers below {model.n_vocab}")
         require(len(tokens) > 0, "the prompt is empty")
         self._require_room(len(tokens), "at least " if len(tokens) > _MUCH_TOO_LONG * room else "")
         return Request(
@@ -170,7 +177,9 @@ class Prompts:
         if tokens > self._info.ctx_size:
             raise PromptTooLong(
                 f"the prompt is too long: it has {bound}{tokens} tokens, the context holds {self._info.ctx_size}; "
-                f"shorten it or raise the context size (trained for {self._info.n_ctx_train})"
+                f"shorten it or raise the context size (trained for {self._info.n_ctx_train})",
+                tokens,
+                self._info.ctx_size,
             )
 
     def _form_for(self, rendered: RenderedRequest) -> Format:

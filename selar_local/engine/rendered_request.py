@@ -23,7 +23,7 @@ class RenderedRequest:
 
     template_has_switch: whether the chat template knows `thinking`; None where no template is used. thinking: as asked
     for. messages: None where the prompt was given as it is. rendering: the other options of its rendering. begun: the
-    beginning of the answer, with which the text ends.
+    beginning of the answer, with which the text ends. tokens: the prompt, where ids were given.
     """
 
     text: str
@@ -37,6 +37,7 @@ class RenderedRequest:
     rendering: Mapping[str, Any] = field(default_factory=dict)
     begun: str = ""
     note: str | None = None
+    tokens: tuple[int, ...] | None = None
 
     @property
     def tail(self) -> str:

@@ -16,6 +16,7 @@ __all__ = [
     "EngineOptions",
     "GenerationOptions",
     "Messages",
+    "Prompt",
     "RenderOptions",
     "RequestOptions",
     "SamplingOptions",
@@ -25,6 +26,8 @@ __all__ = [
 
 Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]]
+#: A text, or token ids.
+Prompt = str | Sequence[int]
 
 
 class EngineOptions(TypedDict, total=False):
@@ -85,6 +88,7 @@ class GenerationOptions(TypedDict, total=False):
     template_args: Mapping[str, Any] | None
     keep_form: bool
     logprobs: int | None
+    prompt_logprobs: int | None
     min_tokens: int
     ignore_eos: bool
     stop_token_ids: Sequence[int]

@@ -26,6 +26,9 @@ __all__ = ["Aborted", "ContextFull", "LlamaContext"]
 # Tokens of several prompts that one batch has room for: more are hardly faster a token, and running answers wait.
 _TOGETHER = 256
 
+# Prompt tokens that get their logits in one batch, where all of them are asked for.
+_SCORED = 16
+
 _FLASH = {"on": 1, "off": 0, "auto": -1}
 
 
@@ -102,7 +105,7 @@ class LlamaContext:
         params.n_seq_max = config.parallel
         # Only the last prompt token and the running steps need logits: room for every row would
         # cost n_batch x n_vocab floats.
-        params.n_outputs_max = max(config.parallel, 2)
+        params.n_outputs_max = self.most_outputs = max(config.parallel, _SCORED)
         params.n_threads = params.n_threads_batch = self.model.threads
         params.flash_attn_type = _FLASH[config.flash_attn]
         params.type_k = CACHE_TYPES[config.cache_type_k]

@@ -170,6 +170,9 @@ class _Message(Translated):
         yield {"type": "content_block_delta", "index": block.index, "delta": {"type": kind, field: text}}
 
     def closed(self, block: Block) -> Iterator[Event]:
+        if block.kind == "thinking":
+            signature = {"type": "signature_delta", "signature": ""}
+            yield {"type": "content_block_delta", "index": block.index, "delta": signature}
         yield {"type": "content_block_stop", "index": block.index}
 
     def ended(self, reason: str | None, stop: str | None, usage: dict[str, Any]) -> dict[str, Any]:
