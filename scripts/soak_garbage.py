@@ -8,7 +8,7 @@ CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 def raw(path: str, body: bytes, declared: int | None = None) -> bytes:
     """The bytes of a POST. declared: the length that it claims to have."""
     length = len(body) if declared is None else declared
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode() + body
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode() + body
 
 
 GARBAGE = (

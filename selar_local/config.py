@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -20,7 +19,6 @@ __all__ = [
     "GenerationConfig",
     "Overflow",
     "SamplingConfig",
-    "default_threads",
     "from_mapping",
     "opt",
     "require",
@@ -37,12 +35,6 @@ CACHE_TYPES: dict[CacheType, int] = {
 ALL_TOKENS = 2**31 - 1
 
 
-def default_threads() -> int:
-    """Physical cores, as far as they are known: llama.cpp slows down on hyper-threads."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return usable if usable <= 4 else max(4, usable // 2)
-
-
 @dataclass(frozen=True)
 class EngineConfig(Options):
     """How llama.cpp opens the model. Names and values are llama.cpp's own."""
@@ -51,7 +43,9 @@ class EngineConfig(Options):
     gpu_layers: int = opt(
         -1, "layers to put on the GPU (-1: all; ignored by a CPU build)", "-ngl", "--gpu-layers", low=-1
     )
-    threads: int | None = opt(None, "CPU threads (default: the physical cores)", "-t", "--threads", low=1, high=512)
+    threads: int | None = opt(
+        None, "CPU threads (default: the physical cores, in a container its share)", "-t", "--threads", low=1, high=512
+    )
     cache_type_k: CacheType = opt("f16", "KV cache type for K", "-ctk", "--cache-type-k")
     cache_type_v: CacheType = opt("f16", "KV cache type for V", "-ctv", "--cache-type-v")
     flash_attn: Literal["on", "off", "auto"] = opt("auto", "flash attention", "-fa", "--flash-attn")
@@ -72,7 +66,7 @@ class EngineConfig(Options):
     )
     swa_full: bool = opt(
         False,
-        "sliding-window models: keep all positions, to reuse longer beginnings; takes several times the memory",
+        "sliding-window models: keep all positions instead of the window; takes several times the memory",
         "--swa-full",
     )
     cache_ram: int = opt(
@@ -82,6 +76,19 @@ class EngineConfig(Options):
         "--cache-ram",
         low=0,
         high=1 << 20,
+    )
+    chat_template: str | None = opt(
+        None,
+        "chat template: a Jinja file, or the name of one that the model has (default: the model's own)",
+        "--chat-template",
+    )
+    hang_timeout: float = opt(
+        300.0,
+        "isolated: seconds that a step, or taking a request, may last; then the process is replaced",
+        "--hang-timeout",
+        low=0.1,
+        high=10**6,
+        cli=False,
     )
     queue_size: int = opt(256, "requests that may wait for a place; beyond it: busy", "--queue-size", low=0, cli=False)
     parallel: int = opt(1, "sequences decoded together", "-np", "--parallel", low=1, high=256, cli=False)
@@ -229,7 +236,15 @@ class GenerationConfig(Options):
         "--reasoning-effort",
     )
     template_args: Mapping[str, Any] | None = opt(None, "variables of the chat template", cli=False)
+    keep_form: bool = opt(
+        True,
+        "explore no step in a call of a tool or in a fenced block of JSON, nor where one may begin",
+        "--keep-form/--no-keep-form",
+    )
     logprobs: int | None = opt(None, "report so many log-probabilities of each step", low=0, high=1000, cli=False)
+    prompt_logprobs: int | None = opt(
+        None, "report so many log-probabilities of each prompt token", low=0, high=1000, cli=False
+    )
     min_tokens: int = opt(0, "no end before so many tokens", "--min-tokens", low=0)
     ignore_eos: bool = opt(False, "go on where the model would end its text", "--ignore-eos")
     stop_token_ids: tuple[int, ...] = opt((), "end the text before one of these tokens", cli=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from selar_local.config import (
     EngineConfig,
     GenerationConfig,
     SamplingConfig,
-    default_threads,
     from_mapping,
 )
 from selar_local.errors import OptionError, SelarError
@@ -147,14 +145,3 @@ def test_messages_name_the_bounds_in_full(options, said):
     with pytest.raises(OptionError) as caught:
         from_mapping(SamplingConfig, options)
     assert str(caught.value) == said
-
-
-@pytest.mark.parametrize(("usable", "wanted"), [(1, 1), (2, 2), (4, 4), (6, 4), (8, 4), (16, 8), (64, 32)])
-def test_default_threads(monkeypatch, usable, wanted):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: range(usable), raising=False)
-    assert default_threads() == wanted
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: usable)
-    assert default_threads() == wanted
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert default_threads() == 1

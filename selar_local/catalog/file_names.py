@@ -18,6 +18,7 @@ __all__ = [
     "models_among",
     "parameters_in",
     "quantisation_in",
+    "require_whole",
     "whole_models",
 ]
 
@@ -58,6 +59,13 @@ def missing_part(parts: list[str]) -> str | None:
         return None
     wanted = (f"{part['stem']}-{i:05d}-of-{part['parts']}.gguf" for i in range(1, int(part["parts"]) + 1))
     return next((name for name in wanted if name.lower() not in names), None)
+
+
+def require_whole(name: str, parts: list[str]) -> list[str]:
+    """The parts. Raises ModelNotFound where one is missing. name: of the model."""
+    if missing := missing_part(parts):
+        raise ModelNotFound(f"{name} is incomplete: it lacks {missing}")
+    return parts
 
 
 def first_part(path: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from selar_local.cache import sha256_of
-from selar_local.catalog.file_names import choose, missing_part
+from selar_local.catalog.file_names import choose, missing_part, require_whole
 from selar_local.catalog.hub_cache import cached_exactly, cached_files, hub_folder
 from selar_local.errors import MissingExtra, ModelNotFound
 from selar_local.install_hint import install_hint
@@ -51,12 +51,12 @@ def _download(repo: str, wanted: str | None, progress: bool) -> Path:
         import huggingface_hub as hub
     except ImportError as error:
         if cached := cached_files(folder, repo):
-            return cached[_whole(repo, choose(name, cached, wanted))[0]]
+            return cached[require_whole(repo, choose(name, cached, wanted))[0]]
         raise MissingExtra(f"hf: needs the package huggingface_hub; {install_hint('hub')}") from error
     try:
         info = hub.HfApi().model_info(repo, files_metadata=True, timeout=_TIMEOUT)
         siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-        parts = _whole(repo, choose(name, siblings, wanted))
+        parts = require_whole(repo, choose(name, siblings, wanted))
         with _bars(hub, progress):
             paths = [_fetched(hub, repo, info.sha, siblings[part], folder) for part in parts]
         return paths[0]
@@ -70,12 +70,6 @@ def _download(repo: str, wanted: str | None, progress: bool) -> Path:
         if missing := missing_part(parts):
             raise ModelNotFound(f"{repo} cannot be reached, and the cache lacks {missing}") from error
         return cached[parts[0]]
-
-
-def _whole(repo: str, parts: list[str]) -> list[str]:
-    if missing := missing_part(parts):
-        raise ModelNotFound(f"{repo} is incomplete: it lacks {missing}")
-    return parts
 
 
 def _fetched(hub: Any, repo: str, commit: str, sibling: Any, folder: Path | None) -> Path:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from selar_local.catalog.entries import ModelEntry, entry_of
-from selar_local.catalog.file_names import choose, exact, listed, missing_part, models_among, whole_models
+from selar_local.catalog.file_names import choose, exact, listed, models_among, require_whole, whole_models
 from selar_local.errors import ModelNotFound
 
 __all__ = ["Store"]
@@ -36,18 +36,14 @@ class Store:
         text = reference.removeprefix(f"{self.scheme}:")
         loose = self.folders.get("", {})
         if found := exact(models_among(loose), text):
-            return self._first(text, found[0], loose)
+            return loose[require_whole(text, found[0])[0]]
         name, _, wanted = text.partition(":")
         folder = next((known for known in self.folders if known and known.lower() == name.lower()), None)
         if folder is None:
             raise ModelNotFound(self._near_misses(text))
         files = self.folders[folder]
-        return self._first(folder, choose(f"{self.scheme}:{folder}", files, wanted or None), files)
-
-    def _first(self, name: str, parts: list[str], files: Mapping[str, Path]) -> Path:
-        if missing := missing_part(parts):
-            raise ModelNotFound(f"{name} is incomplete: it lacks {missing}")
-        return files[parts[0]]
+        parts = choose(f"{self.scheme}:{folder}", files, wanted or None)
+        return files[require_whole(folder, parts)[0]]
 
     def _near_misses(self, text: str) -> str:
         names = [name for name in self.folders if name] + list(self.folders.get("", ()))

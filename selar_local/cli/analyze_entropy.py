@@ -10,10 +10,11 @@ import click
 from selar_local.analysis.entropy_plot import draw_entropies
 from selar_local.analysis.entropy_statistics import PARTS, Count, EntropyStatistics, TraceEntropies, pooled
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.grouped_help import GroupedCommand, json_option, option
 from selar_local.cli.histogram import bin_counts, entropy_histogram
 from selar_local.cli.plot_option import plot_option, require_plot
 from selar_local.cli.streams import one_line, print_json
+from selar_local.cli.wording import counted, valley_words
 from selar_local.errors import SelarError
 from selar_local.trace import Trace, load_trace
 
@@ -29,9 +30,7 @@ Examples:
 
 @click.command("entropy", cls=GroupedCommand, epilog=_EXAMPLES, short_help="Entropies and exploration of traces.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@option(
-    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the text"
-)
+@json_option
 @plot_option
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes")
 def entropy(files: tuple[Path, ...], as_json: bool, output: Path | None, quiet: bool) -> int:
@@ -108,7 +107,7 @@ def _histogram(found: EntropyStatistics) -> list[str]:
 def _sentences(found: EntropyStatistics) -> list[str]:
     every, n = found.all, len(found.traces)
     lines = [
-        f"{every.steps:,} steps of {n} trace{'s' * (n > 1)}, {every.explored:,} of them exploration steps: "
+        f"{every.steps:,} steps of {counted(n, 'trace')}, {every.explored:,} of them exploration steps: "
         f"{_percent(every.share)}"
     ]
     if not len(found.entropies):
@@ -121,11 +120,7 @@ def _sentences(found: EntropyStatistics) -> list[str]:
     valley = found.valley
     if valley.at is None:
         return [*lines, f"no valley: {valley.reason}"]
-    return [
-        *lines,
-        f"valley {valley.at:.2f} (90 % interval {valley.low:.2f} to {valley.high:.2f}), "
-        f"{100 * (valley.depth or 0):.0f} % below the lower of its two peaks",
-    ]
+    return [*lines, valley_words(valley.at, valley.low, valley.high, valley.depth)]
 
 
 def _table(heading: str, rows: dict[str, Count], steps: int) -> list[str]:

@@ -12,12 +12,12 @@ from selar_local.analysis.lens.config import LensConfig
 from selar_local.analysis.questions import QUESTIONS
 from selar_local.cli.background import Background
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.grouped_help import GroupedCommand, json_option, option
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find
 from selar_local.cli.options import as_usage, build, build_sampling, config_options
 from selar_local.cli.plot_option import plot_option, require_plot
-from selar_local.cli.prompt import read_prompts
+from selar_local.cli.prompt import prompts_option, read_prompts
 from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig, SamplingConfig
 from selar_local.errors import OptionError, SelarError
@@ -45,14 +45,7 @@ Examples:
 @option(
     "-p", "--prompt", "given", multiple=True, heading="Prompts", once=True, help="a prompt (may be given several times)"
 )
-@option(
-    "-f",
-    "--file",
-    "prompts_file",
-    once=True,
-    type=click.Path(dir_okay=False),
-    help='a file of prompts, one a line (.jsonl: its "prompt" or "question"; -: stdin) [default: questions of our own]',
-)
+@prompts_option("-f", "--file")
 @option("--system", help="system message")
 @option("--raw", is_flag=True, help="continue the prompts as they are, without the chat template")
 @option("--thinking/--no-thinking", default=None, help="ask the chat template for thinking, where it knows it")
@@ -62,9 +55,7 @@ Examples:
     ("Sampling", SamplingConfig, *_SAMPLING),
     ("Model and engine", EngineConfig),
 )
-@option(
-    "--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object instead of the tables"
-)
+@json_option
 @plot_option
 @option("-q", "--quiet", is_flag=True, help="the result alone: no notes, no progress")
 def lens(model: str | None, as_json: bool, output: Path | None, quiet: bool, **values: Any) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from contextlib import ExitStack, closing
 from typing import IO, Any
 
+from selar_local.cli.progress import ticking
 from selar_local.evaluation.generation import METER, Meter
 
 __all__ = ["AnswerBar"]
@@ -20,12 +21,9 @@ class AnswerBar:
     def __init__(self, stream: IO[str], *, hidden: bool, meter: Meter = METER) -> None:
         self._stream, self._hidden, self._meter = stream, hidden, meter
         self._bar: Any = None
-        self._ticker: threading.Thread | None = None
-        self._over = threading.Event()
-        self._base = 0
-        self._done = 0
+        self._open = ExitStack()
+        self._base = self._done = self._tokens = 0
         self._started = 0.0
-        self._tokens = 0
 
     def begin(self, label: str, done: int, total: int) -> None:
         """A method begins: so many of its answers are there already."""
@@ -39,13 +37,8 @@ class AnswerBar:
         self._bar = tqdm(
             total=total, initial=done, desc=label, leave=False, file=self._stream, bar_format=_FORMAT, mininterval=0
         )
-        self._over = threading.Event()
-        self._ticker = threading.Thread(target=self._tick, args=(self._over,), name="selar-local bar", daemon=True)
-        self._ticker.start()
-
-    def _tick(self, over: threading.Event) -> None:
-        while not over.wait(_TICK):
-            self._show()
+        self._open.enter_context(closing(self._bar))
+        self._open.enter_context(ticking(self._show, _TICK, first=_TICK))
 
     def _show(self) -> None:
         seconds = time.monotonic() - self._started
@@ -55,13 +48,7 @@ class AnswerBar:
 
     def end(self) -> None:
         """Take the bar away."""
-        if self._bar is None:
-            return
-        self._over.set()
-        if self._ticker is not None:
-            self._ticker.join()
-        self._bar.close()
-        self._bar = None
+        self._open.close()
 
     def __enter__(self) -> AnswerBar:
         return self

@@ -19,8 +19,9 @@ from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find as find_model
 from selar_local.cli.opening import open_engine
 from selar_local.cli.options import build, build_sampling, config_options
-from selar_local.cli.prompt import read_prompts
+from selar_local.cli.prompt import prompts_option, read_prompts
 from selar_local.cli.streams import print_json
+from selar_local.cli.wording import valley_words
 from selar_local.config import EngineConfig, SamplingConfig
 from selar_local.methods import Selar
 
@@ -36,14 +37,7 @@ Examples:
 
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="A threshold from the model's own entropies.")
 @model_argument()
-@option(
-    "--prompts",
-    "prompts_file",
-    once=True,
-    type=click.Path(dir_okay=False),
-    heading="Prompts and length",
-    help='a file of prompts, one a line (.jsonl: its "prompt" or "question"; -: stdin) [default: questions of our own]',
-)
+@prompts_option("--prompts", heading="Prompts and length")
 @config_options(
     ("Prompts and length", CalibrationConfig),
     ("What it holds for", Selar, "k", "gate_on"),
@@ -114,11 +108,9 @@ def _picture(samples: Samples, found: Calibration) -> list[str]:
 def _sentences(found: Calibration) -> list[str]:
     floor = certain_entropy(found.k)
     lines = [f"{found.steps:,} steps of {found.prompts} answers, {found.torn:,} of them above {floor:.2f}"]
-    if found.valley is not None and found.low is not None and found.high is not None and found.depth is not None:
-        lines.append(
-            f"valley {found.valley:.2f} (90 % interval {found.low:.2f} to {found.high:.2f}), {100 * found.depth:.0f} % "
-            f"below the lower of its two peaks; {_p_value(found)}"
-        )
+    if found.valley is not None:
+        valley = valley_words(found.valley, found.low, found.high, found.depth)
+        lines.append(f"{valley}; {_p_value(found)}")
     if found.tau is None or found.explored is None:
         p_value = f" ({_p_value(found)})" if found.valley is None and found.p_value is not None else ""
         return [*lines, f"no threshold: {found.reason}{p_value}; ask more (-n, --prompts) or choose a number for --tau"]

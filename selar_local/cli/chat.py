@@ -13,6 +13,7 @@ from selar_local.cli.chat_input import Reader, open_reader, unquoted
 from selar_local.cli.chat_options import describe, set_option
 from selar_local.cli.keyboard import Interrupts
 from selar_local.cli.session import Session
+from selar_local.cli.wording import counted
 from selar_local.config import ChatConfig
 from selar_local.engine.conversation import Conversation
 from selar_local.engine.conversation_file import is_conversation
@@ -171,18 +172,18 @@ class Chat:
         if path.exists() and not is_conversation(path):
             raise SelarError(f"{path} is there already, and it is no saved conversation: choose another name")
         self._conversation.save(path)
-        self._display.note(f"saved: {path}, {_turns(self._conversation.turns)}")
+        self._display.note(f"saved: {path}, {counted(self._conversation.turns, 'turn')}")
 
     def _do_load(self, argument: str) -> None:
         path = unquoted_path(argument)
         self._conversation.load(path)
-        self._display.note(f"loaded: {path}, {_turns(self._conversation.turns)}")
+        self._display.note(f"loaded: {path}, {counted(self._conversation.turns, 'turn')}")
         self._do_show("")
 
     def _do_context(self, _: str) -> None:
         conversation = self._conversation
         dropped = f", the oldest {conversation.dropped} no longer sent" if conversation.dropped else ""
-        self._display.note(f"{self._meter()}; {_turns(conversation.turns)}{dropped}")
+        self._display.note(f"{self._meter()}; {counted(conversation.turns, 'turn')}{dropped}")
 
     def _do_method(self, name: str) -> None:
         if name:
@@ -199,7 +200,3 @@ class Chat:
     def _do_system(self, text: str) -> None:
         self._conversation.system = text or None
         self._display.note("system message set" if text else "no system message")
-
-
-def _turns(count: int) -> str:
-    return f"{count} turn{'' if count == 1 else 's'}"

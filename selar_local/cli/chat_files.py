@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from selar_local.cli.prompt import decoded
 from selar_local.errors import OptionError, SelarError
 
 __all__ = ["AttachedFile", "read_file", "split_path", "unquoted_path", "with_files"]
@@ -74,14 +74,10 @@ def read_file(path: Path, ctx_size: int) -> AttachedFile:
             data = file.read(_BYTES_A_TOKEN * ctx_size + 1)
     except (OSError, ValueError) as error:
         raise SelarError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if b"\0" in data and not wide:
-        raise SelarError(f"{path} is not a text file")
+    text = decoded(data, str(path))
     if len(data) > _BYTES_A_TOKEN * ctx_size:
         raise SelarError(f"{path} is too large: the context has {ctx_size} tokens")
-    if wide:
-        return AttachedFile(path.name, data.decode("utf-16", errors="replace"))
-    return AttachedFile(path.name, data.decode("utf-8-sig", errors="replace"))
+    return AttachedFile(path.name, text)
 
 
 def with_files(files: Sequence[AttachedFile], text: str) -> str:

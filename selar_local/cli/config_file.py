@@ -6,7 +6,6 @@ It is TOML. A key is the long name of an option. Keys at the top are for every c
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from selar_local.cli.commands import COMMANDS
+from selar_local.cli.wording import did_you_mean
 
 __all__ = ["VARIABLE", "ConfigFile", "Setting", "config_path", "defaults_for", "read_config"]
 
@@ -86,7 +86,7 @@ def _parsed(path: Path, text: str) -> ConfigFile:
             shared[_plain(name)] = _setting(path, lines, "", name, value)
         elif name not in COMMANDS:
             where = Setting(name, "", lines.get((name, "")), path).place
-            raise click.UsageError(f"{where}: there is no command {name!r}{_near(name, COMMANDS)}")
+            raise click.UsageError(f"{where}: there is no command {name!r}{did_you_mean(name, COMMANDS)}")
         else:
             sections[name] = {_plain(key): _setting(path, lines, name, key, one) for key, one in value.items()}
     return ConfigFile(path, shared, sections)
@@ -125,11 +125,6 @@ def _typed(value: Any) -> str:
 
 def _plain(key: str) -> str:
     return key.replace("-", "_")
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def defaults_for(command: click.Command, section: str) -> dict[str, Setting]:
@@ -181,7 +176,7 @@ def _require_known(setting: Setting, commands: Iterable[str]) -> None:
         known |= {key.replace("_", "-") for key in own}
     where = "" if len(list(commands)) > 1 else f" of {next(iter(commands))}"
     raise click.UsageError(
-        f"{setting.place}: {setting.key} is no option{where}{_near(setting.key.replace('_', '-'), known)}"
+        f"{setting.place}: {setting.key} is no option{where}{did_you_mean(setting.key.replace('_', '-'), known)}"
     )
 
 

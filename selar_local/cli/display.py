@@ -16,6 +16,7 @@ from selar_local.cli.grouped_help import NO_BREAK
 from selar_local.cli.progress import bars_cleared, progress
 from selar_local.cli.streams import is_terminal, one_line, printable
 from selar_local.cli.word_wrap import WordWrap
+from selar_local.cli.wording import counted
 from selar_local.engine.events import Result, TokenEvent
 
 __all__ = ["Display", "use_color"]
@@ -173,7 +174,7 @@ class Display:
     ) -> list[str]:
         """The parts of the statistics."""
         usage, timings = result.usage, result.timings
-        parts = [f"{usage.completion_tokens} token{'' if usage.completion_tokens == 1 else 's'}"]
+        parts = [counted(usage.completion_tokens, "token")]
         if timings.decode_seconds > 0:
             parts.append(f"{timings.tokens_per_second:.1f} tokens/s")
         if result.mean_entropy is not None or usage.explored_steps:

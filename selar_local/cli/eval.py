@@ -21,6 +21,7 @@ from selar_local.cli.opening import find, open_engine
 from selar_local.cli.option_sources import defaults_in_use
 from selar_local.cli.options import build, build_sampling, config_options, method_options
 from selar_local.cli.streams import is_terminal, print_json
+from selar_local.cli.wording import counted
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec, levels_of, with_defaults
 from selar_local.evaluation.problems import TASKS, load_problems, prompt_of
@@ -83,13 +84,14 @@ def evaluation_command(
     given, engine = _configs(values)
     problems = None if given.data is None else _problems(given)
     with importing():
-        from selar_local.evaluation.runner import default_folder, import_extra, require_extra
+        from selar_local.evaluation.runner import default_folder, require_extra
         from selar_local.evaluation.wording import duration
     require_extra()
     display = Display(quiet=quiet)
     plan = _plan(find(model), specs, given, engine, problems, values, shared_options(methods, values, sweep))
-    with importing():
-        import_extra()
+    with importing():  # takes seconds
+        import inspect_ai  # noqa: F401
+        import math_verify  # noqa: F401
     folder = default_folder(plan) if plan.config.out is None else Path(plan.config.out)
     started = time.monotonic()
     with _bar(display, quiet) as observer:
@@ -129,7 +131,7 @@ def _plan(
     from selar_local.evaluation.facts import context_for, thinks
     from selar_local.evaluation.runner import Evaluation
 
-    config = with_defaults(given, thinks=thinks(path))
+    config = with_defaults(given, thinks=thinks(path, engine.chat_template))
     if problems is None:
         problems = _problems(config)
     engine = replace(engine, parallel=min(config.parallel, len(problems) * config.samples))
@@ -189,8 +191,8 @@ def _notes(plan: Evaluation, folder: Path) -> list[str]:
     """What is about to run, and what a person should know about it."""
     config = plan.config
     notes = [
-        f"{_count(len(plan.problems), 'problem')} of {config.name}, {_count(config.samples, 'answer')} each, "
-        f"{_count(len(plan.specs), 'method')}, at most {config.max_tokens} tokens an answer; logs in {folder}"
+        f"{counted(len(plan.problems), 'problem')} of {config.name}, {counted(config.samples, 'answer')} each, "
+        f"{counted(len(plan.specs), 'method')}, at most {config.max_tokens} tokens an answer; logs in {folder}"
     ]
     if defaults := defaults_in_use():
         notes.append(f"defaults of yours: {', '.join(defaults)}")
@@ -237,7 +239,3 @@ def _show(study: Study, baseline: str | None, as_json: bool) -> None:
         print_json(as_dict(summary))
     else:
         click.echo("\n".join([*table(summary), *legend(summary), "", *sentences(summary), *slips(summary)]))
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" + "s" * (number != 1)

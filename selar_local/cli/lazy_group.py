@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selar_local.cli.commands import COMMANDS
+from selar_local.cli.wording import did_you_mean
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -97,7 +98,4 @@ def _is_model(word: str) -> bool:
 def _what_to_type(word: str) -> str:
     if len(word.split()) > 1 or word.endswith("?"):
         return f"{word!r} is not a command; to ask a model: selar-local run -p {shlex.quote(word)}"
-    close = difflib.get_close_matches(word, COMMANDS, 1)
-    if close:
-        return f"there is no command {word!r}; did you mean {close[0]!r}?"
-    return f"there is no command {word!r}; selar-local --help lists the commands"
+    return f"there is no command {word!r}{did_you_mean(word, COMMANDS) or '; selar-local --help lists the commands'}"

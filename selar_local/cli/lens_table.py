@@ -9,6 +9,7 @@ import numpy as np
 
 from selar_local.analysis.lens.overlap import MEASURES, PAIRS
 from selar_local.analysis.lens.summary import DERIVED
+from selar_local.cli.wording import counted
 
 if TYPE_CHECKING:
     from selar_local.analysis.lens.session import SelfCheck
@@ -38,11 +39,10 @@ def tables(summary: LensSummary, overlap_k: int) -> list[str]:
 def sentences(summary: LensSummary) -> list[str]:
     """The sample, and the last third of the layers in words."""
     intervals = f"95 % intervals by a bootstrap over the {summary.resampled}"
-    steps = f"{summary.steps:,} exploration step{'s' * (summary.steps != 1)}"
-    prompts = f"{summary.prompts} prompt{'s' * (summary.prompts != 1)}"
+    sample = f"{summary.steps:,} exploration step{'s' * (summary.steps != 1)} of {counted(summary.prompts, 'prompt')}"
     (with1, with2), (without1, without2) = summary.weights_with, summary.weights_without
     lines = [
-        f"{steps} of {prompts}" + (f"; {intervals}" if summary.steps > 1 else ""),
+        sample + (f"; {intervals}" if summary.steps > 1 else ""),
         f"weights of top-1 and top-2: {with1:.2f} and {with2:.2f} with the push, "
         f"{without1:.2f} and {without2:.2f} without",
     ]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import IO
 
-__all__ = ["bars_cleared", "progress"]
+__all__ = ["bars_cleared", "progress", "ticking"]
 
 _DELAY = 0.5  # seconds after which a bar is worth it
 _TICK = 0.2
@@ -35,29 +35,36 @@ def progress(stream: IO[str], label: str, *, hidden: bool) -> Iterator[Callable[
         return
     from tqdm import tqdm
 
-    done = threading.Event()
     bar = tqdm(total=1.0, desc=label, delay=_DELAY, leave=False, file=stream, bar_format=_WITHOUT_SHARE)
-
-    def tick() -> None:
-        # One long step (a big model's first chunk) reports nothing meanwhile: it must not look like a hang.
-        wait = _DELAY
-        while not done.wait(wait):
-            bar.refresh()
-            wait = _TICK
-        if wait == _TICK:
-            bar.clear()
 
     def report(share: float) -> None:
         # Something follows a share of 1, such as a first check of the model: the clock alone says that it goes on.
         bar.bar_format, bar.n = _WITH_SHARE if share < 1 else _WITHOUT_SHARE, share
 
+    def show() -> None:
+        bar.delay = 0  # from now on it is there, and `close` takes it away
+        bar.refresh()
+
+    # One long step (a big model's first chunk) reports nothing meanwhile: it must not look like a hang.
+    with closing(bar), ticking(show, _TICK, first=_DELAY):
+        yield report
+
+
+@contextmanager
+def ticking(show: Callable[[], object], every: float, *, first: float) -> Iterator[None]:
+    """Calls `show` in a thread, meanwhile. every, first: the seconds between two calls, and before the first."""
+    over = threading.Event()
+
+    def tick() -> None:
+        wait = first
+        while not over.wait(wait):
+            show()
+            wait = every
+
     ticker = threading.Thread(target=tick, name="selar-local progress", daemon=True)
     ticker.start()
     try:
-        yield report
+        yield
     finally:
-        done.set()
-        try:
-            ticker.join()
-        finally:  # also where a second Ctrl-C comes: a bar left open would push later ones down a line
-            bar.close()
+        over.set()
+        ticker.join()

@@ -17,7 +17,7 @@ from selar_local.cli.streams import is_terminal
 from selar_local.cli.template_args import template_arg_option
 from selar_local.errors import SelarError
 
-__all__ = ["joined", "prompt_options", "read_prompt", "read_prompts", "text_beside"]
+__all__ = ["decoded", "joined", "prompt_options", "prompts_option", "read_prompt", "read_prompts", "text_beside"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +39,15 @@ def prompt_options(function: F) -> F:
     ):  # fmt: skip
         function = decorate(function)
     return function
+
+
+def prompts_option(*flags: str, **attributes: Any) -> Callable[[F], F]:
+    """A decorator that adds the option of a file for `read_prompts`."""
+    return option(
+        *flags, "prompts_file", type=click.Path(dir_okay=False), once=True, **attributes,
+        help='a file of prompts, one a line (.jsonl: its "prompt" or "question"; -: stdin) '
+        "[default: questions of our own]",
+    )  # fmt: skip
 
 
 def text_beside(prompt: str | None, values: Mapping[str, Any]) -> PipedText | None:
@@ -75,7 +84,7 @@ def read_prompt(argument: str | None, option: str | None, file: str | None, *, n
 
 def joined(text: bytes, prompt: str) -> str:
     """The text, an empty line, the prompt; the prompt alone where there is no text."""
-    above = _decoded(text, "standard input").rstrip("\r\n")
+    above = decoded(text, "standard input").rstrip("\r\n")
     return f"{above}\n\n{prompt}" if above.strip() else prompt
 
 
@@ -108,7 +117,7 @@ def _of_json(line: str, where: str) -> str:
 
 def _read(path: str) -> str:
     # The newline that editors and `echo` add is not part of the question.
-    return _decoded(_bytes_of(path), path).removesuffix("\n").removesuffix("\r")
+    return decoded(_bytes_of(path), path).removesuffix("\n").removesuffix("\r")
 
 
 def _bytes_of(path: str) -> bytes:
@@ -121,8 +130,9 @@ def _bytes_of(path: str) -> bytes:
         raise SelarError(f"cannot read the prompt from {path}: {error.strerror}") from None
 
 
-def _decoded(data: bytes, name: str) -> str:
+def decoded(data: bytes, name: str) -> str:
+    """The text, whichever Unicode it is in; what is wrong in it is replaced. Raises SelarError for what is no text."""
     mark, encoding = next((bom for bom in _BOMS if data.startswith(bom[0])), (b"", "utf-8"))
     if not mark and b"\0" in data[:4096]:
-        raise SelarError(f"{name} is no text file")
+        raise SelarError(f"{name} is not a text file")
     return data[len(mark) :].decode(encoding, errors="replace")

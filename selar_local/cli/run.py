@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from selar_local.cli.display import Display
-from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.grouped_help import GroupedCommand, json_option, option
 from selar_local.cli.interrupt import importing
 from selar_local.cli.keyboard import pastes_marked
 from selar_local.cli.model_argument import model_argument
@@ -55,7 +55,7 @@ Examples:
 @option(
     "--trace-html", "page_path", type=click.Path(), once=True, help="write a page of all steps to this file, to look at"
 )
-@option("--json", "as_json", is_flag=True, once=True, help="print one JSON object instead of the text")
+@json_option
 @option("--no-color", is_flag=True, help="no colours (also: the variable NO_COLOR)")
 @option("-q", "--quiet", is_flag=True, help="the answer alone: no notes, thinking, progress or statistics")
 @config_options(("Chat", ChatConfig), ("Model and engine", EngineConfig))

@@ -58,6 +58,12 @@ Examples:
 @option("--parallel", type=click.INT, help=f"requests decoded together [default:{NO_BREAK}{PARALLEL}]")
 @option("--queue-size", type=click.INT, help=f"requests that may wait [default:{NO_BREAK}{EngineConfig().queue_size}]")
 @option(
+    "--hang-timeout",
+    type=click.FLOAT,
+    help=f"seconds after which a llama.cpp that does not come back is started anew "
+    f"[default:{NO_BREAK}{EngineConfig().hang_timeout:.0f}]",
+)
+@option(
     "--isolated/--no-isolated",
     default=True,
     help="run llama.cpp in a process of its own, which is started anew where it dies [default:\u00a0on]",
@@ -68,7 +74,7 @@ Examples:
 @template_arg_option
 @method_option
 @config_options(
-    (_SAMPLING, GenerationConfig, "max_tokens", "stop", "thinking_budget", "reasoning_effort"),
+    (_SAMPLING, GenerationConfig, "max_tokens", "stop", "thinking_budget", "reasoning_effort", "keep_form"),
     (_SAMPLING, SamplingConfig),
 )
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from selar_local.cli.display import Display
 from selar_local.cli.option_sources import is_typed
 from selar_local.cli.options import as_usage, flag_of, is_named
 from selar_local.cli.streams import print_json
-from selar_local.cli.trace_outputs import TraceOutputs
+from selar_local.cli.trace_outputs import Output, trace_outputs
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result
 from selar_local.engine.settings import default_method
@@ -77,9 +77,9 @@ class Session:
         if not self._method_named and self.method.feeds_vectors and engine.info.no_vectors is not None:
             self.method = default_method(engine.info)
 
-    def open_trace(self) -> TraceOutputs:
+    def open_trace(self) -> AbstractContextManager[list[Output]]:
         """The trace and its page, before the model is loaded: a path that cannot be written is an error at once."""
-        return TraceOutputs(self._trace_path, self._page_path, self._prompt_file, self.display)
+        return trace_outputs(self._trace_path, self._page_path, self._prompt_file, self.display)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of `Engine.stream` that every turn shares."""
@@ -89,7 +89,7 @@ class Session:
             **{name: getattr(generation, name) for name in generation.__dataclass_fields__},
         }  # fmt: skip
 
-    def answer_once(self, engine: Any, text: str, trace: TraceOutputs) -> int:
+    def answer_once(self, engine: Any, text: str, trace: Sequence[Output]) -> int:
         """One answer to `text`; the exit code."""
         raw = self.continues(engine)
         if not self.as_json and self.method.feeds_vectors:
@@ -99,7 +99,9 @@ class Session:
             print_json(as_dict(result, self.used or self.method, engine.info.path))
         else:
             self.report(result)
-        trace.close()
+        for output in trace:
+            with self.display.progress("writing the trace"):  # it may hash the model first
+                output.close()
         return 130 if result.finish_reason == "cancelled" else 0
 
     def continues(self, engine: Any) -> bool:
@@ -144,7 +146,7 @@ class Session:
     def show(
         self,
         engine: Any,
-        trace: TraceOutputs | None = None,
+        trace: Sequence[Output] = (),
         start: Callable[..., Stream] | None = None,
         **request: Any,
     ) -> Result:
@@ -158,14 +160,14 @@ class Session:
             stream = begin(**request, on_prefill=lambda done, total: report(done / total))
             self.used = stream.method
             self._show_notes(stream.notes)
-            if trace:
-                trace.begin(engine.info.as_dict(), stream.method, self.sampling, stream.seed, stream.prompt)
+            for output in trace:
+                output.begin(engine.info.as_dict(), stream.method, self.sampling, stream.seed, stream.prompt)
             shown = 0
             try:
                 for event in stream:
                     prefill.close()
-                    if trace:
-                        trace.step(event)
+                    for output in trace:
+                        output.step(event)
                     if not self.as_json:
                         self.display.token(event)
                         shown += len(event.text)
@@ -173,8 +175,8 @@ class Session:
                 pass  # the partial text stays, the result says cancelled
             finally:
                 stream.close()
-                if trace:
-                    trace.end(stream.result, engine.token_bytes)
+                for output in trace:
+                    output.end(stream.result, engine.token_bytes)
                 if not self.as_json:
                     self.display.end_text(stream.result.text[shown:])
         result: Result = stream.result

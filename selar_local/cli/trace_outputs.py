@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 from selar_local.cli.display import Display
 from selar_local.errors import SelarError
 from selar_local.trace import TraceRecorder, TraceWriter
 
-__all__ = ["PageWriter", "TraceOutputs", "keep_inputs"]
+__all__ = ["Output", "PageWriter", "keep_inputs", "trace_outputs"]
 
 
 def keep_inputs(target: Path, inputs: Iterable[tuple[str, str | Path | None]], what: str) -> None:
@@ -75,60 +73,24 @@ class PageWriter(TraceRecorder):
                 self._path.unlink()
 
 
-class TraceOutputs:
-    """The outputs of one generation that were asked for; none is fine, too. Open it before the model is loaded."""
+Output = TraceWriter | PageWriter
 
-    def __init__(self, trace: str | None, page: str | None, prompt_file: str | None, display: Display) -> None:
-        """Raises SelarError where one cannot be written, or would overwrite the prompt, a model or the other."""
-        self._display = display
-        self._writer: TraceWriter | None = None
-        self._page: PageWriter | None = None
-        self._open = ExitStack()
-        prompt = ("the prompt", prompt_file)
-        with ExitStack() as opened:  # what is open when another cannot be opened
-            if page is not None:
-                keep_inputs(Path(page), [prompt, ("the trace", trace)], "the trace page")
-                self._page = PageWriter(Path(page), display)
-                opened.callback(self._page.close)
-            if trace is not None:
-                keep_inputs(Path(trace), [prompt, ("the trace page", page)], "the trace")
-                self._writer = TraceWriter(Path(trace), display.warn)
-                opened.push(self._writer)
-            self._open = opened.pop_all()
 
-    def __bool__(self) -> bool:
-        return self._writer is not None or self._page is not None
+@contextlib.contextmanager
+def trace_outputs(
+    trace: str | None, page: str | None, prompt_file: str | None, display: Display
+) -> Iterator[list[Output]]:
+    """Opens the outputs of one generation that were asked for, before the model is loaded; none is fine, too.
 
-    def begin(self, *facts: Any) -> None:
-        """See `TraceWriter.begin`."""
-        for output in self._outputs():
-            output.begin(*facts)
-
-    def step(self, event: Any) -> None:
-        """See `TraceWriter.step`."""
-        for output in self._outputs():
-            output.step(event)
-
-    def end(self, result: Any, piece: Callable[[int], bytes]) -> None:
-        """See `TraceWriter.end`."""
-        for output in self._outputs():
-            output.end(result, piece)
-
-    def close(self) -> None:
-        """Write the page, fill in the hash. Idempotent."""
-        if self._page is not None:
-            self._page.close()
-        if self._writer is not None:
-            with self._display.progress("hashing the model for the trace"):
-                self._writer.close()
-
-    def _outputs(self) -> list[TraceWriter | PageWriter]:
-        return [output for output in (self._writer, self._page) if output is not None]
-
-    def __enter__(self) -> TraceOutputs:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.__exit__(kind, error, trace)
+    Raises SelarError where one cannot be written, or would overwrite the prompt, a model or the other.
+    """
+    prompt = ("the prompt", prompt_file)
+    outputs: list[Output] = []
+    with ExitStack() as opened:
+        if page is not None:
+            keep_inputs(Path(page), [prompt, ("the trace", trace)], "the trace page")
+            outputs.append(opened.enter_context(contextlib.closing(PageWriter(Path(page), display))))
+        if trace is not None:
+            keep_inputs(Path(trace), [prompt, ("the trace page", page)], "the trace")
+            outputs.append(opened.enter_context(TraceWriter(Path(trace), display.warn)))
+        yield outputs

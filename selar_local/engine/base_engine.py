@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from selar_local.config import EngineConfig
 from selar_local.engine.events import Emit, Message, Result, Started
 from selar_local.engine.model_info import ModelInfo
-from selar_local.engine.request_options import Messages, RenderOptions, RequestOptions
+from selar_local.engine.request_options import Messages, Prompt, RenderOptions, RequestOptions
 from selar_local.engine.stream import Stream
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class BaseEngine(ABC):
 
     def stream(
         self,
-        prompt: str | None = None,
+        prompt: Prompt | None = None,
         *,
         on_prefill: Callable[[int, int], None] | None = None,
         events: bool = True,
@@ -48,9 +48,10 @@ class BaseEngine(ABC):
 
         Give `prompt` (one user turn) or `messages` (``[{"role": .., "content": ..}]``); `system` is put before them.
         They go through the model's chat template, unless `raw`: then `prompt` is continued as it is, special tokens in
-        it parsed. thinking, tools: passed to templates that know them. method: an instance such as ``Selar(tau=0.4)``
-        or a name. The other options are the fields of `SamplingConfig` and `GenerationConfig`: temperature, top_k,
-        top_p, min_p, greedy, seed, max_tokens, stop, grammar, json_schema, logprobs.
+        it parsed, or its token ids. thinking, tools: passed to templates that know them. method: an instance such as
+        ``Selar(tau=0.4)`` or a name. The other options are the fields of `SamplingConfig` and `GenerationConfig`:
+        temperature, top_k, top_p, min_p, greedy, seed, max_tokens, stop, grammar, json_schema, keep_form, logprobs and
+        more.
 
         on_prefill: called with (done, total) prompt tokens, in the thread that iterates.
         events: False gives none, for those who want the result alone and may cancel meanwhile.
@@ -63,7 +64,7 @@ class BaseEngine(ABC):
 
     def generate(
         self,
-        prompt: str | None = None,
+        prompt: Prompt | None = None,
         *,
         on_prefill: Callable[[int, int], None] | None = None,
         **request: Unpack[RequestOptions],
@@ -76,7 +77,7 @@ class BaseEngine(ABC):
 
     def astream(
         self,
-        prompt: str | None = None,
+        prompt: Prompt | None = None,
         *,
         on_prefill: Callable[[int, int], None] | None = None,
         events: bool = True,
@@ -92,7 +93,7 @@ class BaseEngine(ABC):
 
     async def agenerate(
         self,
-        prompt: str | None = None,
+        prompt: Prompt | None = None,
         *,
         on_prefill: Callable[[int, int], None] | None = None,
         **request: Unpack[RequestOptions],
@@ -105,7 +106,7 @@ class BaseEngine(ABC):
 
     @abstractmethod
     def begin(
-        self, emit: Emit, prompt: str | None = None, *, events: bool = True, **request: Unpack[RequestOptions]
+        self, emit: Emit, prompt: Prompt | None = None, *, events: bool = True, **request: Unpack[RequestOptions]
     ) -> Started:
         """Give a generation to the engine, which the caller must keep meanwhile. `emit` gets its messages.
 

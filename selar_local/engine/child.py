@@ -3,8 +3,8 @@
 `ChildProcess` starts it. It ends when its input does, so it never outlives the app.
 
 Both sides send frames ``(kind, number, content)``; an answer has the number of its command. To the child: "open" first,
-then "begin", "cancel", the names of `_QUERIES`, and "close". To the app, in lists: "answer" or "error"; for "begin"
-"started" or "error", then a "message" for each message of the generation; "progress" of the load; "log".
+then "begin", "cancel", the names of `_QUERIES`, "pulse" and "close". To the app, in lists: "answer" or "error"; for
+"begin" "started" or "error", then a "message" for each message of the generation; "progress" of the load; "log".
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -46,7 +47,8 @@ class _LogSender(logging.Handler):
 
 def main() -> None:
     """Serve the app at the other end of the standard streams until it goes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group: the app decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # they may reach all processes of the app, which decides
+        signal.signal(number, signal.SIG_IGN)
     wire = Wire(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
     _print_elsewhere()
     outbox: SimpleQueue[Any] = SimpleQueue()
@@ -106,6 +108,7 @@ def _serve(wire: Wire, put: Put, leave: Callable[[], None]) -> None:
         put(("error", 0, _portable(error)))
         return
     running: dict[int, Started] = {}
+    beginning: dict[int, float] = {}
     with engine:
         put(("answer", 0, engine.info))
         while True:
@@ -116,8 +119,12 @@ def _serve(wire: Wire, put: Put, leave: Callable[[], None]) -> None:
                 if (started := running.get(number)) is not None:
                     started.cancel()
                 continue
-            if kind == "begin":  # it may take long: a prompt is tokenised, a schema compiled
-                run = partial(_begin, engine, put, number, content, running, leave)
+            if kind == "pulse":
+                since = min(beginning.copy().values(), default=time.monotonic())
+                put(("answer", number, max(engine.step_seconds(), time.monotonic() - since)))
+            elif kind == "begin":  # it may take long: a prompt is tokenised, a schema compiled
+                beginning[number] = time.monotonic()
+                run = partial(_begin, engine, put, number, content, running, beginning, leave)
                 Thread(target=run, name="selar-local request", daemon=True).start()
             elif kind in _QUERIES:
                 with _answering(engine, put, number, leave):
@@ -125,10 +132,17 @@ def _serve(wire: Wire, put: Put, leave: Callable[[], None]) -> None:
 
 
 def _begin(
-    engine: Engine, put: Put, number: int, content: bytes, running: dict[int, Started], leave: Callable[[], None]
+    engine: Engine,
+    put: Put,
+    number: int,
+    content: bytes,
+    running: dict[int, Started],
+    beginning: dict[int, float],
+    leave: Callable[[], None],
 ) -> None:
     with _answering(engine, put, number, leave):
         engine.begin(_sender(put, number, running), **_unpacked(content))
+    del beginning[number]
 
 
 @contextmanager

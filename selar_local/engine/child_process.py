@@ -15,28 +15,19 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from selar_local.config import EngineConfig
-from selar_local.engine.events import (
-    Emit,
-    Message,
-    Prefilled,
-    Result,
-    Started,
-    Timings,
-    TokenEvent,
-    Usage,
-    is_mismatched,
-)
+from selar_local.engine.events import Emit, Result, Started
 from selar_local.engine.lifetime import require_own_process
 from selar_local.engine.model_info import ModelInfo
+from selar_local.engine.remote_generation import RemoteGeneration
 from selar_local.engine.wire import Wire
 from selar_local.errors import EngineClosed, EngineCrashed, OptionError, SelarError
-from selar_local.methods.base import Method
 
 __all__ = ["CHILD_ARGUMENT", "ChildProcess"]
 
@@ -49,59 +40,6 @@ _CHILD = "import sys; sys.path = [p for p in sys.path if p]; from selar_local.en
 logging.getLogger("selar_local").addHandler(logging.NullHandler())  # nothing is printed unless the app wants it
 
 
-class _Generation:
-    """The messages of one generation on their way to `emit`, and a result for it where the process dies."""
-
-    def __init__(self, emit: Emit, cancel: Callable[[], None]) -> None:
-        self._emit = emit
-        self._cancel = cancel
-        self._started: Started | None = None
-        self._events: list[TokenEvent] = []
-        self._prompt_read = 0
-        self._finished = False
-
-    def start(self, seed: int, prompt: tuple[int, ...], method: Method, notes: tuple[str, ...]) -> Started:
-        """The engine there has taken it."""
-        self._started = Started(seed, prompt, method, notes, self._cancel, self.fail)
-        self._emit(self._started)
-        return self._started
-
-    def take(self, message: Message) -> None:
-        """Pass one message on."""
-        if isinstance(message, TokenEvent):
-            self._events.append(message)
-        elif isinstance(message, Prefilled):
-            self._prompt_read = message.done
-        self._finished = self._finished or isinstance(message, Result)
-        self._emit(message)
-
-    def fail(self, error: SelarError) -> None:
-        """End it from this side, with the text so far. Before `start` nothing was emitted, and nothing is."""
-        started, events = self._started, self._events
-        if started is None or self._finished:
-            return
-        self.take(error)
-        self.take(
-            Result(
-                text="".join(event.text for event in events),
-                thinking="".join(event.thinking for event in events),
-                finish_reason="error",
-                usage=Usage(
-                    prompt_tokens=len(started.prompt),
-                    completion_tokens=len(events),
-                    explored_steps=sum(event.explored for event in events),
-                    prompt_read=self._prompt_read,
-                    mismatched_steps=sum(is_mismatched(event.token, event.fed) for event in events),
-                ),
-                timings=Timings(0.0, 0.0, len(events)),
-                seed=started.seed,
-                tokens=tuple(event.token for event in events),
-                logprobs=tuple(event.logprobs for event in events if event.logprobs is not None),
-                notes=started.notes,
-            )
-        )
-
-
 class ChildProcess:
     """One process, and the thread here that reads its frames. closed: whether it was asked to end."""
 
@@ -111,9 +49,9 @@ class ChildProcess:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._answers: dict[int, Future[Any]] = {}
-        self._running: dict[int, _Generation] = {}
+        self._running: dict[int, RemoteGeneration] = {}
         self._progress: SimpleQueue[float | None] = SimpleQueue()  # None ends it
-        self._ready = False
+        self._ready = self._hung = False
         self._gone = threading.Event()
         self._owner = os.getpid()
         (child_in, to_child), (from_child, child_out) = os.pipe(), os.pipe()
@@ -145,6 +83,7 @@ class ChildProcess:
                     on_progress(share)
             info: ModelInfo = opened.result()
             self._ready = True
+            threading.Thread(target=self._watch, args=(config.hang_timeout,), daemon=True).start()
             return info
         except BaseException:
             self.close()
@@ -168,7 +107,7 @@ class ChildProcess:
         """A generation that the engine there has taken. Raises its errors, and EngineCrashed."""
         number = next(self._numbers)
         cancel = partial(self._send, ("cancel", number, None), may_fail=True)
-        self._running[number] = _Generation(emit, cancel)
+        self._running[number] = RemoteGeneration(emit, cancel)
         try:
             started: Started = self._command("begin", number, arguments).result()
             return started
@@ -200,8 +139,27 @@ class ChildProcess:
         if self.closed:
             return EngineClosed("the engine was closed")
         code = self.process.poll()
+        if self._hung:
+            return EngineCrashed("llama.cpp did not come back and was ended; the next request starts it anew")
         how = "" if code is None else f" (signal {-code})" if code < 0 else f" (exit code {code})"
         return EngineCrashed(f"the process that runs llama.cpp has died{how}; the next request starts another")
+
+    def _watch(self, timeout: float) -> None:
+        """End the process where it does not come back from a command, or from a step, for so many seconds."""
+        while not self._gone.wait(min(5.0, timeout / 4)):
+            if not self._running and not self._answers:
+                continue
+            try:
+                seconds: float = self._command("pulse", next(self._numbers), {}).result(timeout)
+            except FutureTimeout:  # another class than the builtin in Python 3.10
+                seconds = timeout
+            except SelarError:
+                return
+            if seconds >= timeout:
+                logging.getLogger(__name__).warning("llama.cpp has not come back for %.0f seconds", seconds)
+                self._hung = True
+                self.process.kill()
+                return
 
     def _read(self) -> None:
         try:

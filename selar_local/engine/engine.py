@@ -15,7 +15,7 @@ from selar_local.engine.events import Emit, Started
 from selar_local.engine.lifetime import close_stopped, end_with
 from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.request import Request
-from selar_local.engine.request_options import Messages, RenderOptions, RequestOptions
+from selar_local.engine.request_options import Messages, Prompt, RenderOptions, RequestOptions
 from selar_local.engine.worker import Worker
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ class Engine(BaseEngine):
         self.info = self._worker.info
 
     def begin(
-        self, emit: Emit, prompt: str | None = None, *, events: bool = True, **request: Unpack[RequestOptions]
+        self, emit: Emit, prompt: Prompt | None = None, *, events: bool = True, **request: Unpack[RequestOptions]
     ) -> Started:
         return self._worker.submit(replace(self.request(prompt, **request), events=events), emit)
 
-    def request(self, prompt: str | None = None, **request: Any) -> Request:
+    def request(self, prompt: Prompt | None = None, **request: Any) -> Request:
         """The request that `stream` would decode for these arguments. Raises its errors."""
         rendered = self._prompts.rendered(prompt, **request)
         constraint = self._constraints.of(rendered.generation)  # before the model is taken: others must not wait
@@ -86,6 +86,10 @@ class Engine(BaseEngine):
 
     def alive(self) -> bool:
         return self._worker.alive()
+
+    def step_seconds(self) -> float:
+        """How long the present step of the worker has taken so far; 0 while there is none."""
+        return self._worker.step_seconds()
 
     @property
     def closed(self) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from selar_local.engine.reprs import call, short
 from selar_local.errors import SelarError
-from selar_local.formats import Call
+from selar_local.formats import Call, Delta
 from selar_local.methods.base import Method, Mixture, NextInput, Token
 
 __all__ = [
@@ -74,11 +74,12 @@ class TokenEvent:
     #: What the next input is made of, (id, weight) of each embedding row. () where the text ended and nothing is fed;
     #: None for a vector that is no sum of rows, such as a hidden state.
     fed: Fed | None
-    #: Why a step that would have explored stayed a certain one: "symbol guard", "scope", "budget" or "end"; under a
-    #: grammar "grammar" at every step; methods may have reasons of their own.
+    #: Why a step that would have explored stayed a certain one: "symbol guard", "scope", "budget", "call" and "json"
+    #: (see `keep_form`) or "end"; under a grammar "grammar" at every step; methods may have reasons of their own.
     kept: str | None = None
     mode: str | None = None  # the method's state, such as "soft" or "normal", where it has several
     logprobs: Logprobs | None = None  # where the request asks for them
+    calls: tuple[Delta, ...] = ()  # what the step adds to calls of tools: a name, more of the arguments, the end
 
     def __repr__(self) -> str:
         shown = {"text": short(self.text)} if self.text or not self.thinking else {"thinking": short(self.thinking)}
@@ -142,6 +143,7 @@ class Result:
     seed: int = 0
     tokens: tuple[int, ...] = ()
     logprobs: tuple[Logprobs, ...] = ()  # one for each of `tokens` where the request asks for them
+    prompt_logprobs: tuple[Logprobs | None, ...] = ()  # the same of the prompt; nothing comes before its first token
     notes: tuple[str, ...] = ()  # options that have no effect on this model, in plain sentences
     calls: tuple[Call, ...] = ()  # complete calls of the request's tools: (name, arguments as JSON text, id or None)
     cut_call: Call | None = None  # a call that was begun and not completed, with its argument text so far

@@ -14,7 +14,7 @@ from selar_local.engine.base_engine import BaseEngine
 from selar_local.engine.child_process import ChildProcess
 from selar_local.engine.events import Emit, Started
 from selar_local.engine.lifetime import close_stopped, end_with
-from selar_local.engine.request_options import Messages, RenderOptions, RequestOptions
+from selar_local.engine.request_options import Messages, Prompt, RenderOptions, RequestOptions
 from selar_local.errors import EngineClosed
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class IsolatedEngine(BaseEngine):
         return self._child.process.pid
 
     def begin(
-        self, emit: Emit, prompt: str | None = None, *, events: bool = True, **request: Unpack[RequestOptions]
+        self, emit: Emit, prompt: Prompt | None = None, *, events: bool = True, **request: Unpack[RequestOptions]
     ) -> Started:
         return self._living().begin(emit, prompt=prompt, events=events, **request)
 

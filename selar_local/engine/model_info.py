@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from selar_local.catalog.labels import model_name
+from selar_local.config import EngineConfig
 from selar_local.engine.reprs import call
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ModelInfo:
         return asdict(self)
 
 
-def describe(runtime: LlamaRuntime) -> ModelInfo:
+def describe(runtime: LlamaRuntime, config: EngineConfig) -> ModelInfo:
     """The facts about the model `runtime` has open."""
     model, table = runtime.model, runtime.table
     return ModelInfo(
@@ -67,7 +68,7 @@ def describe(runtime: LlamaRuntime) -> ModelInfo:
         embedding_type=table.type_name,
         input_scale=float(table.scale),
         mrope=model.mrope,
-        chat_template=model.chat_template() is not None,
+        chat_template=config.chat_template is not None or model.chat_template() is not None,
         threads=model.threads,
         injection_max_abs_diff=runtime.injection_max_abs_diff,
         no_vectors=runtime.no_vectors,

@@ -31,13 +31,14 @@ def _is_text(part: Mapping[str, Any]) -> bool:
 
 def marked(messages: Messages, specials: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
     """The messages with a mark inside of each special text, and the mark. Without any special text the mark is ""."""
-    texts = list(contents(messages))
-    if not any(special in text for text in texts for special in specials):
+    written = "\n".join(contents(messages))
+    spelt = [special for special in specials if special in written]
+    if not spelt:
         return [dict(message) for message in messages], ""
-    mark = next(mark for mark in _MARKS if not any(mark in text for text in texts))
+    mark = next(mark for mark in _MARKS if mark not in written)
 
     def spoilt(text: str) -> str:
-        places = {at + 1 for special in specials for at in _places(text, special)}
+        places = {at + 1 for special in spelt for at in _places(text, special)}
         ends = [0, *sorted(places), len(text)]
         return mark.join(text[a:b] for a, b in pairwise(ends))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,57 +14,31 @@ from typing import TYPE_CHECKING, Any
 from selar_local import calibration
 from selar_local.config import GenerationConfig, SamplingConfig, require
 from selar_local.engine.constraints import Constraint
+from selar_local.engine.dialects import Dialects
 from selar_local.engine.logit_changes import LogitChanges
 from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.plain_content import contents, cut_at, marked
+from selar_local.engine.rendered_request import RenderedRequest, request_notes
 from selar_local.engine.request import Request
-from selar_local.engine.request_options import Messages, RenderOptions, Tools
+from selar_local.engine.request_options import Messages, Prompt, RenderOptions, Tools
 from selar_local.engine.settings import as_method, configs_of, default_method, require_usable
 from selar_local.engine.thinking_budget import closing_text
-from selar_local.engine.thinking_options import ThinkingOptions, thinking_options
-from selar_local.engine.transcript import Transcript
+from selar_local.engine.thinking_options import thinking_options
 from selar_local.errors import NotCalibrated, PromptTooLong
-from selar_local.formats import GENERAL, HERMES, TAGS, Format, format_of
+from selar_local.formats import GENERAL, HERMES, Format
 from selar_local.llama.model import LlamaModel
-from selar_local.methods.base import Method, NamedTokens
-from selar_local.methods.think_tokens import own_think_tokens
+from selar_local.methods.base import Method
 from selar_local.templates import ChatTemplate
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Prompts", "RenderedRequest", "has_thinking_tags", "request_notes"]
+__all__ = ["Prompts"]
 
 _MAY_BE_SPECIAL = re.compile(r"[<\[|｜]|\w_\w")  # what the texts of control tokens have
 _SHORT = 32  # characters for each token of the context: such a text may fit
-_TAIL = 256  # characters of the prompt's end: the last turn's opening, which may open or close the thinking
-
-
-@dataclass(frozen=True)
-class RenderedRequest:
-    """A request before it meets the tokenizer.
-
-    template_has_switch: whether the chat template knows `thinking`; None where no template is used. thinking: as asked
-    for. messages: None where the prompt was given as it is. rendering: the other options of its rendering. begun: the
-    beginning of the answer, with which the text ends.
-    """
-
-    text: str
-    method: Method
-    sampling: SamplingConfig
-    generation: GenerationConfig
-    thinking: bool | None
-    template_has_switch: bool | None
-    tools: Tools | None = None
-    messages: Messages | None = None
-    rendering: Mapping[str, Any] = field(default_factory=dict)
-    begun: str = ""
-    note: str | None = None
-
-    @property
-    def tail(self) -> str:
-        """The end of the prompt before the answer."""
-        return self.text[: len(self.text) - len(self.begun)][-_TAIL:]
+_LONG = 50_000  # characters from which on one text at a time is tokenised: the short ones do not wait for it
+_MUCH_TOO_LONG = 4  # times the context: the tokens of such a prompt are not counted to the end
 
 
 class Prompts:
@@ -73,36 +48,29 @@ class Prompts:
     open meanwhile.
     """
 
-    def __init__(self, model: LlamaModel, info: ModelInfo) -> None:
-        """The markers of the model's format become text in what `model` says, for the reader of that format."""
+    def __init__(self, model: LlamaModel, info: ModelInfo, chat_template: str | None = None) -> None:
+        """chat_template: as `Dialects`. Raises TemplateError.
+
+        The markers of the model's formats become text in what `model` says, for the readers of these formats.
+        """
         self._info = info
-        self._template_source = model.chat_template()
-        self._form = format_of(self._template_source or "")
-        model.show_as_text([*(tag for pair in TAGS for tag in pair), *HERMES.markers, *self._form.markers])
-        self._special_texts = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
-        self._has_thinking_tags = has_thinking_tags(self._form, model)
+        self._dialects = Dialects(model, chat_template)
+        model.show_as_text(self._dialects.markers | set(HERMES.markers))
+        self._long_texts = threading.Lock()
         self._logit_changes = LogitChanges()
         self._model_notes = () if info.no_vectors is None else (f"soft methods cannot be used: {info.no_vectors}",)
-
-    @cached_property
-    def _template(self) -> ChatTemplate:
-        """The model's chat template, ChatML where it has none. Parsed when first used: raw prompts need none."""
-        source = self._template_source
-        return ChatTemplate.chatml() if source is None else ChatTemplate(source, **self._special_texts)
 
     def render(self, messages: Messages, **options: Unpack[RenderOptions]) -> str:
         """The prompt text that the chat template makes of `messages`. Raises TemplateError and OptionError."""
         rest: dict[str, Any] = dict(options)
         asked = {name: rest.pop(name, None) for name in ("thinking_budget", "reasoning_effort", "template_args")}
-        thinking = self._thinking(rest.pop("thinking", None), GenerationConfig(**asked))
-        return self._template.render(messages, **thinking.rendering, **rest)
-
-    def _thinking(self, thinking: bool | None, generation: GenerationConfig) -> ThinkingOptions:
-        return thinking_options(thinking, generation, self._template.variables, can_think=self._has_thinking_tags)
+        dialect = self._dialects.of(options.get("tools"))
+        thinking = thinking_options(rest.pop("thinking", None), GenerationConfig(**asked), dialect)
+        return dialect.template.render(messages, **thinking.rendering, **rest)
 
     def rendered(
         self,
-        prompt: str | None = None,
+        prompt: Prompt | None = None,
         *,
         messages: Messages | None = None,
         system: str | None = None,
@@ -126,38 +94,42 @@ class Prompts:
             require(plain, "raw takes a prompt, without messages, system or tools")
             for name in ("template_args", "reasoning_effort"):
                 require(not getattr(generation, name), f"{name} has no place in a raw prompt: it has no chat template")
-            text = chosen.prompt_text(prompt or "")
-            return RenderedRequest(text, chosen, sampling, generation, thinking, None)
+            if isinstance(prompt, str):
+                return RenderedRequest(chosen.prompt_text(prompt), chosen, sampling, generation, thinking, None)
+            require(not chosen.prompt_text(""), f"{chosen.name} adds to the prompt: give it as a text")
+            return RenderedRequest("", chosen, sampling, generation, thinking, None, tokens=tuple(prompt or ()))
+        require(prompt is None or isinstance(prompt, str), "a prompt of token ids must be raw")
         turns = list(messages or ())
         if system is not None:
             turns.insert(0, {"role": "system", "content": system})
         if prompt is not None:
             turns.append({"role": "user", "content": prompt})
-        if self._template_source is None:
+        self._require_room(len(turns), "at least ")  # a token each, or more
+        dialect = self._dialects.of(tools)
+        if dialect.source is None:
             # ChatML was assumed. A base model mostly has no such token: it spells the text out.
             generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
-        thinking, rendering, generation, note = self._thinking(thinking, generation)
+        thinking, rendering, generation, note = thinking_options(thinking, generation, dialect)
         rendering |= {"tools": tools, "continue_final_message": continue_final_message}
-        text = chosen.prompt_text(self._template.render(turns, **rendering))
-        begun = self._begun(text, chosen, turns, rendering) if continue_final_message else ""
-        has_switch = self._template.variables.switch_thinking
+        text = chosen.prompt_text(dialect.template.render(turns, **rendering))
+        begun = _begun(text, dialect.template, chosen, turns, rendering) if continue_final_message else ""
+        has_switch = dialect.template.variables.switch_thinking
         return RenderedRequest(
             text, chosen, sampling, generation, thinking, has_switch, tools, turns, rendering, begun, note
         )
 
-    def _begun(self, text: str, method: Method, turns: Messages, rendering: Mapping[str, Any]) -> str:
-        """How the answer that is to be continued begins in the prompt: what a prompt for a new one has not."""
-        new = self._template.render(turns[:-1], **{**rendering, "continue_final_message": False}) if turns[:-1] else ""
-        pairs = zip(method.prompt_text(new), text, strict=False)
-        return text[sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)) :]
-
     def request(self, model: LlamaModel, rendered: RenderedRequest, constraint: Constraint | None = None) -> Request:
         """The request as tokens. constraint: that of its grammar or schema. Raises PromptTooLong."""
-        room = self._info.ctx_size
+        dialect, room = self._dialects.of(rendered.tools), self._info.ctx_size
         self._require_room(_fewest_tokens(rendered.text, model, room), "at least ")
-        tokens = tuple(model.prompt_tokens(*self._parts(rendered, model)))
+        tokens = rendered.tokens
+        if tokens is None:
+            with self._long_texts if len(rendered.text) > _LONG else nullcontext():
+                tokens = tuple(model.prompt_tokens(*self._parts(rendered, model), most=_MUCH_TOO_LONG * room))
+        known = all(type(token) is int and 0 <= token < model.n_vocab for token in tokens)
+        require(known, f"the prompt has ids of no token: they are whole numbers below {model.n_vocab}")
         require(len(tokens) > 0, "the prompt is empty")
-        self._require_room(len(tokens))
+        self._require_room(len(tokens), "at least " if len(tokens) > _MUCH_TOO_LONG * room else "")
         return Request(
             prompt=tokens,
             method=rendered.method,
@@ -177,8 +149,8 @@ class Prompts:
                 *request_notes(
                     rendered,
                     model,
-                    form=self._form,
-                    has_tags=self._has_thinking_tags,
+                    form=dialect.form,
+                    has_tags=dialect.thinks,
                     constrained=constraint is not None,
                 ),
             ),
@@ -188,28 +160,32 @@ class Prompts:
         """The tokens that close the thinking."""
         if rendered.generation.thinking_budget is None:
             return ()
-        return tuple(model.tokenize(closing_text(self._form, model), special=True))
+        return tuple(model.tokenize(closing_text(self._dialects.of(rendered.tools).form, model), special=True))
 
     def _parts(self, rendered: RenderedRequest, model: LlamaModel) -> list[str]:
         """The prompt, cut where what users wrote would else be read as a special token."""
         if rendered.messages is None or not any(_MAY_BE_SPECIAL.search(text) for text in contents(rendered.messages)):
             return [rendered.text]
-        specials = [text for text in {*model.control_texts, *self._form.markers} if len(text) > 1]
+        specials = [text for text in {*model.control_texts, *self._dialects.markers} if len(text) > 1]
         messages, mark = marked(rendered.messages, specials)
         if not mark:
             return [rendered.text]
-        return cut_at(mark, rendered.method.prompt_text(self._template.render(messages, **rendered.rendering)))
+        template = self._dialects.of(rendered.tools).template
+        return cut_at(mark, rendered.method.prompt_text(template.render(messages, **rendered.rendering)))
 
     def _require_room(self, tokens: int, bound: str = "") -> None:
         if tokens > self._info.ctx_size:
             raise PromptTooLong(
-                f"the prompt has {bound}{tokens} tokens, the context holds {self._info.ctx_size}: "
-                f"shorten it or raise the context size (trained for {self._info.n_ctx_train})"
+                f"the prompt is too long: it has {bound}{tokens} tokens, the context holds {self._info.ctx_size}; "
+                f"shorten it or raise the context size (trained for {self._info.n_ctx_train})",
+                tokens,
+                self._info.ctx_size,
             )
 
     def _form_for(self, rendered: RenderedRequest) -> Format:
         """The format that is read. A model of an unknown family that got tools most often writes Hermes' calls."""
-        return HERMES if rendered.tools and self._form.name == GENERAL.name else self._form
+        form = self._dialects.of(rendered.tools).form
+        return HERMES if rendered.tools and form.name == GENERAL.name else form
 
     def _calibrated_tau(self, k: int, gate_on: str, sampling: SamplingConfig) -> float:
         """The tau that ``selar-local calibrate`` found for this file. Raises NotCalibrated where there is none."""
@@ -235,33 +211,8 @@ def _fewest_tokens(text: str, model: LlamaModel, room: int) -> int:
     return len(text.encode("utf-8", "replace")) // model.longest_piece
 
 
-def has_thinking_tags(form: Format, vocabulary: NamedTokens) -> bool:
-    """Whether the model's format or its vocabulary has tags around a thinking."""
-    return form.thinking is not None or own_think_tokens(vocabulary) is not None
-
-
-def request_notes(
-    rendered: RenderedRequest, vocabulary: NamedTokens, *, form: Format = GENERAL, has_tags: bool, constrained: bool
-) -> Iterator[str]:
-    """Options without an effect, in plain sentences; none for most requests.
-
-    has_tags: see `has_thinking_tags`. constrained: a grammar binds the text.
-    """
-    method, thinking, has_switch = rendered.method, rendered.thinking, rendered.template_has_switch
-    transcript = Transcript(rendered.tail, form=form, begun=rendered.begun)
-    if rendered.note is not None:
-        yield rendered.note
-    if has_switch is None and thinking is not None:
-        yield "thinking has no effect on a raw prompt: no chat template is used"
-    elif has_switch is False and thinking and not transcript.in_thinking:
-        yield "thinking has no effect: the chat template of this model has no switch for it"
-    elif has_switch is False and thinking is False and has_tags and not constrained:
-        yield "the thinking cannot be switched off: the chat template of this model has no switch for it"
-    has_thinking = has_tags or transcript.in_thinking
-    if rendered.generation.thinking_budget is not None and (constrained or not has_thinking):
-        why = "under a grammar or a JSON schema" if constrained else "this model has no thinking tags"
-        yield f"thinking_budget has no effect: {why}"
-    if constrained and method.feeds_vectors:
-        yield f"{method.name} has no effect under a grammar or a JSON schema: no step explores there"
-    else:
-        yield from method.notes(vocabulary, has_thinking=has_thinking, thinking_over=transcript.closed_by_prompt)
+def _begun(text: str, template: ChatTemplate, method: Method, turns: Messages, rendering: Mapping[str, Any]) -> str:
+    """How the answer that is to be continued begins in the prompt: what a prompt for a new one has not."""
+    new = template.render(turns[:-1], **{**rendering, "continue_final_message": False}) if turns[:-1] else ""
+    pairs = zip(method.prompt_text(new), text, strict=False)
+    return text[sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)) :]

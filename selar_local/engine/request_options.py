@@ -16,6 +16,7 @@ __all__ = [
     "EngineOptions",
     "GenerationOptions",
     "Messages",
+    "Prompt",
     "RenderOptions",
     "RequestOptions",
     "SamplingOptions",
@@ -25,6 +26,8 @@ __all__ = [
 
 Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]]
+#: A text, or token ids.
+Prompt = str | Sequence[int]
 
 
 class EngineOptions(TypedDict, total=False):
@@ -43,6 +46,8 @@ class EngineOptions(TypedDict, total=False):
     check_tensors: bool
     prompt_cache: bool
     reuse_answers: bool
+    chat_template: str | None
+    hang_timeout: float
     queue_size: int
     parallel: int
 
@@ -81,7 +86,9 @@ class GenerationOptions(TypedDict, total=False):
     thinking_budget: int | None
     reasoning_effort: str | None
     template_args: Mapping[str, Any] | None
+    keep_form: bool
     logprobs: int | None
+    prompt_logprobs: int | None
     min_tokens: int
     ignore_eos: bool
     stop_token_ids: Sequence[int]

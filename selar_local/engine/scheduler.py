@@ -76,7 +76,7 @@ class Scheduler:
     def _admit(self) -> None:
         while self.waiting and self._slots.available:
             sequence = self.waiting[0]  # it stays in the queue until it has a slot: `abandon` must find it
-            sequence.slot, reused = self._slots.take(sequence.request.prompt)
+            sequence.slot, reused = self._slots.take(sequence.request.prompt, anew=sequence.scores_prompt)
             self.running.append(self.waiting.popleft())
             sequence.begin(reused, self._runtime.core_wait_meter())
 
@@ -102,19 +102,19 @@ class Scheduler:
         Whole chunks never share one: the prompt cache keeps them, and they must be the same as when decoded alone.
         """
         first, length = waiting[0], len(waiting[0].pending_prompt)
-        if len(self.running) <= _ALONE or length >= self._runtime.batch_size or first.wants_hidden:
+        own = first.wants_hidden or first.scores_prompt
+        if len(self.running) <= _ALONE or length >= self._runtime.batch_size or own:
             return [first]
-        equal = [s for s in waiting if len(s.pending_prompt) == length and not s.wants_hidden]
+        equal = [s for s in waiting if len(s.pending_prompt) == length and not (s.wants_hidden or s.scores_prompt)]
         return sorted(equal[:most], key=lambda s: s.slot)
 
     def _prefill(self, sequences: list[Sequence]) -> None:
-        size = self._runtime.batch_size
+        scored = sequences[0].scores_prompt
+        size = self._runtime.most_scored if scored else self._runtime.batch_size
         chunks = [Chunk(s.slot, s.position, s.pending_prompt[:size], len(s.pending_prompt) <= size) for s in sequences]
         hidden = chunks[0].last and sequences[0].wants_hidden
         try:
-            found = self._runtime.prefill(
-                chunks, lambda: self._closing() or all(s.cancelled.is_set() for s in sequences), hidden
-            )
+            found = self._score(sequences[0], chunks[0]) if scored else self._prefill_chunks(sequences, chunks, hidden)
         except Aborted:
             for sequence in sequences:
                 if sequence.cancelled.is_set():  # else the engine closes, and `abandon` ends them all
@@ -130,6 +130,19 @@ class Scheduler:
         else:
             for sequence, chunk, logits in zip(sequences, chunks, found, strict=True):
                 self._prefilled(sequence, len(chunk.ids), logits, hidden)
+
+    def _prefill_chunks(
+        self, sequences: list[Sequence], chunks: list[Chunk], hidden: bool
+    ) -> list[npt.NDArray[np.float32] | None]:
+        return self._runtime.prefill(
+            chunks, lambda: self._closing() or all(s.cancelled.is_set() for s in sequences), hidden
+        )
+
+    def _score(self, sequence: Sequence, chunk: Chunk) -> list[npt.NDArray[np.float32] | None]:
+        """Decode a chunk of a prompt whose log-probabilities are wanted; the logits after it where it is the last."""
+        rows = self._runtime.score(chunk, lambda: self._closing() or sequence.cancelled.is_set())
+        sequence.score(rows)
+        return [rows[-1] if chunk.last else None]
 
     def _prefilled(self, sequence: Sequence, count: int, logits: npt.NDArray[np.float32] | None, hidden: bool) -> None:
         sequence.prefilled(count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import threading
 import time
@@ -16,7 +15,6 @@ import numpy.typing as npt
 
 from selar_local.engine.events import (
     Emit,
-    Logprobs,
     Message,
     Prefilled,
     Result,
@@ -26,14 +24,14 @@ from selar_local.engine.events import (
     fed_by,
     is_mismatched,
 )
+from selar_local.engine.logprobs import LogprobReport
 from selar_local.engine.request import Request
 from selar_local.engine.thinking_budget import ThinkingBudget
-from selar_local.engine.transcript import Transcript
+from selar_local.engine.transcript import Said, Transcript
 from selar_local.errors import SelarError
 from selar_local.methods.adjustment import Adjustment
-from selar_local.methods.base import Decision, NextInput, Setting, StepView, Token
-from selar_local.methods.distribution import Distribution, draw, filtered_distribution, top_k
-from selar_local.methods.entropy import softmax
+from selar_local.methods.base import Decision, Mixture, NextInput, Setting, StepView, Token
+from selar_local.methods.distribution import Distribution, draw, filtered_distribution
 
 if TYPE_CHECKING:
     from selar_local.llama.model import LlamaModel
@@ -68,6 +66,7 @@ class Sequence:
         self.spoilt = False  # the KV cache may contain NaN
         self.prefer_rows = request.method.feeds_vectors
         self.wants_hidden = request.method.needs_hidden
+        self.scores_prompt = request.generation.prompt_logprobs is not None
 
         self._vocabulary = vocabulary
         self._on_finish = on_finish
@@ -89,7 +88,7 @@ class Sequence:
         self._budget = ThinkingBudget(request.generation.thinking_budget, request.closing)
         self._tokens: list[int] = []
         self._entropies: list[float] = []
-        self._logprobs: list[Logprobs] = []
+        self._logprobs = LogprobReport(request.generation)
         self._explored = 0
         self._mismatched = 0
         self._latent = 0
@@ -129,6 +128,10 @@ class Sequence:
         self._started = time.perf_counter()
         self._core_wait = core_wait
         self.position = self._cached = cached
+
+    def score(self, rows: list[npt.NDArray[np.float32]]) -> None:
+        """The logits after each of the prompt's next tokens, before `prefilled`."""
+        self._logprobs.read(rows, self.request.prompt[self.position + 1 :])
 
     def prefilled(self, count: int) -> None:
         """`count` more prompt tokens are in the KV cache."""
@@ -192,9 +195,18 @@ class Sequence:
             StepView(logits, distribution, token, temperature, in_thinking, self._in_thinking_after, hidden)
         )
         if forced is None:
-            return decision
+            return self._in_form(decision, drawn)
         kept = "thinking budget" if decision.explored else decision.kept
         return decision._replace(next_input=Token(forced), token=forced, silent=False, kept=kept)
+
+    def _in_form(self, decision: Decision, drawn: int) -> Decision:
+        """The decision; a plain token where an explored step would touch the form of a call or of JSON."""
+        if not self.request.generation.keep_form or not decision.explored or decision.silent:
+            return decision
+        token = drawn if decision.token is None else decision.token
+        mixed = decision.next_input.ids.tolist() if isinstance(decision.next_input, Mixture) else []
+        form = self._transcript.form_of(self._vocabulary.piece(one) for one in {token, *mixed})
+        return decision if form is None else decision._replace(next_input=Token(token), kept=form)
 
     def _in_thinking_after(self, token: int) -> bool:
         return self._transcript.in_thinking_after(self._vocabulary.piece(token))
@@ -218,13 +230,13 @@ class Sequence:
         self._explored += explored
         if decision.entropy is not None:
             self._entropies.append(decision.entropy)
-        logprobs = self._logprobs_of(logits, token)
+        logprobs = self._logprobs.printed(logits, token)
         reason = self._end_of(ending, decision.last, capacity)
         fed = () if reason else fed_by(decision.next_input)
         self._mismatched += is_mismatched(token, fed)
         if reason:
             rest = self._transcript.finish()
-            said = said._replace(answer=said.answer + rest.answer, thinking=said.thinking + rest.thinking)
+            said = Said(said.answer + rest.answer, said.thinking + rest.thinking, said.calls + rest.calls)
         if self.request.events:
             n = self.request.method.n_candidates
             top = tuple(zip(distribution.ids[:n].tolist(), distribution.probs[:n].tolist(), strict=True))
@@ -242,21 +254,11 @@ class Sequence:
                     kept="end" if ending and decision.explored else decision.kept,
                     mode=decision.mode,
                     logprobs=logprobs,
+                    calls=said.calls,
                 )
             )
         if reason:
             self.finish(reason, context_full=self.position >= capacity and reason == "length")
-
-    def _logprobs_of(self, logits: npt.NDArray[np.float32], token: int) -> Logprobs | None:
-        n = self.request.generation.logprobs
-        if n is None:
-            return None
-        ids, values = top_k(logits, max(n, 1))
-        norm = float(values[0]) + math.log(softmax(logits).total)
-        top = zip(ids.tolist(), values.tolist(), strict=True)
-        found = Logprobs(float(logits[token]) - norm, tuple((i, value - norm) for i, value in top)[:n])
-        self._logprobs.append(found)
-        return found
 
     def _end_of(self, ending: bool, last: bool, capacity: int) -> str | None:
         """The finish reason after this step; None where the generation goes on."""
@@ -305,7 +307,8 @@ class Sequence:
                 stop_string=text.stop_string,
                 seed=self.seed,
                 tokens=tuple(self._tokens),
-                logprobs=tuple(self._logprobs),
+                logprobs=tuple(self._logprobs.of_text),
+                prompt_logprobs=tuple(self._logprobs.of_prompt),
                 notes=self.request.notes,
                 calls=text.calls,
                 cut_call=text.cut_call,

@@ -82,10 +82,13 @@ class Slots:
         """Whether slots wait to be wiped: without flash attention, NaN outlives `forget`."""
         return bool(self._spoilt)
 
-    def take(self, prompt: Sequence[int]) -> tuple[int, int]:
-        """A free slot for this prompt, and how many of its tokens the slot's KV cache has already."""
+    def take(self, prompt: Sequence[int], *, anew: bool = False) -> tuple[int, int]:
+        """A free slot for this prompt, and how many of its tokens the slot's KV cache has already.
+
+        anew: nothing is reused.
+        """
         free = [slot for slot in self._slots if not slot.busy and slot.index not in self._spoilt]
-        source, length = self._best(prompt)
+        source, length = (None, 0) if anew else self._best(prompt)
         target = min(free, key=lambda slot: (slot.length > 0, slot.used))  # an empty one, else the one unused longest
         # The source is taken itself, unless that would lose much of its other content.
         if source is not None and source in free and 2 * length >= source.length:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from selar_local.config import GenerationConfig, require
-from selar_local.templates.variables import SWITCHES, Variables
+from selar_local.engine.dialects import Dialect
+from selar_local.templates.variables import SWITCHES
 
 __all__ = ["EFFORT_BUDGETS", "ThinkingOptions", "thinking_options"]
 
@@ -24,13 +25,9 @@ class ThinkingOptions(NamedTuple):
     note: str | None = None
 
 
-def thinking_options(
-    thinking: bool | None, generation: GenerationConfig, variables: Variables, *, can_think: bool
-) -> ThinkingOptions:
-    """What the options of a request come to with this template. Raises OptionError.
-
-    can_think: the model has a thinking, so that an effort may be a budget.
-    """
+def thinking_options(thinking: bool | None, generation: GenerationConfig, dialect: Dialect) -> ThinkingOptions:
+    """What the options of a request come to with this template. Raises OptionError."""
+    variables = dialect.template.variables
     given = dict(generation.template_args or {})
     for name in SWITCHES:
         if isinstance(given.get(name), bool):
@@ -43,7 +40,7 @@ def thinking_options(
     if effort == _NO_EFFORT:
         thinking, effort = False, None
     elif effort is not None and not variables.set_effort:
-        generation = replace(generation, thinking_budget=_budget_of(effort, generation, can_think=can_think))
+        generation = replace(generation, thinking_budget=_budget_of(effort, generation, can_think=dialect.thinks))
         budget = generation.thinking_budget
         limit = "no limit" if budget is None else f"at most {budget} tokens"
         note = f"the chat template knows no effort: {effort} is {limit} of thinking here"

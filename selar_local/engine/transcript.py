@@ -7,16 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from selar_local.errors import OptionError
-from selar_local.formats import GENERAL, Call, Delta, Format, Reader
+from selar_local.formats import GENERAL, Call, Delta, Format, JsonFence, LooseCalls, Reader
 
 __all__ = ["Said", "TextStream", "Transcript"]
 
 
 class Said(NamedTuple):
-    """What a step adds to the answer and to the thinking."""
+    """What a step adds to the answer, to the thinking and to the calls, which are numbered as they begin."""
 
     answer: str = ""
     thinking: str = ""
+    calls: tuple[Delta, ...] = ()
 
 
 class Transcript:
@@ -44,6 +45,8 @@ class Transcript:
         self._text = TextStream(stop)
         self._begun = begun
         self._reader = self._new_reader()
+        self._loose = LooseCalls("", self._tools) if self._tools else None
+        self._fence = JsonFence()
         self._split = split
         self._released = ""  # all text that the reader got, but for `begun`
         self._answer: list[str] = []
@@ -53,6 +56,8 @@ class Transcript:
         self._finished = False
         self.calls: tuple[Call, ...] = ()
         self.cut_call: Call | None = None
+        self._begun_calls: list[tuple[int, int]] = []  # the reader of each, and its number there
+        self._markers = frozenset(text.encode() for text in form.markers) if self._tools else frozenset[bytes]()
         #: Whether the prompt has closed the thinking already.
         self.closed_by_prompt = form.closes_thinking(prompt_tail + begun)
 
@@ -87,6 +92,24 @@ class Transcript:
         reader.feed(self._released + self._text.peek(piece))
         return reader.in_thinking
 
+    def form_of(self, pieces: Iterable[bytes]) -> str | None:
+        """What binds the form of the next token where it may be one of these: "call", "json", or None.
+
+        A call is open, or one of the tokens would begin one; or so for a fenced block of JSON.
+        """
+        readers = [reader for reader in (self._reader, self._loose) if reader is not None and self._tools]
+        if any(reader.in_call for reader in readers):
+            return "call"
+        if self._fence.open:
+            return "json"
+        for piece in pieces:
+            text = self._text.peek(piece)
+            if piece in self._markers or any(reader.may_begin(text) for reader in readers):
+                return "call"
+            if self._fence.may_begin(text):
+                return "json"
+        return None
+
     @property
     def stopped(self) -> bool:
         """Whether a stop string has ended the text."""
@@ -112,14 +135,23 @@ class Transcript:
         said = self._read(text) if text else Said()
         parsed = self._reader.finish()
         rest = self._add("", parsed.rest)
+        ends, last = [parsed], ""
+        calls = rest.calls
+        if self._loose is not None:
+            ends.append(self._loose.finish())
+            last = _content(ends[1].rest)
+            calls += self._numbered(1, ends[1].rest)
         if self._tools:
-            self.calls = tuple(parsed.calls)
-            self.cut_call = parsed.cut if parsed.cut and parsed.cut.name else None
-        unnamed = parsed.cut.arguments if self._split and parsed.cut and not parsed.cut.name else ""
-        self._answer.append(unnamed)  # cut off before its name was known: it stays text
-        return Said(said.answer + rest.answer + unnamed, said.thinking + rest.thinking)
+            self.calls = tuple(call for end in ends for call in end.calls)
+            self.cut_call = next((end.cut for end in ends if end.cut and end.cut.name), None)
+        # What was cut off before its name was known stays text.
+        unnamed = [end.cut.arguments for end in ends if self._split and end.cut and not end.cut.name]
+        last += "".join(unnamed)
+        self._answer.append(last)
+        return Said(said.answer + rest.answer + last, said.thinking + rest.thinking, said.calls + calls)
 
     def _read(self, text: str) -> Said:
+        self._fence.feed(text)
         if self._reader.plain:  # most of a text's tokens: they cost next to nothing
             return self._add(text, [Delta("content", text)])
         self._released += text
@@ -127,12 +159,18 @@ class Transcript:
 
     def _add(self, text: str, deltas: Iterable[Delta]) -> Said:
         answer, thinking = text, ""
+        calls: tuple[Delta, ...] = ()
         if self._split:
             deltas = list(deltas)
+            calls = self._numbered(0, deltas)
             thinking = "".join(delta.text for delta in deltas if delta.kind == "thinking")
             # Without tools a family's own messages may still be calls: they are text then.
             shown = ("content",) if self._tools else ("content", "call", "arguments")
             answer = "".join(delta.text for delta in deltas if delta.kind in shown)
+            if self._loose is not None:
+                loose = self._loose.feed(answer)
+                answer = _content(loose)
+                calls += self._numbered(1, loose)
             if self._before_answer is None and any(delta.kind != "thinking" for delta in deltas):
                 self._before_answer = self._tokens - 1
         if answer:
@@ -141,7 +179,18 @@ class Transcript:
             self._answer.append(answer)
         if thinking:
             self._thinking.append(thinking)
-        return Said(answer, thinking)
+        return Said(answer, thinking, calls)
+
+    def _numbered(self, reader: int, deltas: Iterable[Delta]) -> tuple[Delta, ...]:
+        """The deltas of calls, with the numbers that the calls of both readers have together."""
+        found = []
+        for delta in deltas if self._tools else ():
+            if delta.call >= 0:
+                key = reader, delta.call
+                if key not in self._begun_calls:
+                    self._begun_calls.append(key)
+                found.append(delta._replace(call=self._begun_calls.index(key)))
+        return tuple(found)
 
     def thinking_tokens(self, *, ended_by_token: bool) -> int:
         """The tokens before the first one of the answer; 0 without a thinking.
@@ -151,6 +200,10 @@ class Transcript:
         if not self._thinking:
             return 0
         return self._tokens - ended_by_token if self._before_answer is None else self._before_answer
+
+
+def _content(deltas: Iterable[Delta]) -> str:
+    return "".join(delta.text for delta in deltas if delta.kind == "content")
 
 
 class TextStream:

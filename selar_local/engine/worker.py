@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -37,13 +38,15 @@ class Worker:
     scheduler: Scheduler
 
     def __init__(self, path: Path, config: EngineConfig, *, check_again: bool = False) -> None:
+        self._step_begun: float | None = None
         self.unfinished = 0  # sequences that run or wait
         self.closed = False  # stopped, or failed
         self._inbox: SimpleQueue[Sequence | None] = SimpleQueue()  # None wakes the worker up
         self._config = config
         self._process = os.getpid()
-        self._model_lock = threading.Lock()
         self._count_lock = threading.Lock()
+        self._model_users = 0
+        self._model_unused = threading.Condition()
         self._opening: SimpleQueue[float | BaseException | None] = SimpleQueue()
         # The model is opened by the thread that will decode: OpenMP keeps a pool of threads for every thread
         # that computes, and spins far less (two or three times slower steps) once there are more than cores.
@@ -79,11 +82,16 @@ class Worker:
 
     @contextmanager
     def model(self) -> Iterator[LlamaModel]:
-        """The open model, which stays open meanwhile. Raises EngineClosed."""
-        self._require_open()
-        with self._model_lock:
+        """The open model, which stays open meanwhile; several threads may have it. Raises EngineClosed."""
+        with self._model_unused:
             self._require_open()
+            self._model_users += 1
+        try:
             yield self.runtime.model
+        finally:
+            with self._model_unused:
+                self._model_users -= 1
+                self._model_unused.notify_all()
 
     def submit(self, request: Request, emit: Emit) -> Started:
         """Have the request decoded. `emit` gets `Started` before this returns, then the other messages.
@@ -91,21 +99,24 @@ class Worker:
         Raises EngineBusy, EngineClosed, and OptionError for options that do not fit the model.
         """
         with self.model() as model:
-            if self.unfinished >= self._config.parallel + self._config.queue_size:
-                raise EngineBusy(f"the engine is busy: {self.unfinished} requests run or wait already")
             sequence = Sequence(request, model, partial(self._count, -1), emit)
             fail = partial(sequence.finish, "error")
             started = Started(
                 sequence.seed, request.prompt, request.method, request.notes, sequence.cancelled.set, fail
             )
-            emit(started)
             self._count(1)
+            emit(started)
             self._inbox.put(sequence)
         return started
 
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    def step_seconds(self) -> float:
+        """How long the present step has taken so far; 0 while there is none."""
+        begun = self._step_begun
+        return 0.0 if begun is None else time.monotonic() - begun
 
     def stop(self) -> None:
         """Begin to end: running sequences get EngineClosed, the model is freed. Returns at once, see `Closable`."""
@@ -120,6 +131,8 @@ class Worker:
 
     def _count(self, change: int) -> None:
         with self._count_lock:
+            if change > 0 and self.unfinished >= self._config.parallel + self._config.queue_size:
+                raise EngineBusy(f"the engine is busy: {self.unfinished} requests run or wait already")
             self.unfinished += change
 
     def _require_open(self) -> None:
@@ -141,7 +154,9 @@ class Worker:
         try:
             while not self.closed:
                 self._receive()
+                self._step_begun = time.monotonic()
                 self.scheduler.step()
+                self._step_begun = None
         except Exception as error:
             logger.exception("the engine's worker failed")
             self.closed = True
@@ -157,8 +172,8 @@ class Worker:
 
         config = self._config
         self.runtime = LlamaRuntime(path, config, report, check_again)
-        self.info = describe(self.runtime)
-        self.prompts = Prompts(self.runtime.model, self.info)
+        self.info = describe(self.runtime, config)
+        self.prompts = Prompts(self.runtime.model, self.info, config.chat_template)
         self.scheduler = Scheduler(
             self.runtime,
             config.parallel,
@@ -177,8 +192,9 @@ class Worker:
             self.scheduler.waiting.append(sequence)
 
     def _shut_down(self) -> None:
-        with self._model_lock:
+        with self._model_unused:
             self.closed = True  # whatever ended the worker: the model is gone from here on
+            self._model_unused.wait_for(lambda: not self._model_users)
             while not self._inbox.empty():
                 sequence = self._inbox.get()
                 if sequence is not None:

@@ -19,6 +19,8 @@ from selar_local.catalog.header import FILE_TYPES
 from selar_local.errors import ModelFileError, OptionError
 from selar_local.evaluation.config import MethodSpec
 from selar_local.formats import format_of
+from selar_local.install_hint import version_of
+from selar_local.templates import template_text
 
 if TYPE_CHECKING:
     from selar_local.evaluation.problems import Problem
@@ -46,14 +48,16 @@ _TEMPLATE_ROOM = 512  # tokens for what a chat template adds
 _ROUND = 256
 
 
-def model_facts(path: Path) -> dict[str, Any]:
-    """The file's name, SHA-256, quantisation and the hash of its chat template. Raises ModelFileError.
+def model_facts(path: Path, chat_template: str | None = None) -> dict[str, Any]:
+    """The file's name, SHA-256, quantisation and the hash of the chat template. Raises ModelFileError, TemplateError.
+
+    chat_template: as in `EngineConfig`.
 
     Of a model in several parts the hash is that of the parts' hashes.
     """
     gguf = _header(path)
     hashes = [sha256_of(part) for part in gguf.parts]
-    template = gguf.metadata.get("tokenizer.chat_template")
+    template = _template(gguf, chat_template)
     return {
         "model": file_label(gguf.path),
         "model_sha256": hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
@@ -63,10 +67,15 @@ def model_facts(path: Path) -> dict[str, Any]:
     }
 
 
-def thinks(path: Path) -> bool:
+def thinks(path: Path, chat_template: str | None = None) -> bool:
     """Whether the model's chat template mentions a thinking before the answer: it opens one, or knows its end."""
-    template = _header(path).metadata.get("tokenizer.chat_template")
+    template = _template(_header(path), chat_template)
     return isinstance(template, str) and format_of(template).thinking is not None
+
+
+def _template(gguf: GgufFile, chosen: str | None) -> Any:
+    own = gguf.metadata.get("tokenizer.chat_template" if chosen is None else f"tokenizer.chat_template.{chosen}")
+    return own if own is not None or chosen is None else template_text(chosen)
 
 
 def _header(path: Path) -> GgufFile:
@@ -131,24 +140,15 @@ def environment() -> dict[str, Any]:
         "selar_local": __version__,
         "llama_cpp_python": library.binding_version,
         "llama_cpp": _llama_build(),
-        "inspect_ai": _version("inspect_ai"),
-        "math_verify": _version("math-verify"),
-        "reasoning_gym": _version("reasoning-gym"),
+        "inspect_ai": version_of("inspect_ai"),
+        "math_verify": version_of("math-verify"),
+        "reasoning_gym": version_of("reasoning-gym"),
         "backend": "gpu" if library.can_offload() else "cpu",
         "devices": devices,
         "system_info": library.system_info(),
         "machine": f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
     }
-
-
-def _version(package: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _llama_build() -> str | None:

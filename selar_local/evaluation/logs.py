@@ -15,6 +15,7 @@ from selar_local.errors import SelarError
 from selar_local.evaluation.facts import SETTINGS
 from selar_local.evaluation.pooling import as_key, facts_of, pooled
 from selar_local.evaluation.records import BINS, COUNTED, Answer, MethodRun, Study
+from selar_local.evaluation.several import vote_of
 from selar_local.evaluation.study_files import SUFFIX, read_study_file
 from selar_local.methods import METHODS
 
@@ -178,11 +179,12 @@ def _answer(log: EvalLog, sample: EvalSample) -> Answer:
     score = scores.get("graded") or next(iter(scores.values()), None)
     if score is None:
         raise SelarError(f"{_label(log)}: {_name(log)} is not graded; selar-local eval with the same options grades it")
+    correct = score.value in ("C", 1, 1.0, True)
     output, reported, found = sample.output, _reported(sample), score.metadata or {}
     return Answer(
         problem=str(sample.id),
         sample=sample.epoch,
-        correct=score.value in ("C", 1, 1.0, True),
+        correct=correct,
         tokens=output.usage.output_tokens if output.usage else 0,
         explored=int(reported.get("explored_steps", 0)),
         truncated=bool(output.choices) and output.stop_reason in ("max_tokens", "model_length"),
@@ -190,6 +192,7 @@ def _answer(log: EvalLog, sample: EvalSample) -> Answer:
         seconds=float(reported.get("seconds", output.time or 0.0)),
         mismatched=reported.get("mismatched_steps"),
         **{name: found.get(name) for name in COUNTED},
+        vote=vote_of(correct, score.answer),
         given=score.answer,
     )
 

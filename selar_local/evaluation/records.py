@@ -22,7 +22,8 @@ class Answer:
     steps among them. truncated: the budget or the context ended it. repetitive: it repeats itself at its end.
     mismatched: steps whose printed token is not the heaviest of what they fed, None where they were not counted.
     seconds: from its admission to its last token, beside whatever ran in parallel. words: plain ones, with the slips
-    among them (see `slips`), None where they were not counted. given: what was graded, None where no answer was found.
+    among them (see `slips`), None where they were not counted. vote: what the answer is, for a count of equal ones (see
+    `several`), None where it was not recorded. given: what was graded, None where no answer was found.
     """
 
     problem: str
@@ -38,6 +39,7 @@ class Answer:
     doubled: int | None = None
     merged: int | None = None
     missing: int | None = None
+    vote: str | None = None
     given: str | None = None
 
 

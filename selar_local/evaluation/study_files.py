@@ -23,7 +23,8 @@ SUFFIX = ".json"
 _FORMAT, _VERSION = "selar-local studies", 1
 _COLUMNS = {one.name: one.type for one in fields(Answer) if one.name != "given"}
 _KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,), "int": (int,), "bool": (bool,), "float": (float, int), "int | None": (int, type(None)),
+    "str": (str,), "int": (int,), "bool": (bool,), "float": (float, int),
+    "int | None": (int, type(None)), "str | None": (str, type(None)),
 }  # fmt: skip
 _OPTIONAL = {name for name, kind in _COLUMNS.items() if str(kind).endswith("| None")}
 

@@ -17,6 +17,7 @@ from selar_local.evaluation.estimates import (
 )
 from selar_local.evaluation.pooling import seeds_of
 from selar_local.evaluation.records import MethodRun, Study
+from selar_local.evaluation.several import Several, several_of
 from selar_local.evaluation.sweep import Choice, chosen_of
 from selar_local.evaluation.wording import compared, p_text, per_thousand, percent, points, rounded, with_interval
 
@@ -44,7 +45,8 @@ class Summary:
     """A study in figures.
 
     problems: that any method has an answer to. comparisons: of every method with the baseline, p corrected over all of
-    them; empty where the study has no such method. chosen: of sweeps. notes: what a reader should know besides.
+    them; empty where the study has no such method. chosen: of sweeps. several: methods with several answers. notes:
+    what a reader should know besides.
     """
 
     task: str
@@ -54,6 +56,7 @@ class Summary:
     methods: tuple[MethodSummary, ...]
     comparisons: tuple[Comparison, ...]
     chosen: tuple[Choice, ...] = ()
+    several: tuple[Several, ...] = ()
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -78,6 +81,7 @@ def summarise(study: Study, baseline: str = "cot") -> Summary:
         methods=methods,
         comparisons=corrected(comparisons),
         chosen=chosen_of(study, seed if isinstance(seed, int) else 0, baseline),
+        several=several_of(study.runs, baseline),
         notes=(
             *_missing(study, methods, len(every), None if reference else baseline),
             *_too_long(study.runs),
@@ -197,6 +201,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "comparisons": [_comparison_dict(one) for one in summary.comparisons],
         "baseline": summary.baseline,
         "problems": summary.problems,
+        **({"several": {one.label: _several_dict(one) for one in summary.several}} if summary.several else {}),
         "chosen": [_choice_dict(one) for one in summary.chosen],
         "notes": list(summary.notes),
         "facts": dict(summary.facts),
@@ -227,6 +232,16 @@ def _slips(one: MethodSummary) -> dict[str, Any]:
     return {
         name: [None if value is None else 1000 * value for value in (figure.value, figure.low, figure.high)]
         for name, figure in one.slips.items()
+    }
+
+
+def _several_dict(one: Several) -> dict[str, Any]:
+    """At the tokens that all methods have; `k` answers."""
+    return {
+        "k": one.k,
+        **{name: figure.value for name, figure in one.shares.items()},
+        **{f"{name}_interval": _ends(figure) for name, figure in one.shares.items()},
+        **{f"{name}_difference": [figure.value, *_ends(figure)] for name, figure in one.differences.items()},
     }
 
 

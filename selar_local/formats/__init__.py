@@ -17,6 +17,7 @@ from selar_local.formats.general import GENERAL
 from selar_local.formats.glm import GLM, HUNYUAN_3
 from selar_local.formats.harmony import HARMONY
 from selar_local.formats.hermes import HERMES
+from selar_local.formats.json_fence import JsonFence
 from selar_local.formats.json_lists import (
     APRIEL,
     COMMAND_R,
@@ -31,6 +32,7 @@ from selar_local.formats.kimi_k2 import KIMI_K2
 from selar_local.formats.kimi_k3 import KIMI_K3
 from selar_local.formats.lfm2 import LFM2
 from selar_local.formats.llama import LLAMA, LLAMA_4
+from selar_local.formats.loose_calls import LooseCalls
 from selar_local.formats.minimax import MINICPM_5, MINIMAX_M2, MINIMAX_M3
 from selar_local.formats.mistral import MISTRAL
 from selar_local.formats.muse import MUSE
@@ -46,6 +48,8 @@ __all__ = [
     "Call",
     "Delta",
     "Format",
+    "JsonFence",
+    "LooseCalls",
     "Parsed",
     "Reader",
     "Thinking",

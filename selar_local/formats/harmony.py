@@ -48,7 +48,9 @@ class _Reader(Reader):
 
     def _message(self, header: str) -> Steps[None]:
         """Read a header to its end, and the message."""
+        self.in_block = True
         text, stop = yield from self.until(_MESSAGE, *_ENDS)
+        self.in_block = False
         if stop == _MESSAGE:
             yield from self._body(header + text)
         elif stop:

@@ -21,6 +21,7 @@ TAGS: tuple[tuple[str, str], ...] = (
     ("<reasoning>", "</reasoning>"),
 )
 _NEWLINES = "\r\n"
+_LONGEST = 64  # characters of the longest start
 
 
 class Reader(Scanner):
@@ -58,6 +59,8 @@ class Reader(Scanner):
         self._calls: list[Call] = []
         #: Whether all text from here on is content, as it is: it need not be fed any more.
         self.plain = False
+        #: Whether what is being read is a call, or may be one.
+        self.in_block = False
         self._steps = self.read()
         self._dropped = ""
 
@@ -78,6 +81,16 @@ class Reader(Scanner):
             self._trial = 0
         self._all += given
         return given
+
+    @property
+    def in_call(self) -> bool:
+        """Whether the text that comes next belongs to a call, as far as is known."""
+        return self.in_block or self._open is not None
+
+    def may_begin(self, text: str) -> bool:
+        """Whether a call begins, or may, with a text that comes next."""
+        seen = self.text[self.pos :][-_LONGEST:] + text
+        return any(start in seen or begun(seen, 0, start) for start in self.starts)
 
     def finish(self) -> Parsed:
         """The end of the text."""
@@ -259,8 +272,10 @@ class Reader(Scanner):
 
     def _block(self, start: str) -> Steps[bool]:
         self.pos += len(start)
-        self.cut = False
-        return (yield from self.block(start))
+        self.cut, self.in_block = False, True
+        found = yield from self.block(start)
+        self.in_block = False
+        return found
 
     def read_answer(self) -> Steps[None]:
         """Read content and calls to the end."""

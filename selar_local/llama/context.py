@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from selar_local.llama.context_memory import measure
 from selar_local.llama.ggml import type_traits
 from selar_local.llama.layer_states import LayerStates
 from selar_local.llama.library import C, can_offload, recent_errors, uses_openmp
+from selar_local.llama.machine import memory_limit
 from selar_local.llama.model import LlamaModel
 from selar_local.llama.thread_pool import ThreadPool
 from selar_local.llama.thread_waiting import ThreadWaiting
@@ -31,6 +31,10 @@ State = ctypes.Array[ctypes.c_uint8]
 _TOGETHER = 256
 
 _PARTIAL = C.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+
+# Prompt tokens that get their logits in one batch, where all of them are asked for.
+_SCORED = 16
+
 _FLASH = {"on": 1, "off": 0, "auto": -1}
 
 
@@ -92,9 +96,9 @@ class LlamaContext:
 
         It is measured where a rough upper bound is too large; on a GPU the driver says no by itself.
         """
-        if can_offload() or not hasattr(os, "sysconf"):
+        there = memory_limit()
+        if can_offload() or there is None:
             return
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         bound = self._most_bytes(config)
         if bound <= there:
             return
@@ -105,8 +109,8 @@ class LlamaContext:
         needed = config.parallel * size.needed(tokens, batch) if size else bound
         if needed > there:
             raise OptionError(
-                f"a context of {tokens * config.parallel} tokens needs about {needed / 1e9:.0f} GB, this machine has "
-                f"{there / 1e9:.0f} GB: lower the context size (-c)"
+                f"a context of {tokens * config.parallel} tokens needs about {needed / 1e9:.1f} GB, this machine or "
+                f"container has {there / 1e9:.1f} GB: lower the context size (-c)"
             )
 
     def _most_bytes(self, config: EngineConfig) -> float:
@@ -128,7 +132,7 @@ class LlamaContext:
         params.n_seq_max = config.parallel
         # Only the last prompt token and the running steps need logits: room for every row would
         # cost n_batch x n_vocab floats.
-        params.n_outputs_max = max(config.parallel, 2)
+        params.n_outputs_max = self.most_outputs = max(config.parallel, _SCORED)
         params.n_threads = params.n_threads_batch = self.model.threads
         params.swa_full = self._swa_full
         params.flash_attn_type = _FLASH[config.flash_attn]

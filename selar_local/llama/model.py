@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from selar_local.config import EngineConfig, default_threads
+from selar_local.config import EngineConfig
 from selar_local.errors import ModelFileError, UnsupportedModel
 from selar_local.llama import library
 from selar_local.llama.deep_stack import on_deep_stack
 from selar_local.llama.gguf_file import GgufFile
 from selar_local.llama.library import C
+from selar_local.llama.machine import default_threads
+from selar_local.llama.special_texts import SpecialTexts
 from selar_local.llama.vocabulary import token_bytes
 
 __all__ = ["LlamaModel"]
 
+_TEMPLATE = "tokenizer.chat_template."
 _MROPE_TYPES = (8, 40)
+_SHORT_TEXT = 4096  # characters that are tokenised in one piece
 _LOAD_MODES = {(True, False): -1, (False, False): 0, (False, True): 2, (True, True): 3}
 
 
@@ -93,9 +98,24 @@ class LlamaModel:
 
         Raises OptionError for a text with too many characters without a break.
         """
-        return on_deep_stack(text, lambda: self._tokenize(text.encode("utf-8", errors="replace"), special))
+        return self._tokenize_to(text, special, sys.maxsize)
 
-    def _tokenize(self, raw: bytes, special: bool) -> list[int]:
+    def _tokenize_to(self, text: str, special: bool, most: int) -> list[int]:
+        """The tokens; of those beyond `most` some may be missing."""
+        return on_deep_stack(text, lambda: self._tokenize_pieces(text, special, most))
+
+    def _tokenize_pieces(self, text: str, special: bool, most: int) -> list[int]:
+        if len(text) <= _SHORT_TEXT:
+            return self._tokenize(text, special)
+        tokens: list[int] = []
+        for piece in (self._cut_out_first if special else self._cut_out_of_plain_text).pieces(text):
+            tokens += self._tokenize(piece, special)
+            if len(tokens) > most:
+                break
+        return tokens
+
+    def _tokenize(self, text: str, special: bool) -> list[int]:
+        raw = text.encode("utf-8", errors="replace")
         room = len(raw) + 2
         while True:
             buffer = (C.llama_token * room)()
@@ -103,6 +123,26 @@ class LlamaModel:
             if count >= 0:
                 return list(buffer[:count])
             room = -count
+
+    @cached_property
+    def _cut_out_first(self) -> SpecialTexts:
+        return self._special_texts(control=True)
+
+    @cached_property
+    def _cut_out_of_plain_text(self) -> SpecialTexts:
+        return self._special_texts(control=False)
+
+    def _special_texts(self, *, control: bool) -> SpecialTexts:
+        """control: with the control tokens."""
+        controls = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
+        texts, strip = set[str](), set[str]()
+        for token in range(self.n_vocab):
+            attributes = C.llama_vocab_get_attr(self.vocab, token)
+            kind = attributes & (controls | C.LLAMA_TOKEN_ATTR_USER_DEFINED)
+            if kind and (control or not kind & controls):
+                text = (C.llama_vocab_get_text(self.vocab, token) or b"").decode("utf-8", "replace")
+                (strip if attributes & C.LLAMA_TOKEN_ATTR_RSTRIP else texts).add(text)
+        return SpecialTexts(texts | strip, strip)
 
     @cached_property
     def control_texts(self) -> tuple[str, ...]:
@@ -126,12 +166,17 @@ class LlamaModel:
             return tokens[0]
         return None
 
-    def prompt_tokens(self, *parts: str) -> list[int]:
+    def prompt_tokens(self, *parts: str, most: int = sys.maxsize) -> list[int]:
         """Tokens of a whole prompt: special tokens parsed, BOS added where the file asks and it is not there.
 
-        parts: of the prompt, in order. No special token reaches over the end of a part.
+        parts: of the prompt, in order. No special token reaches over the end of a part. most: of the tokens beyond so
+        many some may be missing.
         """
-        tokens = [token for part in parts for token in self.tokenize(part, special=True)]
+        tokens: list[int] = []
+        for part in parts:
+            tokens += self._tokenize_to(part, True, most - len(tokens))
+            if len(tokens) > most:
+                break
         bos = int(C.llama_vocab_bos(self.vocab))
         if C.llama_vocab_get_add_bos(self.vocab) and bos >= 0 and tokens[:1] != [bos]:
             tokens.insert(0, bos)
@@ -174,10 +219,15 @@ class LlamaModel:
         token = int(getattr(C, f"llama_vocab_{which}")(self.vocab))
         return self.render(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
 
-    def chat_template(self) -> str | None:
-        """The Jinja source of the model's chat template."""
-        source = C.llama_model_chat_template(self.pointer, None)
+    def chat_template(self, name: str | None = None) -> str | None:
+        """The Jinja source of the model's chat template, or of another one that it has under a name."""
+        source = C.llama_model_chat_template(self.pointer, None if name is None else name.encode())
         return source.decode("utf-8", "replace") if source else None
+
+    @property
+    def template_names(self) -> list[str]:
+        """The names of the model's other chat templates, such as ``tool_use``."""
+        return sorted(key.removeprefix(_TEMPLATE) for key in self.gguf.metadata if key.startswith(_TEMPLATE))
 
     def description(self) -> str:
         """llama.cpp's own words for the model: architecture, size, quantisation."""

@@ -92,6 +92,7 @@ class LlamaRuntime:
         self.capacity = context.n_ctx_seq
         self.needs_checkpoints, self.exact_cut = context.needs_checkpoints, context.exact_cut
         self.batch_size, self.largest_batch = context.batch_size, context.n_batch
+        self.most_scored = min(context.most_outputs, context.batch_size)
         # Where a row is its token to the bit, certain steps may be fed as rows as well: the graph is then reused.
         self.rows_are_exact = self.injection_max_abs_diff == 0.0
 
@@ -137,6 +138,15 @@ class LlamaRuntime:
             if len(tokens) == self.batch_size:
                 self.context.tidy(sequence, position + len(tokens))
         return [self.context.logits(end) if chunk.last else None for chunk, end in zip(chunks, ends, strict=True)]
+
+    def score(self, chunk: Chunk, cancelled: Callable[[], bool]) -> list[npt.NDArray[np.float32]]:
+        """Decode at most `most_scored` tokens of a prompt; the logits after each (views, valid until the next call)."""
+        n = len(chunk.ids)
+        positions = range(chunk.position, chunk.position + n)
+        batch = self.batch.of_tokens(chunk.ids, positions, [chunk.sequence] * n, [True] * n)
+        with self.context.abortable(cancelled):
+            self.context.decode(batch)
+        return [self.context.logits(i) for i in range(n)]
 
     def _prefill_keeping_state(self, chunk: Chunk, cancelled: Callable[[], bool]) -> npt.NDArray[np.float32]:
         """llama.cpp makes every token of a batch an output while it gives hidden states: the last one goes alone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
+import socket
 import time
 import traceback
 from collections.abc import Callable, Collection
@@ -24,6 +25,8 @@ __all__ = ["CLIENT_LEFT", "Door"]
 logger = logging.getLogger("selar_local.server")
 
 _OPEN_PATHS = ("/health",)
+#: Names under these nobody can own; containers call the machine they run on by one.
+_PRIVATE = (".localhost", ".internal")
 #: The status that metrics and log give a request whose client left before the answer was complete.
 CLIENT_LEFT = 499
 
@@ -43,6 +46,7 @@ class Door:
         """paths: what the metrics count by name; anything else is "other". public: what needs no key: the chat page."""
         self._app = app
         self._own_host = config.host if config.ui else None
+        self._names = None if "*" in config.allowed_hosts or not is_loopback(config.host) else _own_names(config)
         self._keys = [sha256(key.encode()).digest() for key in config.api_keys]
         self._origins = config.cors_origins
         self._metrics = metrics
@@ -70,29 +74,51 @@ class Door:
                 self._on_request(RequestLine(scope["method"], path, status, time.perf_counter() - begun))
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        refusal = None
+        refusal = self._refusal(scope, Headers(scope=scope))
+        await (self._app if refusal is None else error_response(refusal))(scope, receive, send)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> ApiError | None:
         if self._keys:
-            if scope["path"] not in self._open_paths and not self._has_key(headers.get("authorization", "")):
-                refusal = ApiError(401, "the API key is missing or wrong", code="invalid_api_key")
-                refusal.headers["WWW-Authenticate"] = "Bearer"
-        elif scope["method"] == "POST" and self._is_foreign(headers.get("origin"), headers.get("host")):
-            # Any web page could make a browser post here; without a key nothing else would stop it.
-            refusal = ApiError(403, "this web origin is not allowed: see --cors-origin", code="origin_not_allowed")
-        if refusal is not None:
-            await error_response(refusal)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+            if scope["path"] in self._open_paths or self._has_key(headers):
+                return None
+            named = {"WWW-Authenticate": "Bearer"}
+            return ApiError(401, "the API key is missing or wrong", code="invalid_api_key", headers=named)
+        # Any web page could make a browser ask here. Without a key nothing else would stop it.
+        if not self._is_called_here(headers.get("host", "")):
+            return ApiError(403, "this host name is not allowed: see --allowed-host", code="host_not_allowed")
+        if self._is_from_elsewhere(scope, headers):
+            return ApiError(403, "this web origin is not allowed: see --cors-origin", code="origin_not_allowed")
+        return None
 
-    def _has_key(self, authorization: str) -> bool:
-        scheme, _, key = authorization.partition(" ")
-        given = sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
-        found = [hmac.compare_digest(given, known) for known in self._keys]  # all of them: the time tells nothing
-        return scheme.lower() == "bearer" and any(found)
+    def _is_called_here(self, host: str) -> bool:
+        """Whether the name in the request is this machine's. A web page's own name can be made to lead here."""
+        if self._names is None or not host:
+            return True
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        return name in self._names or name.endswith(_PRIVATE) or _is_address(name)
 
-    def _is_foreign(self, origin: str | None, host: str | None) -> bool:
+    def _is_from_elsewhere(self, scope: Scope, headers: Headers) -> bool:
+        origin = headers.get("origin")
+        if origin is not None:
+            return scope["method"] == "POST" and self._is_foreign(origin, headers.get("host"))
+        if headers.get("sec-fetch-site") != "cross-site" or "*" in self._origins:
+            return False
+        follows_link = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
+        return not (follows_link and scope["path"] in self._open_paths)
+
+    def _has_key(self, headers: Headers) -> bool:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = [token.strip() if scheme.lower() == "bearer" else "", headers.get("x-api-key", "").strip()]
+        digests = [sha256(key.encode("utf-8", "surrogateescape")).digest() for key in given]
+        found = [hmac.compare_digest(digest, known) for digest in digests for known in self._keys]
+        return any(found)  # all pairs are compared: the time reveals nothing
+
+    def _is_foreign(self, origin: str, host: str | None) -> bool:
         """Whether a web page from elsewhere asks. Apps with a scheme of their own are no web pages."""
-        if origin is None or "*" in self._origins or origin in self._origins:
+        if "*" in self._origins or origin in self._origins:
             return False
         try:
             parts = urlsplit(origin)
@@ -105,13 +131,20 @@ class Door:
 
     def _is_own(self, name: str) -> bool:
         """Whether our chat page may be at this name. A stranger's name can be made to lead here, an address cannot."""
-        if self._own_host is None:
-            return False
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return name == self._own_host.lower()
-        return True
+        return self._own_host is not None and (name == self._own_host.lower() or _is_address(name))
+
+
+def _own_names(config: ServerConfig) -> set[str]:
+    names = ("localhost", config.host, socket.gethostname(), *config.allowed_hosts)
+    return {name.lower() for name in names}
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 class _Visit:

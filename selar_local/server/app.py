@@ -16,12 +16,15 @@ from starlette.routing import Route
 from selar_local.engine.settings import default_method
 from selar_local.errors import SelarError
 from selar_local.server.access import CLIENT_LEFT, Door
+from selar_local.server.anthropic_messages import count_tokens, messages
 from selar_local.server.chat import chat_completions
 from selar_local.server.completions import completions
 from selar_local.server.config import Defaults, RequestLine, ServerConfig
 from selar_local.server.errors import ApiError, api_error
 from selar_local.server.metrics import CONTENT_TYPE
+from selar_local.server.openai_responses import responses
 from selar_local.server.options import offered
+from selar_local.server.prompts import apply_template, detokenize, embeddings, tokenize
 from selar_local.server.responses import error_response, json_response
 from selar_local.server.service import Service
 from selar_local.server.ui import page_routes
@@ -44,11 +47,11 @@ def create_app(
     service = Service(engine, config, defaults or Defaults(default_method(engine.info)))
     page = page_routes() if config.ui else {"/": _no_page}
     routes = [
-        Route("/v1/chat/completions", chat_completions, methods=["POST"]),
-        Route("/v1/completions", completions, methods=["POST"]),
-        Route("/v1/models", _models),
-        Route("/v1/models/{model:path}", _model),
+        *(route for base in ("/v1", "") for route in _endpoints(base)),  # some clients leave /v1 out
         Route("/v1/selar", _selar),
+        Route("/tokenize", tokenize, methods=["POST"]),
+        Route("/detokenize", detokenize, methods=["POST"]),
+        Route("/apply-template", apply_template, methods=["POST"]),
         Route("/health", _health),
         Route("/metrics", _metrics),
         *(Route(path, endpoint) for path, endpoint in page.items()),
@@ -84,6 +87,20 @@ def create_app(
     return app
 
 
+def _endpoints(base: str) -> list[Route]:
+    """Those of OpenAI's and Anthropic's APIs."""
+    return [
+        Route(f"{base}/chat/completions", chat_completions, methods=["POST"]),
+        Route(f"{base}/completions", completions, methods=["POST"]),
+        Route(f"{base}/responses", responses, methods=["POST"]),
+        Route(f"{base}/messages", messages, methods=["POST"]),
+        Route(f"{base}/messages/count_tokens", count_tokens, methods=["POST"]),
+        Route(f"{base}/embeddings", embeddings, methods=["POST"]),
+        Route(f"{base}/models", _models),
+        Route(f"{base}/models/{{model:path}}", _model),
+    ]
+
+
 async def _no_page(request: Request) -> Response:
     return PlainTextResponse(
         "This is the API of selar-local: /v1 is the base URL for clients of OpenAI's API.\n"
@@ -93,12 +110,13 @@ async def _no_page(request: Request) -> Response:
 
 async def _models(request: Request) -> Response:
     service: Service = request.app.state.service
-    return json_response({"object": "list", "data": [_description(service)]})
+    names = (service.model, *service.config.aliases)
+    return json_response({"object": "list", "data": [{**_description(service), "id": name} for name in names]})
 
 
 async def _model(request: Request) -> Response:
     service: Service = request.app.state.service
-    service.check_model(request.path_params["model"])
+    service.require_model(request.path_params["model"])
     return json_response(_description(service))
 
 

@@ -19,7 +19,7 @@ __all__ = ["Wishes", "generations", "template_options", "wishes"]
 
 _SEEDS = 2**63
 _SAMPLING = tuple(one.name for one in described(SamplingConfig) if one.name not in ("greedy", "seed"))
-_GENERATION = ("min_tokens", "ignore_eos", "stop_token_ids")
+_GENERATION = ("min_tokens", "ignore_eos", "stop_token_ids", "grammar")
 _THINKING = ("thinking_budget", "reasoning_effort")
 
 
@@ -51,6 +51,7 @@ def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: 
     thinking = _switch(own, "thinking", None)
     events, is_raw = _switch(own, "events", False), _switch(own, "raw", raw) if raw else False
     greedy = _switch(own, "greedy", None)
+    keep_form = _switch(own, "keep_form", defaults.generation.keep_form)
     method = _method(own, defaults)
     given = dict(defaults.sampling)
     given.update({name: getattr(request, name) for name in _SAMPLING if getattr(request, name) is not None})
@@ -62,13 +63,15 @@ def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: 
         given["greedy"] = True
     default_seed = given.pop("seed", None)
     asked = None if request.seed == -1 else request.seed
-    seed = next((s for s in (asked, default_seed) if s is not None), secrets.randbits(32))
+    seed = next((s for s in (asked, default_seed) if s is not None), secrets.randbits(32)) % _SEEDS
     generation = defaults.generation
     arguments = {
         **given,
         "method": method,
+        "keep_form": keep_form,
         "max_tokens": generation.max_tokens if max_tokens is None else max_tokens,
         "stop": tuple(request.stop) or generation.stop,
+        "thinking_budget": generation.thinking_budget if request.thinking_budget is None else request.thinking_budget,
         **{name: getattr(request, name) for name in _GENERATION if getattr(request, name) is not None},
     }
     return Wishes(arguments, seed, thinking, bool(events), bool(is_raw))
@@ -92,11 +95,9 @@ def template_options(request: ChatRequest, settings: Wishes, defaults: Defaults,
     general = dict(defaults.generation.template_args or {})
     if given or off:
         general = {name: value for name, value in general.items() if name not in SWITCHES}
-    chosen = {
-        name: getattr(defaults.generation if getattr(request, name) is None else request, name) for name in _THINKING
-    }
+    effort = request.reasoning_effort
     return {
-        **chosen,
+        "reasoning_effort": defaults.generation.reasoning_effort if effort is None else effort,
         "thinking": next(iter(given.values()), False if off else defaults.thinking),
         "template_args": {**general, **own} or None,
         "continue_final_message": bool(request.continue_final_message),

@@ -23,13 +23,16 @@ _LATE = "the request took longer than the server allows"
 class Generation:
     """One generation. Its attributes belong to the event loop's thread.
 
-    first_token: the time of the first one. running: the engine has begun with the prompt. error: raised at its end.
+    first_token: the time of the first one. prompt: its token ids. running: the engine has begun with the prompt.
+    error: raised at its end.
     """
 
     def __init__(self) -> None:
         self.submitted = time.perf_counter()
         self.first_token: float | None = None
+        self.prompt_tokens = 0
         self.running = False
+        self.prompt: tuple[int, ...] = ()
         self.ended = False
         self.error: SelarError | None = None
 
@@ -82,6 +85,11 @@ class Job:
         self.cancel()
         self._awake.set()
 
+    def fail(self, error: SelarError) -> None:
+        """End it with an error, whatever the engine does. Called in the loop."""
+        self._error = self._error or error
+        self._awake.set()
+
     async def started(self) -> None:
         """Wait until the engine has taken all of them. Raises its error where it refuses one, Expired after `expire`.
 
@@ -118,6 +126,7 @@ class Job:
     def _take(self, index: int, message: Message | Refused) -> None:
         generation = self.generations[index]
         if isinstance(message, Started):
+            generation.prompt = message.prompt
             self._check_prompt(index, len(message.prompt))
         elif isinstance(message, Prefilled):
             generation.running = True
@@ -140,10 +149,13 @@ class Job:
 
     def _check_prompt(self, index: int, length: int) -> None:
         limit = self._max_prompt_tokens
+        self.generations[index].prompt_tokens = length
         if limit is None or length <= limit:
             self._unstarted -= 1
             return
-        error = PromptTooLong(f"the prompt has {length} tokens, {limit} are allowed here")
+        error = PromptTooLong(
+            f"the prompt is too long: it has {length} tokens, {limit} are allowed here", length, limit
+        )
         self.generations[index].error = error
         self._launches[index].cancel()
 

@@ -11,10 +11,10 @@ from selar_local.methods import Method
 from selar_local.methods.entropy import candidate_entropy
 from selar_local.trace.records import fed_facts
 
-__all__ = ["Collector", "TokenOf", "ending", "event_facts", "heaviest", "logprob_entry", "usage"]
+__all__ = ["LOWEST", "Collector", "TokenOf", "ending", "event_facts", "heaviest", "logprob_entry", "usage"]
 
 TokenOf = Callable[[int], tuple[bytes, bool]]
-_LOWEST = -9999.0  # JSON has no infinity; OpenAI's own floor
+LOWEST = -9999.0  # JSON has no infinity; OpenAI's own floor
 _ROWS = 20  # of what a step fed; some methods mix hundreds
 
 
@@ -98,14 +98,17 @@ def ending(result: Result, method: Method, *, events: bool) -> dict[str, Any]:
     return {"selar": facts}
 
 
-def logprob_entry(event: TokenEvent, token_of: TokenOf) -> dict[str, Any] | None:
-    """A step's log-probabilities as the chat endpoint writes them; None for a token that has no text in the answer."""
-    if event.logprobs is None or token_of(event.token)[1]:
+def logprob_entry(event: TokenEvent, token_of: TokenOf, *, ending: bool = False) -> dict[str, Any] | None:
+    """A step's log-probabilities as the chat endpoint writes them.
+
+    None for a token that has no text in the answer. ending: also of the token that ends the text.
+    """
+    if event.logprobs is None or (token_of(event.token)[1] and not ending):
         return None
 
     def entry(token: int, value: float) -> dict[str, Any]:
         piece = token_of(token)[0]
-        return {"token": piece.decode("utf-8", "replace"), "logprob": max(value, _LOWEST), "bytes": list(piece)}
+        return {"token": piece.decode("utf-8", "replace"), "logprob": max(value, LOWEST), "bytes": list(piece)}
 
     top = [entry(token, value) for token, value in event.logprobs.top]
     return {**entry(event.token, event.logprobs.token), "top_logprobs": top}

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from selar_local.engine.events import Result, TokenEvent
+from selar_local.engine.events import Logprobs, Result, TokenEvent
 from selar_local.methods import Method
 from selar_local.server.arguments import Wishes, generations, wishes
 from selar_local.server.bridge import Job
 from selar_local.server.collecting import Collector, TokenOf, ending, event_facts, logprob_entry, usage
+from selar_local.server.echo import echoed_logprobs, echoed_text, no_logprobs
+from selar_local.server.json_schema import answer_schema
 from selar_local.server.responses import Answer, Generating, read_body
 from selar_local.server.schemas import CompletionRequest, parse
 from selar_local.server.service import Service
@@ -33,22 +36,28 @@ async def completions(request: Request) -> Response:
         given["thinking"] = service.defaults.thinking
     if body.logprobs is not None:
         given["logprobs"] = body.logprobs
+        if body.echo:
+            given["prompt_logprobs"] = body.logprobs
+    schema, form = answer_schema(body)
+    if schema is not None:
+        given["json_schema"] = schema
     answer = _TextAnswer(service, body, settings)
     requests = generations(body, settings, [{**given, "prompt": prompt} for prompt in body.prompt])
     job = service.begin(requests, events=bool(body.stream) or body.logprobs is not None)
-    params = settings.params | {"prompt": "prompt"}
+    params = settings.params | {"prompt": "prompt", "json_schema": form}
     return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)
 
 
 class _Choice:
     """One text as it grows."""
 
-    def __init__(self, index: int, token_of: TokenOf, *, logprobs: bool, events: bool) -> None:
+    def __init__(self, index: int, token_of: TokenOf, *, logprobs: bool, echo: bool, events: bool) -> None:
         self.index = index
         self.collector = Collector()
         self.text = ""
+        self._echo = echo
         self.reasoning = ""
-        self.logprobs = _no_logprobs() if logprobs else None
+        self.logprobs = no_logprobs() if logprobs else None
         self._token_of = token_of
         self._events = events
 
@@ -56,14 +65,14 @@ class _Choice:
         """A step: the choice of its chunk, None where there is nothing to tell."""
         offset = self.collector.shown
         text, thinking = self.collector.feed(event)
-        entry = logprob_entry(event, self._token_of)
+        entry = logprob_entry(event, self._token_of, ending=self._echo)  # each token counts for those who score
         chunk = self._told(text, thinking)
         if entry is not None:
-            chunk["logprobs"] = _no_logprobs()
+            chunk["logprobs"] = no_logprobs()
             top = {t["token"]: t["logprob"] for t in reversed(entry["top_logprobs"])}
             if top:  # as OpenAI does: one more where the drawn token is not among the first
                 top.setdefault(entry["token"], entry["logprob"])
-            for logprobs in (chunk["logprobs"], self.logprobs or _no_logprobs()):
+            for logprobs in (chunk["logprobs"], self.logprobs or no_logprobs()):
                 logprobs["tokens"].append(entry["token"])
                 logprobs["token_logprobs"].append(entry["logprob"])
                 logprobs["top_logprobs"].append(dict(top))
@@ -85,20 +94,17 @@ class _Choice:
         return {**chunk, "reasoning_content": thinking} if thinking else chunk
 
 
-def _no_logprobs() -> dict[str, list[Any]]:
-    return {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
-
-
 class _TextAnswer(Answer):
     def __init__(self, service: Service, body: CompletionRequest, settings: Wishes) -> None:
         self._body = body
+        self._token_of = service.token
         self._method = settings.arguments["method"]
         self._head = {
             "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
-            "model": service.model,
+            "model": service.model, "system_fingerprint": service.fingerprint,
         }  # fmt: skip
         self._choices = [
-            _Choice(i, service.token, logprobs=body.logprobs is not None, events=settings.events)
+            _Choice(i, service.token, logprobs=body.logprobs is not None, echo=bool(body.echo), events=settings.events)
             for i in range(len(body.prompt) * (body.n or 1))
         ]
 
@@ -110,11 +116,28 @@ class _TextAnswer(Answer):
                 choice.feed(news)
                 continue
             end = {**choice.finish(news, self._method), "text": choice.text, "logprobs": choice.logprobs}
+            if self._body.echo:
+                prompt = job.generations[index].prompt
+                end |= await asyncio.to_thread(self._echoed, choice, prompt, news.prompt_logprobs)
             choices[index] = {**end, "reasoning_content": choice.reasoning} if choice.reasoning else end
         return {**self._head, "choices": [choices[i] for i in sorted(choices)], "usage": self._usage()}
 
+    def _echoed(self, choice: _Choice, prompt: Sequence[int], logprobs: Sequence[Logprobs | None]) -> dict[str, Any]:
+        text = self._prompt_text(choice.index)
+        if choice.logprobs is None:
+            return {"text": text + choice.text}
+        lists = echoed_logprobs(prompt, logprobs, choice.logprobs, len(text), self._token_of)
+        return {"text": text + choice.text, "logprobs": lists}
+
+    def _prompt_text(self, index: int) -> str:
+        return echoed_text(self._body.prompt[index // (self._body.n or 1)], self._token_of)
+
     async def chunks(self, job: Job) -> AsyncIterator[dict[str, Any]]:
         more = {"usage": None} if self._body.include_usage else {}
+        for choice in self._choices if self._body.echo else ():
+            text = await asyncio.to_thread(self._prompt_text, choice.index)
+            first = {"index": choice.index, "text": text, "logprobs": None, "finish_reason": None}
+            yield {**self._head, "choices": [first], **more}
         async for index, news in job:
             choice = self._choices[index]
             chunk = choice.feed(news) if isinstance(news, TokenEvent) else choice.finish(news, self._method)

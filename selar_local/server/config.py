@@ -55,6 +55,11 @@ class ServerConfig(Options):
     cors_origins: tuple[str, ...] = opt(
         (), "web origin that may read answers, such as https://app.example (several times; *: any)", "--cors-origin"
     )
+    allowed_hosts: tuple[str, ...] = opt(
+        (),
+        "name by which clients may call a server on this machine's own address (several times; *: any)",
+        "--allowed-host",
+    )
     max_connections: int = opt(
         1000, "most open connections (less where the system allows fewer open files)", "--max-connections", low=1
     )
@@ -71,6 +76,8 @@ class ServerConfig(Options):
     )
     grace: float = opt(5.0, "seconds that running requests get when the server is stopped", "--grace", low=0, high=3600)
     model_name: str | None = opt(None, "name of the model in the API (default: the file's)", "--model-name")
+    strict_model_name: bool = opt(False, "refuse requests that name another model", "--strict-model-name")
+    aliases: tuple[str, ...] = opt((), "another name of the model in the API (may be given several times)", "--alias")
     insecure: bool = opt(False, "listen beyond this machine without an API key", "--insecure")
     ui: bool = opt(False, "serve a chat page at /", "--ui")
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -68,6 +68,13 @@ async def read_body(request: Request, limit: int) -> bytes:
 class Answer(ABC):
     """What the endpoints make of a job: one object, or the events of a stream."""
 
+    #: Whether the events of a stream have their `type` as a name, and no [DONE] at the end.
+    named_events: ClassVar[bool] = False
+
+    def failure(self, error: ApiError, *, streaming: bool) -> dict[str, Any]:
+        """What is said of an error."""
+        return error.body()
+
     @abstractmethod
     async def whole(self, job: Job) -> dict[str, Any]:
         """The object, when all is generated."""
@@ -116,20 +123,24 @@ class Generating(Response):
                 return
             response = json_response(await self._answer.whole(self._job))
         except SelarError as error:
-            response = error_response(api_error(error, self._params))
+            known = api_error(error, self._params)
+            response = json_response(self._answer.failure(known, streaming=False), known.status, known.headers)
         await response(scope, receive, send)
 
     async def _send_events(self, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
         headers.append((b"x-accel-buffering", b"no"))  # for proxies that would collect the events
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        last = b"[DONE]"
+        named = self._answer.named_events
+        last = None if named else _event(b"[DONE]")
         try:
             async for chunk in _or_silence(self._answer.chunks(self._job), KEEP_ALIVE_SECONDS):
-                await send(_COMMENT if chunk is None else _event(encoded(chunk)))
+                await send(_COMMENT if chunk is None else _event(encoded(chunk), chunk["type"] if named else ""))
         except SelarError as error:
-            last = encoded(api_error(error, self._params).body())
-        await send(_event(last))
+            failure = self._answer.failure(api_error(error, self._params), streaming=True)
+            last = _event(encoded(failure), "error" if named else "")
+        if last is not None:
+            await send(last)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -158,8 +169,9 @@ async def _or_silence(items: AsyncIterator[T], seconds: float) -> AsyncIterator[
         coming.cancel()
 
 
-def _event(data: bytes) -> Message:
-    return {"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True}
+def _event(data: bytes, name: str = "") -> Message:
+    head = f"event: {name}\n".encode() if name else b""
+    return {"type": "http.response.body", "body": head + b"data: " + data + b"\n\n", "more_body": True}
 
 
 _COMMENT: Message = {"type": "http.response.body", "body": b": still at work\n\n", "more_body": True}

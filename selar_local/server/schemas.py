@@ -1,14 +1,15 @@
-"""What requests may hold. Unknown fields are ignored; fields that we know and cannot honour are refused."""
+"""What requests may hold."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from selar_local.server.errors import bad_request, invalid
+from selar_local.server.fields import declared
 
-__all__ = ["ChatRequest", "Common", "CompletionRequest", "Function", "ResponseFormat", "Tool", "parse"]
+__all__ = ["ChatRequest", "Common", "CompletionRequest", "Function", "Named", "ResponseFormat", "Tool", "parse"]
 
 MAX_STOPS = 16
 MAX_CHOICES = 16
@@ -16,13 +17,21 @@ _STOP_LENGTH = 1024
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
+def _whole(value: Any) -> Any:
+    """24 for 24.0, as JSON has no whole numbers of its own."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
 def _stops(value: Any) -> Any:
-    stops = [value] if isinstance(value, str) else [] if value is None else value
-    if not isinstance(stops, list) or not all(isinstance(s, str) and 0 < len(s) <= _STOP_LENGTH for s in stops):
-        raise ValueError(f"must be a text or a list of texts of 1 to {_STOP_LENGTH} characters")
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, list) or not all(isinstance(s, str) and len(s) <= _STOP_LENGTH for s in stops):
+        raise ValueError(f"must be a text or a list of texts of at most {_STOP_LENGTH} characters")
     if len(stops) > MAX_STOPS:
         raise ValueError(f"at most {MAX_STOPS} texts")
-    return stops
+    return [stop for stop in stops if stop]
 
 
 def _messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -35,8 +44,8 @@ def _message(i: int, message: dict[str, Any]) -> dict[str, Any]:
     role, content = message.get("role"), message.get("content")
     if role not in _ROLES:
         raise bad_request(f"messages[{i}].role must be one of {', '.join(_ROLES)}", f"messages[{i}].role")
-    if content is None and role == "assistant" and message.get("tool_calls"):
-        return message
+    if content is None and role == "assistant":  # its calls are the message, or it has said nothing
+        return message if message.get("tool_calls") else {**message, "content": ""}
     parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
@@ -53,48 +62,10 @@ class _Model(BaseModel):
 class StreamOptions(_Model):
     """Options of a streamed answer."""
 
+    model_config = ConfigDict(extra="forbid")
+
     include_usage: bool = False
-
-
-class Common(_Model):
-    """What both endpoints share."""
-
-    model: str | None = None
-    max_tokens: Annotated[int, Field(ge=-1)] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    seed: Annotated[int, Field(ge=-1, lt=2**63)] | None = None
-    stop: Annotated[list[str], BeforeValidator(_stops)] = []
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    typical_p: float | None = None
-    repeat_penalty: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    repeat_last_n: int | None = None
-    dry_multiplier: float | None = None
-    dry_base: float | None = None
-    dry_allowed_length: int | None = None
-    dry_penalty_last_n: int | None = None
-    dry_sequence_breakers: list[str] | None = None
-    xtc_probability: float | None = None
-    xtc_threshold: float | None = None
-    logit_bias: dict[str, Any] | list[str] | None = None
-    min_tokens: int | None = None
-    ignore_eos: bool | None = None
-    stop_token_ids: list[int] | None = None
-    selar: dict[str, Any] | None = None
-
-    @property
-    def include_usage(self) -> bool:
-        """Whether the stream ends with its usage."""
-        return self.stream_options is not None and self.stream_options.include_usage
-
-    def refuse_unsupported(self) -> None:
-        """Raises ApiError for a field that would change the answer if we could do it."""
+    include_obfuscation: bool = False  # changes nothing: our chunks carry no padding
 
 
 class JsonSchemaFormat(_Model):
@@ -108,8 +79,66 @@ class JsonSchemaFormat(_Model):
 class ResponseFormat(_Model):
     """What form the answer must have."""
 
+    model_config = ConfigDict(extra="forbid")
+
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchemaFormat | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None  # llama.cpp's, of a json_object
+
+
+class Named(_Model):
+    """A body whose fields are declared, all of them."""
+
+    model: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _declared(cls, body: Any) -> Any:
+        return declared(cls.model_fields, body) if isinstance(body, dict) else body
+
+    def check_together(self) -> None:
+        """Raises ApiError for fields that do not fit together."""
+
+
+class Common(Named):
+    """What the endpoints that generate share."""
+
+    max_tokens: Annotated[Whole, Field(ge=-1)] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: Whole | None = None
+    min_p: float | None = None
+    seed: Annotated[Whole, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop: Annotated[list[str], BeforeValidator(_stops)] = []
+    n: Annotated[Whole, Field(ge=1, le=MAX_CHOICES)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    typical_p: float | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repeat_last_n: Whole | None = None
+    dry_multiplier: float | None = None
+    dry_base: float | None = None
+    dry_allowed_length: Whole | None = None
+    dry_penalty_last_n: Whole | None = None
+    dry_sequence_breakers: list[str] | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    logit_bias: dict[str, Any] | list[str] | None = None
+    min_tokens: Whole | None = None
+    ignore_eos: bool | None = None
+    thinking_budget: Annotated[Whole, Field(ge=-1)] | None = None
+    stop_token_ids: list[Whole] | None = None
+    grammar: str | None = None
+    json_schema: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
+    selar: dict[str, Any] | None = None
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether the stream ends with its usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
 
 
 class Function(_Model):
@@ -135,31 +164,19 @@ class ChatRequest(Common):
     """The body of ``POST /v1/chat/completions``."""
 
     messages: Annotated[list[dict[str, Any]], AfterValidator(_messages)]
-    max_completion_tokens: Annotated[int, Field(ge=-1)] | None = None
+    max_completion_tokens: Annotated[Whole, Field(ge=-1)] | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    response_format: ResponseFormat | None = None
+    top_logprobs: Annotated[Whole, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    thinking_budget: Annotated[int, Field(ge=-1)] | None = None
     enable_thinking: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
-    modalities: list[str] | None = None
-    audio: Any = None
-    functions: Any = None
-    function_call: Any = None
 
-    def refuse_unsupported(self) -> None:
-        super().refuse_unsupported()
-        for name in ("audio", "functions", "function_call"):
-            if getattr(self, name) not in (None, [], {}, "none", "auto"):
-                raise bad_request(f"{name} is not supported", name, "unsupported_parameter")
-        if self.modalities not in (None, [], ["text"]):
-            raise bad_request("modalities: text is all there is", "modalities", "unsupported_parameter")
+    def check_together(self) -> None:
         if self.top_logprobs is not None and not self.logprobs:
             raise bad_request("top_logprobs needs logprobs: true", "top_logprobs")
         if self.add_generation_prompt not in (None, not self.continue_final_message):
@@ -168,26 +185,27 @@ class ChatRequest(Common):
 
 
 def _prompts(value: Any) -> Any:
-    prompts = [value] if isinstance(value, str) else value
-    if not isinstance(prompts, list) or not prompts or not all(isinstance(p, str) for p in prompts):
-        raise ValueError("must be a text or a list of texts; token ids are not supported")
+    one = isinstance(value, str) or (isinstance(value, list) and value and all(type(v) in (int, float) for v in value))
+    prompts = [value] if one else value
+    if not isinstance(prompts, list) or not prompts or not all(isinstance(p, (str, list)) for p in prompts):
+        raise ValueError("must be a text, a list of token ids, or a list of texts or of such lists")
     return prompts
 
 
 class CompletionRequest(Common):
     """The body of ``POST /v1/completions``."""
 
-    prompt: Annotated[list[str], BeforeValidator(_prompts)]
-    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    prompt: Annotated[list[str | list[Whole]], BeforeValidator(_prompts)]
+    logprobs: Annotated[Whole, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
-    suffix: str | None = None
-    best_of: int | None = None
+    best_of: Whole | None = None
 
-    def refuse_unsupported(self) -> None:
-        super().refuse_unsupported()
-        for name in ("echo", "suffix"):
-            if getattr(self, name):
-                raise bad_request(f"{name} is not supported", name, "unsupported_parameter")
+    def check_together(self) -> None:
+        raw = (self.selar or {}).get("raw", True)
+        if self.echo and not raw:
+            raise bad_request("echo needs a prompt that is continued as it is: selar.raw must be true", "echo")
+        if self.echo and self.logprobs is not None and self.stream:
+            raise bad_request("echo with logprobs cannot be streamed", "stream", "unsupported_parameter")
         if self.best_of not in (None, self.n or 1):
             raise bad_request("best_of is not supported", "best_of", "unsupported_parameter")
 
@@ -198,5 +216,5 @@ def parse(kind: type[Any], body: bytes) -> Any:
         request = kind.model_validate_json(body)
     except ValidationError as error:
         raise invalid(error) from None
-    request.refuse_unsupported()
+    request.check_together()
     return request

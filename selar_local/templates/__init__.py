@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from selar_local.templates.files import template_text
 from selar_local.templates.template import ChatTemplate
 
-__all__ = ["ChatTemplate"]
+__all__ = ["ChatTemplate", "template_text"]

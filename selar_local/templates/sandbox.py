@@ -54,9 +54,9 @@ class _Budget(threading.local):
     text = _MAX_TOTAL
     deadline = float("inf")
 
-    def start(self) -> None:
-        self.steps, self.text = _MAX_STEPS, _MAX_TOTAL
-        self.deadline = time.monotonic() + _MAX_SECONDS
+    def start(self, share: float = 1.0) -> None:
+        self.steps, self.text = int(share * _MAX_STEPS), int(share * _MAX_TOTAL)
+        self.deadline = time.monotonic() + share * _MAX_SECONDS
 
     def step(self) -> None:
         self.steps -= 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from jinja2 import meta
 
 from selar_local.errors import TemplateError
+from selar_local.templates.messages import THINKING_FORMS, checked, fold_system, in_parts, variants
 from selar_local.templates.sandbox import Refused, environment
 from selar_local.templates.variables import Variables
 
@@ -19,7 +21,14 @@ _CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-_PROBE = "system-text-probe"
+_PROBE = "text-probe"
+_SHARE = 0.05  # of the budget, for one trial
+_PRINTED = re.compile(rf"""['"]\w+['"]: ?['"]{_PROBE}""")  # as a value of data
+_USER = {"role": "user", "content": "x"}
+_CALL = {"id": "probecall", "type": "function", "function": {"name": "probe", "arguments": {}}}
+_RESULT = {"role": "tool", "tool_call_id": "probecall", "name": "probe", "content": "x"}
+_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
+_TOOL = {"type": "function", "function": {"name": "probe", "description": "x", "parameters": _PARAMETERS}}
 #: Characters that no text has. `plain_content` in the engine has its own.
 _MARKS = ("\ufdef", "\ufdee", "\ufded")
 
@@ -38,7 +47,6 @@ class ChatTemplate:
             raise TemplateError("the model's chat template is too long")
         self.source = source
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
-        self._system_role: bool | None = None
         sandbox = environment()
         sandbox.budget.start()
         try:
@@ -75,54 +83,102 @@ class ChatTemplate:
         reads is an `OptionError`. ``continue_final_message``: the prompt ends where the last message does, which is
         the beginning of the model's answer.
 
-        Arguments of tool calls that are JSON text, as OpenAI's clients send them, become objects where the template
-        writes JSON itself.
-        Leading system messages go into the first user message where the template refuses or drops them
-        (Gemma style). Raises `TemplateError` for bad messages and for whatever goes wrong in the template.
+        The messages are written as the template takes them: contents as parts where it loses texts; arguments of calls
+        that are JSON text, as OpenAI's clients send them, as objects; the thinking of an earlier answer
+        (``reasoning_content``) where the template looks for it. Leading system messages go into the first user message
+        where the template refuses or drops them (Gemma style). Raises `TemplateError` for bad messages and for
+        whatever goes wrong in the template.
         """
-        checked = [_checked(message) for message in messages]
-        if not checked:
+        written = [checked(message) for message in messages]
+        if not written:
             raise TemplateError("there are no messages")
         mark = ""
         if continue_final_message:
-            mark, add_generation_prompt = _mark_end(checked), False
-        if checked[0]["role"] == "system" and not self._has_system_role():
-            checked = _fold_system(checked)
+            mark, add_generation_prompt = _mark_end(written), False
+        if written[0]["role"] == "system" and not self._has_system_role:
+            written = fold_system(written)
         given = self.variables.values(
             template_args, thinking=thinking, effort=reasoning_effort, budget=thinking_budget
         ) | {"add_generation_prompt": add_generation_prompt, "tools": list(tools or ()) or None}
         if mark:
             given["continue_final_message"] = True
-        text = self._run_with_calls(checked, given) if _calls(checked) else self._run(checked, **given)
+        text = self._run_with_thinking(written, given)
         return text if not mark else _up_to(mark, text)
 
-    def _run_with_calls(self, messages: list[dict[str, Any]], given: dict[str, Any]) -> str:
-        """Templates differ in what they want as a call's arguments: most an object, which they write as JSON.
-
-        Others join the text they get to theirs. Those fail with an object, or print it as Python does.
-        """
-        parsed = [_with_objects(message) for message in messages]
-        objects = [arguments for message in parsed for arguments in _calls([message]) if isinstance(arguments, dict)]
+    def _run_with_thinking(self, messages: list[dict[str, Any]], given: dict[str, Any]) -> str:
+        form = self._thinking_form if any("reasoning_content" in message for message in messages) else None
+        if form is None:
+            return self._run_with_calls(messages, given)
         try:
-            text = self._run(parsed, **given)
-        except TemplateError:
+            shown = [form(message) if message["role"] == "assistant" else message for message in messages]
+            return self._run_with_calls(shown, given)
+        except TemplateError:  # gpt-oss: no thinking beside content and calls
+            return self._run_with_calls(messages, given)
+
+    def _run_with_calls(self, messages: list[dict[str, Any]], given: dict[str, Any]) -> str:
+        """The prompt in the first way of writing calls that the template writes without a fault."""
+        if self._wants_parts:
+            messages = [in_parts(message) for message in messages]
+        if not any(message.get("tool_calls") for message in messages):
             return self._run(messages, **given)
-        printed = any(str(arguments) in text for arguments in objects if str(arguments) != json.dumps(arguments))
-        return self._run(messages, **given) if printed else text
-
-    def _has_system_role(self) -> bool:
-        """Whether a system text arrives in the prompt: tried once."""
-        if self._system_role is None:
+        texts: list[tuple[int, str]] = []
+        errors: list[TemplateError] = []
+        for variant in variants(messages):
+            if variant.last_resort and texts:
+                break
             try:
-                probe = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "x"}]
-                self._system_role = _PROBE in self._run(probe, add_generation_prompt=True, tools=None)
-            except TemplateError:
-                self._system_role = False
-        return self._system_role
+                text = self._run(variant.messages, **given)
+            except TemplateError as error:
+                errors.append(error)
+                continue
+            texts.append((variant.faults(text), text))
+            if texts[-1][0] == 0:
+                break
+        if not texts:
+            raise errors[0]
+        return min(texts, key=lambda one: one[0])[1]
 
-    def _run(self, messages: list[dict[str, Any]], **variables: Any) -> str:
+    # What a template does is tried once, with a text of which one can see whether it arrives.
+
+    @cached_property
+    def _has_system_role(self) -> bool:
+        return self._shows({"role": "system", "content": _PROBE}, _USER)
+
+    @cached_property
+    def _wants_parts(self) -> bool:
+        message = {"role": "user", "content": _PROBE}
+        return not self._shows_as_given(message) and self._shows_as_given(in_parts(message))
+
+    @cached_property
+    def _thinking_form(self) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+        """How an earlier answer's thinking must be written, None where the template shows it in no way."""
+        answer = {"role": "assistant", "content": "x", "reasoning_content": _PROBE}
+        calling = {**answer, "content": "", "tool_calls": [_CALL]}
+        for form in THINKING_FORMS:
+            made, made_calling = form(answer), form(calling)
+            if self._shows(_USER, made_calling, _RESULT) or self._shows(_USER, made) or self._shows(_USER, made, _USER):
+                return form
+        return None
+
+    def _shows(self, *messages: dict[str, Any]) -> bool:
+        return self._shows_as_given(*(map(in_parts, messages) if self._wants_parts else messages))
+
+    def _shows_as_given(self, *messages: dict[str, Any]) -> bool:
+        """Whether the prompt of these messages has the probe, and not as a part of data that is printed."""
+        for tools in (None, [_TOOL]):
+            switches = self.variables.values(thinking=True)
+            try:
+                text = self._run(list(messages), _SHARE, add_generation_prompt=False, tools=tools, **switches)
+            except TemplateError:
+                continue
+            if _PROBE in text and not _PRINTED.search(text):
+                return True
+        return False
+
+    def _run(self, messages: list[dict[str, Any]], share: float = 1.0, **variables: Any) -> str:
+        """The prompt. share: of the budget that a prompt may use."""
         budget = environment().budget
-        budget.start()
+        budget.start(share)
         pieces: list[str] = []
         try:
             for piece in self._template.generate(messages=messages, **self._tokens, **variables):
@@ -149,67 +205,6 @@ def _up_to(mark: str, text: str) -> str:
     if mark not in text:
         raise TemplateError("the model's chat template drops the message that is to be continued")
     return text[: text.rindex(mark)]
-
-
-def _checked(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy with its content as one string; other keys (tool calls, names) stay for the template."""
-    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-        raise TemplateError('a message is not of the form {"role": ..., "content": ...}')
-    content = message.get("content")
-    if content is None and message.get("tool_calls"):
-        content = ""
-    parts = content if isinstance(content, (list, tuple)) else [{"type": "text", "text": content}]
-    texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
-    sound = [text for text in texts if isinstance(text, str)]
-    if len(sound) < len(parts):
-        raise TemplateError("a message has no content, or content that is not text")
-    return {**message, "content": "".join(sound)}
-
-
-def _functions(message: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """The well-formed tool calls of a message, each with its function."""
-    calls = message.get("tool_calls")
-    pairs = [(c, c.get("function")) for c in calls if isinstance(c, Mapping)] if isinstance(calls, list) else []
-    return [(call, function) for call, function in pairs if isinstance(function, Mapping)]
-
-
-def _calls(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """The arguments of all tool calls."""
-    return [function.get("arguments") for message in messages for _, function in _functions(message)]
-
-
-def _with_objects(message: dict[str, Any]) -> dict[str, Any]:
-    """The message with the arguments of its calls as objects, where they are JSON objects in a text."""
-    functions = _functions(message)
-    if not functions or len(functions) < len(message["tool_calls"]):
-        return message
-    calls = [
-        {**call, "function": {**function, "arguments": _object(function.get("arguments"))}}
-        for call, function in functions
-    ]
-    return {**message, "tool_calls": calls}
-
-
-def _object(arguments: Any) -> Any:
-    if not isinstance(arguments, str):
-        return arguments
-    try:
-        value = json.loads(arguments)
-    except (ValueError, RecursionError):
-        return arguments
-    return value if isinstance(value, dict) else arguments
-
-
-def _fold_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The leading system messages put before the first user message's text, with an empty line between."""
-    count = next((i for i, message in enumerate(messages) if message["role"] != "system"), len(messages))
-    text = "\n\n".join(message["content"] for message in messages[:count])
-    rest = messages[count:]
-    for i, message in enumerate(rest):
-        if message["role"] == "user":
-            folded = {**message, "content": f"{text}\n\n{message['content']}".strip()}
-            return [*rest[:i], folded, *rest[i + 1 :]]
-    return [{"role": "user", "content": text}, *rest]
 
 
 def _one_line(error: Exception) -> str:

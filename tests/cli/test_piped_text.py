@@ -82,7 +82,7 @@ def test_a_file_is_joined_whatever_its_length(model, tmp_path, length):
 
 def test_what_is_no_text(model, process):
     done = process("run", model, "Hello", *ONE, stdin=b"\0\1\2")
-    assert (done.code, done.err) == (1, "error: standard input is no text file\n")
+    assert (done.code, done.err) == (1, "error: standard input is not a text file\n")
 
 
 # -- input that nobody writes, or that is another program's -------------------------------------------

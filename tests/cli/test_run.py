@@ -100,7 +100,7 @@ def test_the_prompt_comes_from_anywhere(source, model, tmp_path, cli):
 
 def test_a_prompt_file_that_is_no_text(model, cli):
     done = cli("run", model, "-f", model)
-    assert (done.code, done.err) == (1, f"error: {model} is no text file\n")
+    assert (done.code, done.err) == (1, f"error: {model} is not a text file\n")
 
 
 @pytest.mark.parametrize(

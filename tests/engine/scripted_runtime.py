@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from selar_local.engine.request import Request
 from selar_local.engine.scheduler import Scheduler
 from selar_local.engine.sequence import Sequence as Running
 from selar_local.errors import SelarError
+from selar_local.formats import GENERAL, Format
 from selar_local.llama.context import ContextFull
 from selar_local.llama.runtime import Chunk, Feed
 from selar_local.methods import CoTGreedy, Method
@@ -199,15 +200,20 @@ def request(
     split: bool = True,
     max_tokens: int | None = None,
     stop: tuple[str, ...] = (),
+    form: Format = GENERAL,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    keep_form: bool = True,
 ) -> Running:
     """A new sequence: greedy unless `method` says otherwise."""
     parts = Request(
         prompt=tuple(prompt),
         method=method or CoTGreedy(),
         sampling=SamplingConfig(greedy=True, seed=1),
-        generation=GenerationConfig(max_tokens=max_tokens, stop=stop),
+        generation=GenerationConfig(max_tokens=max_tokens, stop=stop, keep_form=keep_form),
         prompt_tail=tail,
         split_thinking=split,
+        form=form,
+        tools=tools,
     )
     return Running(parts, ScriptedVocabulary(pieces))
 

@@ -317,3 +317,31 @@ def test_the_log_of_llama_cpp_arrives_in_logging(model, tiny, caplog):
             sl.load(tiny(metadata={"tokenizer.ggml.pre": "unheard-of"}), threads=1)
         assert any(r.levelno == logging.WARNING and "unheard-of" in r.getMessage() for r in caplog.records)
     assert all(r.levelno <= logging.WARNING for r in caplog.records)
+
+
+def test_more_messages_than_the_context_holds_tokens_are_refused_unread(tiny):
+    template = "{{ raise_exception('it was rendered') }}"
+    messages = [{"role": "user", "content": ""}] * 300
+    with sl.load(tiny(chat_template=template), threads=1, ctx_size=256) as engine:
+        with pytest.raises(PromptTooLong, match="at least 300 tokens, the context holds 256"):
+            engine.stream(messages=messages)
+        with pytest.raises(PromptTooLong, match="at least"):
+            engine.stream("<|im_end|>" * 8000, raw=True)
+
+
+def test_how_long_a_step_takes_is_seen_while_it_lasts(tiny, monkeypatch):
+    go, within = threading.Event(), threading.Event()
+
+    with sl.load(tiny(), threads=1) as engine:
+        step = engine._runtime.step
+
+        def slow(*arguments):
+            within.set()
+            assert go.wait(20)
+            return step(*arguments)
+
+        monkeypatch.setattr(engine._runtime, "step", slow)
+        with engine.stream("a", max_tokens=3):
+            assert within.wait(20) and engine.step_seconds() > 0
+            go.set()
+        assert engine.generate("a", max_tokens=1) and engine.step_seconds() >= 0

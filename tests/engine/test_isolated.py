@@ -66,6 +66,27 @@ def test_errors_come_over_as_what_they_are(isolated, tmp_path):
     assert isolated.generate("Hello", max_tokens=1).usage.completion_tokens == 1
 
 
+@posix
+def test_a_process_that_does_not_come_back_is_replaced(model):
+    with sl.load(model, threads=1, hang_timeout=0.5, isolated=True) as engine:
+        stream = engine.stream("Hello", seed=1)
+        next(stream)
+        old = engine.process_id
+        os.kill(old, signal.SIGSTOP)
+        with pytest.raises(EngineCrashed, match="did not come back"):
+            list(stream)
+        assert engine.generate("Hello", max_tokens=2, seed=1).usage.completion_tokens == 2
+        assert engine.process_id != old
+
+
+@posix
+def test_the_app_alone_decides_when_the_process_ends(model):
+    with sl.load(model, threads=1, isolated=True) as engine:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(engine.process_id, number)
+        assert engine.generate("Hello", max_tokens=2, seed=1).usage.completion_tokens == 2
+
+
 def test_it_can_be_stopped_from_here(isolated):
     seen: list[tuple[int, int]] = []
     stream = isolated.stream("Hello", raw=True, max_tokens=4000, on_prefill=lambda *done: seen.append(done))

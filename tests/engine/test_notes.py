@@ -9,7 +9,8 @@ import pytest
 
 import selar_local as sl
 from selar_local.config import GenerationConfig, SamplingConfig
-from selar_local.engine.prompts import RenderedRequest, has_thinking_tags, request_notes
+from selar_local.engine.dialects import has_thinking_tags
+from selar_local.engine.rendered_request import RenderedRequest, request_notes
 from selar_local.formats import TAGS, format_of
 from selar_local.methods import METHODS
 from selar_local.templates import ChatTemplate

@@ -406,7 +406,7 @@ def test_spoilt_places_come_back_although_requests_keep_coming():
 
 
 def test_a_request_that_gets_no_place_is_not_lost(monkeypatch):
-    def broken(prompt):
+    def broken(prompt, **_more):
         raise MemoryError
 
     loop = Scheduler(ScriptedRuntime({2: [10]}), 1)

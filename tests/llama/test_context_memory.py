@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from selar_local.config import EngineConfig
 from selar_local.errors import OptionError
+from selar_local.llama import context
 from selar_local.llama.context import LlamaContext
 from selar_local.llama.context_memory import CacheSize, measure
 from selar_local.llama.gguf_file import open_gguf
@@ -57,7 +57,6 @@ def test_layers_with_a_window_grow_as_far_as_that(family_model: Callable[..., Pa
     assert 2 * ROW <= whole.per_token <= 2 * ROW + 2 * CELL
 
 
-@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="the size of the memory is not known there")
 @pytest.mark.parametrize(
     ("family", "swa_full", "fits"),
     [("llama", False, False), ("qwen35", False, True), ("mamba", False, True), ("gemma3", False, True),
@@ -67,8 +66,7 @@ def test_a_context_that_the_machine_cannot_hold(
     family_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, family: str, swa_full: bool, fits: bool
 ) -> None:
     """A machine that has memory for 1.3 layers of 32768 positions."""
-    sizes = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": int(1.3 * ROW * 32768)}
-    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    monkeypatch.setattr(context, "memory_limit", lambda: int(1.3 * ROW * 32768))
     config = EngineConfig(threads=1, ctx_size=32768, swa_full=swa_full)
     model = LlamaModel(open_gguf(family_model(family)), config)
     try:

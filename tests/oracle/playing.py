@@ -221,7 +221,7 @@ class DirectEngine:
     def __init__(self, path: Path, config: EngineConfig) -> None:
         self.config = config
         self.runtime = LlamaRuntime(path, config)
-        self.prompts = Prompts(self.runtime.model, describe(self.runtime))
+        self.prompts = Prompts(self.runtime.model, describe(self.runtime, config))
         self.scheduler = Scheduler(
             self.runtime, config.parallel, prompt_cache=config.prompt_cache, reuse_answers=config.reuse_answers
         )

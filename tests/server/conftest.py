@@ -40,7 +40,7 @@ class Api:
 
     async def call(self, method: str, path: str, **more: Any) -> Any:
         transport = httpx.ASGITransport(self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30) as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=30) as client:
             return await client.request(method, path, **more)
 
     def request(self, method: str, path: str, **more: Any) -> Any:

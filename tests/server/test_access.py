@@ -29,9 +29,14 @@ def test_without_a_key_nothing_is_told(locked, method, path, header):
     assert response.json()["error"]["code"] == "invalid_api_key"
 
 
-@pytest.mark.parametrize("header", ["Bearer one", "bearer two", "Bearer  one "])
-def test_each_key_opens(locked, header):
-    headers = {"Authorization": header}
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer one"}, {"Authorization": "bearer two"}, {"Authorization": "Bearer  one "},
+        {"X-Api-Key": "two"}, {"x-api-key": "one", "Authorization": "Bearer other"},
+    ],
+)  # fmt: skip
+def test_each_key_opens(locked, headers):
     assert locked.get("/v1/models", headers=headers).status_code == 200
     assert locked.get("/metrics", headers=headers).status_code == 200
     body = {"messages": HELLO, "max_tokens": 1}
@@ -102,6 +107,57 @@ def test_web_pages_from_elsewhere_cannot_post(api, origin, status):
     body = b'{"messages": [{"role": "user", "content": "a"}], "max_tokens": 1}'
     headers = {"Origin": origin, "Content-Type": "text/plain"}
     assert api.request("POST", CHAT, content=body, headers=headers).status_code == status
+
+
+PAGES = ("/", "/v1/models", "/metrics", "/health", "/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("127.0.0.1:8080", True), ("localhost", True), ("LOCALHOST.:8080", True), ("[::1]:8080", True), ("", True),
+        ("192.0.2.7:8080", True), ("chat.localhost:80", True), ("host.docker.internal:8080", True),
+        ("evil.example", False), ("evil.example:8080", False), ("localhost.evil.example", False), ("[bad", False),
+        ("127.0.0.1.evil.example", False), ("evil-localhost", False), ("@localhost.evil.example", False),
+    ],
+)  # fmt: skip
+def test_a_name_that_was_made_to_lead_here_gets_nothing(api, host, here):
+    for path in PAGES:
+        refused = api.get(path, headers={"Host": host}).status_code == 403
+        assert refused != here, path
+    asked = api.request("POST", CHAT, json={"messages": HELLO, "max_tokens": 1}, headers={"Host": host})
+    assert asked.status_code == 200 if here else asked.json()["error"]["code"] == "host_not_allowed"
+
+
+@pytest.mark.parametrize(
+    "config", [{"allowed_hosts": ("box.example",)}, {"allowed_hosts": ("*",)}, {"api_keys": ("k",)}]
+)
+def test_names_that_are_allowed(engine, config):
+    api = Api(create_app(engine, ServerConfig(**config)))
+    headers = {"Host": "Box.example:8080", "Authorization": "Bearer k"}
+    assert api.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_a_server_for_other_machines_has_any_name(engine):
+    api = Api(create_app(engine, ServerConfig(host="0.0.0.0", insecure=True)))
+    assert api.get("/v1/models", headers={"Host": "box.example"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "path", "status"),
+    [
+        ("cross-site", "no-cors", "/v1/models", 403), ("cross-site", "navigate", "/v1/models", 403),
+        ("cross-site", "no-cors", "/", 403), ("cross-site", "navigate", "/", 200),
+        ("same-origin", "cors", "/v1/models", 200), ("same-site", "no-cors", "/v1/models", 200),
+        ("none", "navigate", "/v1/models", 200),
+    ],
+)  # fmt: skip
+def test_what_another_site_embeds_gets_nothing(api, site, mode, path, status):
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+    assert api.get(path, headers=headers).status_code == status
+    body = {"messages": HELLO, "max_tokens": 1}
+    posted = api.request("POST", CHAT, json=body, headers=headers).status_code
+    assert posted == (403 if site == "cross-site" else 200)
 
 
 def test_cors_for_the_origins_that_were_named(engine):

@@ -234,7 +234,7 @@ def test_messages_reach_the_template(api, engine):
 
 
 def test_what_changes_nothing_is_ignored(api):
-    body = {"presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "user": "me", "store": True, "x": [1]}
+    body = {"presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "user": "me", "store": True}
     assert (
         api.chat(**body, tools=[], response_format={"type": "text"}).json()["choices"] == api.chat().json()["choices"]
     )

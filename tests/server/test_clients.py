@@ -41,7 +41,8 @@ def test_openai_async_with_tools_and_a_schema(live):
     assert choice.finish_reason == "tool_calls" and choice.message.content is None
     (call,) = choice.message.tool_calls
     assert call.function.name == "f" and json.loads(call.function.arguments)["n"] in (1, 2)
-    assert streamed[0].function.model_dump() == call.function.model_dump()
+    assert streamed[0].function.name == "f"
+    assert "".join(piece.function.arguments for piece in streamed) == call.function.arguments
     assert json.loads(formed.choices[0].message.content)["n"] in (1, 2)
 
 
@@ -79,7 +80,7 @@ def test_curl_with_tools_a_schema_and_a_body_that_waits_for_a_go(live, tmp_path)
     assert json.loads(text)["n"] in (1, 2)
     # curl sends long bodies in pieces, and after "100 Continue" where it is told to ask.
     long = tmp_path / "body.json"
-    long.write_text(json.dumps({**body, "max_tokens": 2, "ignored": "x" * 200_000}))
+    long.write_text(json.dumps({**body, "max_tokens": 2, "metadata": {"x": "x" * 200_000}}))
     for header in ("Expect: 100-continue", "Transfer-Encoding: chunked"):
         answer = json.loads(curl("-H", header, "-H", "Content-Type: application/json", "--data-binary", f"@{long}"))
         assert answer["usage"]["completion_tokens"] == 2

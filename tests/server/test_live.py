@@ -60,7 +60,7 @@ def test_a_client_that_leaves_frees_its_place(slow_engine, server_of, stream):
     url = server_of(slow_engine)
     body = json.dumps({**LONG, "stream": stream}).encode()
     host, port = url.removeprefix("http://").split(":")
-    head = f"POST {TEXT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST {TEXT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection((host, int(port)), timeout=10) as client:
         client.sendall(head + body)
         assert until(lambda: load_of(url) == (1, 0))
@@ -85,7 +85,7 @@ def test_one_that_waits_and_leaves_is_forgotten(slow_engine, server_of):
 
 def test_half_a_request_harms_nobody(live):
     host, port = live.removeprefix("http://").split(":")
-    cut_off = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"
+    cut_off = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"
     for piece in (b"", b"POST", b"nonsense\r\n\r\n", cut_off):
         with socket.create_connection((host, int(port)), timeout=10) as client:
             client.sendall(piece)
@@ -124,7 +124,7 @@ async def fetch(url, request):
     """The status of one request on a connection of its own, without a client library's cost."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(request.replace(b"\r\n", b"\r\nHost: x\r\nConnection: close\r\n", 1))
+    writer.write(request.replace(b"\r\n", b"\r\nHost: localhost\r\nConnection: close\r\n", 1))
     answer = await reader.read()
     writer.close()
     return int(answer.split()[1])
@@ -195,12 +195,34 @@ def test_stopping_twice_does_not_wait(slow_engine):
         assert answer["choices"][0]["finish_reason"] == "cancelled"
 
 
+def test_stopping_ends_what_does_not_come_back(slow_engine, monkeypatch):
+    """A step that lasts longer than the server waits: its streams end with an error all the same."""
+    go, within, step = threading.Event(), threading.Event(), slow_engine._runtime.step
+
+    def slow(*arguments):
+        within.set()
+        assert go.wait(60)
+        return step(*arguments)
+
+    with serving(slow_engine, grace=0.1) as url, ThreadPoolExecutor(2) as pool:
+        monkeypatch.setattr(slow_engine._runtime, "step", slow)
+        stream = pool.submit(httpx.post, url + TEXT, json=LONG, timeout=30)
+        whole = pool.submit(httpx.post, url + TEXT, json={**LONG, "stream": False}, timeout=30)
+        assert within.wait(10) and until(lambda: sum(load_of(url)) == 2)
+        url.stop()
+        assert events(stream.result().text)[-1]["error"]["code"] == "closing"
+        assert whole.result().json()["error"]["code"] == "closing"
+        go.set()
+
+
 def test_a_client_that_does_not_read_cannot_hold_the_end_up(slow_engine):
     with serving(slow_engine, grace=0.1) as url:
         host, port = url.removeprefix("http://").split(":")
         body = json.dumps(LONG).encode()
         with socket.create_connection((host, int(port)), timeout=10) as client:
-            client.sendall(f"POST {TEXT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            client.sendall(
+                f"POST {TEXT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+            )
             assert until(lambda: load_of(url) == (1, 0))
             url.stop()
             assert until(lambda: not _listens(host, int(port)))

@@ -66,7 +66,7 @@ class LensSession:
         """Raises ModelNotFound, ModelFileError, and UnsupportedModel where there is no lens for the model."""
         self._runtime = ProbedRuntime(path, config, on_progress)
         try:
-            self.info = describe(self._runtime)
+            self.info = describe(self._runtime, config)
             self.n_layer = self._runtime.watcher.n_layer
             self.head = OutputHead(self._runtime.gguf, self._runtime.model.n_vocab)
             self._prompts = Prompts(self._runtime.model, self.info)

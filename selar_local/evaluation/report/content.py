@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from selar_local.evaluation import statistics
 from selar_local.evaluation.records import Study
-from selar_local.evaluation.report import tables
+from selar_local.evaluation.report import answer_tables, tables
 from selar_local.evaluation.report.plots import Plot, plots_of
 from selar_local.evaluation.report.tables import Table
 from selar_local.evaluation.summary import Summary, sentences, summarise
@@ -57,13 +57,9 @@ def report_of(studies: Sequence[Study], baseline: str = "cot", *, plots: bool = 
     summaries = [summarise(study, baseline) for study in studies]
     sections = [Section("Accuracy", tables=tuple(tables.main(summaries)))]
     titles = _titles(summaries)
-    explains = _first_with_differences(summaries)
-    counts = next(
-        (number for number, summary in enumerate(summaries) if any(one.words for one in summary.methods)), None
-    )
-    for number, (title, study, summary) in enumerate(zip(titles, studies, summaries, strict=True)):
-        first = {"differences": number == explains, "efficiency": number == 0, "slips": number == counts}
-        shown = _tables(study, summary, **first)
+    explained: set[str] = set()
+    for title, study, summary in zip(titles, studies, summaries, strict=True):
+        shown = tuple(_explained_once(_tables(study, summary), explained))
         figures = tuple(plots_of(study, summary)) if plots else ()
         sections.append(Section(title, tuple(sentences(summary)), shown, figures))
     sections.append(Section("How to read this", _HOW))
@@ -86,13 +82,17 @@ def _titles(summaries: Sequence[Summary]) -> list[str]:
     return titles
 
 
-def _first_with_differences(summaries: Sequence[Summary]) -> int | None:
-    return next((number for number, summary in enumerate(summaries) if summary.comparisons), None)
+def _tables(study: Study, summary: Summary) -> Iterator[Table]:
+    """The tables of one study."""
+    for table in (tables.differences, tables.efficiency, answer_tables.slips, answer_tables.several):
+        if (found := table(summary)) is not None:
+            yield found
+    yield from tables.ablations(study, summary)
+    yield from tables.sweeps(study, summary)
 
 
-def _tables(study: Study, summary: Summary, *, differences: bool, efficiency: bool, slips: bool) -> tuple[Table, ...]:
-    """The tables of one study. The flags: explain the columns of this table, the first in the report."""
-    found = [tables.differences(summary, differences), tables.efficiency(summary, efficiency)]
-    found += [tables.slips(summary, slips)]
-    found += [*tables.ablations(study, summary), *tables.sweeps(study, summary)]
-    return tuple(one for one in found if one is not None)
+def _explained_once(found: Iterable[Table], explained: set[str]) -> Iterator[Table]:
+    """The tables; a note that another one had before, which `explained` has, is left out."""
+    for table in found:
+        yield replace(table, note="") if table.note in explained else table
+        explained.add(table.note)

@@ -13,14 +13,12 @@ from selar_local.evaluation.config import GENERATED_TASK, defaults_of, grades_la
 from selar_local.evaluation.estimates import Figure, MethodSummary, compare, corrected
 from selar_local.evaluation.pooling import seeds_of
 from selar_local.evaluation.records import MethodRun, Study
-from selar_local.evaluation.slips import KINDS
 from selar_local.evaluation.summary import Summary
 from selar_local.evaluation.sweep import sweeps_of
 from selar_local.evaluation.wording import (
     NOTHING,
     duration,
     p_text,
-    per_thousand,
     percent,
     points,
     rounded,
@@ -40,7 +38,6 @@ __all__ = [
     "facts",
     "main",
     "shown",
-    "slips",
     "sweeps",
 ]
 
@@ -52,13 +49,6 @@ _EFFICIENCY = (
     "TPCA (tokens per correct answer): all generated tokens divided by the number of correct answers. truncated: the "
     "token budget or the context ended the answer. repetitive: the answer ends in a loop."
 )
-_SLIPS = (
-    "Of 1,000 plain English words, LaTeX and code left out. doubled: a word twice in a row. merged: a word that is in "
-    'neither a word list nor the question. missing: two words in a row that want a noun between them, such as "of is". '
-    "The counter misses much; compare methods on the same problems. mismatched: the printed token is not the heaviest "
-    "of what the step fed."
-)
-_UNKNOWN = Figure(None, None, None)
 _ENGINE = ("thinking", "ctx_size", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers")
 
 
@@ -106,8 +96,8 @@ def _mean(cells: Sequence[Figure | None]) -> str:
     return with_interval(Figure.of(statistics.mover(known))) if len(known) == len(cells) else NOTHING
 
 
-def differences(summary: Summary, explained: bool = False) -> Table | None:
-    """Every method against the baseline; None where nothing is compared. explained: say what its columns mean."""
+def differences(summary: Summary) -> Table | None:
+    """Every method against the baseline; None where nothing is compared."""
     if not summary.comparisons:
         return None
     rows = tuple(
@@ -118,11 +108,11 @@ def differences(summary: Summary, explained: bool = False) -> Table | None:
         for one in summary.comparisons
     )  # fmt: skip
     head = ("method", "points", "p", "p (Holm)", "detectable", "problems", "shown")
-    return Table(f"Difference from {summary.baseline}", head, rows, _DIFFERENCES if explained else "")
+    return Table(f"Difference from {summary.baseline}", head, rows, _DIFFERENCES)
 
 
-def efficiency(summary: Summary, explained: bool = False) -> Table:
-    """Tokens, TPCA, exploration, truncation, repetition and wall time of every method. explained: as above."""
+def efficiency(summary: Summary) -> Table:
+    """Tokens, TPCA, exploration, truncation, repetition and wall time of every method."""
     against = {one.method: one.tokens for one in summary.comparisons}
     compares = bool(against)
     more = [f"tokens, less {summary.baseline}'s"] if compares else []
@@ -141,24 +131,7 @@ def efficiency(summary: Summary, explained: bool = False) -> Table:
                 *([tokens] if compares else []), _tpca(one), *shares, duration(one.wall_seconds),
             )
         )  # fmt: skip
-    return Table("Efficiency", head, tuple(rows), _EFFICIENCY if explained else "")
-
-
-def slips(summary: Summary, explained: bool = False) -> Table | None:
-    """What happens to the text: slips per 1,000 words and mismatched steps; None where none were counted."""
-    counted = [one for one in summary.methods if one.words is not None]
-    if not counted:
-        return None
-    head = ("method", "words per answer", "slips", *KINDS, "mismatched steps %")
-    rows = tuple(
-        (
-            one.label, with_interval(one.words or _UNKNOWN, rounded),
-            *(with_interval(one.slips[name], per_thousand) for name in ("slips", *KINDS)),
-            with_interval(one.mismatched or _UNKNOWN),
-        )
-        for one in counted
-    )  # fmt: skip
-    return Table("Slips per 1,000 words", head, rows, _SLIPS * explained)
+    return Table("Efficiency", head, tuple(rows), _EFFICIENCY)
 
 
 def _tpca(one: MethodSummary) -> str:
