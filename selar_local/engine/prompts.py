@@ -158,8 +158,6 @@ class Prompts:
 
     def _closing(self, rendered: RenderedRequest, model: LlamaModel) -> tuple[int, ...]:
         """The tokens that close the thinking."""
-        if rendered.generation.thinking_budget is None:
-            return ()
         return tuple(model.tokenize(closing_text(self._dialects.of(rendered.tools).form, model), special=True))
 
     def _parts(self, rendered: RenderedRequest, model: LlamaModel) -> list[str]:
