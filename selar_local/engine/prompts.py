@@ -177,7 +177,9 @@ class Prompts:
         if tokens > self._info.ctx_size:
             raise PromptTooLong(
                 f"the prompt is too long: it has {bound}{tokens} tokens, the context holds {self._info.ctx_size}; "
-                f"shorten it or raise the context size (trained for {self._info.n_ctx_train})"
+                f"shorten it or raise the context size (trained for {self._info.n_ctx_train})",
+                tokens,
+                self._info.ctx_size,
             )
 
     def _form_for(self, rendered: RenderedRequest) -> Format:

@@ -85,6 +85,11 @@ class Job:
         self.cancel()
         self._awake.set()
 
+    def fail(self, error: SelarError) -> None:
+        """End it with an error, whatever the engine does. Called in the loop."""
+        self._error = self._error or error
+        self._awake.set()
+
     async def started(self) -> None:
         """Wait until the engine has taken all of them. Raises its error where it refuses one, Expired after `expire`.
 
@@ -148,7 +153,9 @@ class Job:
         if limit is None or length <= limit:
             self._unstarted -= 1
             return
-        error = PromptTooLong(f"the prompt is too long: it has {length} tokens, {limit} are allowed here")
+        error = PromptTooLong(
+            f"the prompt is too long: it has {length} tokens, {limit} are allowed here", length, limit
+        )
         self.generations[index].error = error
         self._launches[index].cancel()
 

@@ -1,11 +1,30 @@
-"""The schema of a forced tool call."""
+"""The schema of an answer, and of a forced tool call."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["call_schema"]
+from selar_local.server.errors import bad_request
+from selar_local.server.schemas import Common
+
+__all__ = ["answer_schema", "call_schema"]
+
+
+def answer_schema(request: Common) -> tuple[dict[str, Any] | None, str]:
+    """The schema of the answer, None for a free one, and the field that asks for it. Raises ApiError."""
+    form = request.response_format
+    if form is None or form.type == "text":
+        return request.json_schema, "json_schema"
+    if request.json_schema is not None:
+        raise bad_request("json_schema and response_format exclude each other", "json_schema")
+    if form.type == "json_object":
+        return {"type": "object"} if form.schema_ is None else form.schema_, "response_format"
+    if form.json_schema is None:
+        raise bad_request("response_format.json_schema is missing", "response_format.json_schema")
+    if form.schema_ is not None:
+        raise bad_request("response_format.schema belongs to the type json_object", "response_format.schema")
+    return form.json_schema.schema_, "response_format"
 
 _NAMES = ("properties", "$defs", "definitions", "patternProperties")  # of schemas by name
 _VALUES = ("enum", "const", "default", "examples")  # no schemas

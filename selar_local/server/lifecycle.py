@@ -22,7 +22,8 @@ from selar_local.server.service import Service
 
 __all__ = ["Server", "bind", "url_of"]
 
-_AFTER_GRACE = 3  # seconds for the last bytes, before connections are cut
+_AFTER_GRACE = 4  # seconds for the last bytes, before connections are cut
+_LAST_STEP = 2  # of them, seconds for the step in which generations notice that they are cancelled
 _TICK = 0.05
 # asyncio accepts so many connections before it looks at any, and needs a file for each. More may wait in the system.
 _ACCEPTED_AT_ONCE = 16
@@ -115,7 +116,10 @@ class Server(uvicorn.Server):
         until = time.monotonic() + self._grace
         while True:
             if time.monotonic() >= until or self._stops > 1:
+                until = min(until, time.monotonic())
                 self._service.cancel_all()
+            if time.monotonic() >= until + _LAST_STEP:
+                self._service.give_up()
             await asyncio.sleep(_TICK)
 
     @contextlib.contextmanager

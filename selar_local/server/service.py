@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from hashlib import sha256
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selar_local._version import __version__
 from selar_local.catalog import file_stem
 from selar_local.engine.events import Result, TokenEvent
-from selar_local.errors import EngineBusy
+from selar_local.errors import EngineBusy, EngineClosed
 from selar_local.server.bridge import Generation, Job
 from selar_local.server.collecting import heaviest
 from selar_local.server.config import Defaults, ServerConfig
@@ -37,6 +40,7 @@ class Service:
         path = Path(engine.info.path)
         self.model = config.model_name or file_stem(path)
         self._names = {self.model, self.model.removeprefix("ollama:"), path.name, "default", *config.aliases}
+        self.fingerprint = _fingerprint(engine)
         self._jobs: set[Job] = set()
         #: The bytes of a token, and whether it ends texts.
         self.token = lru_cache(maxsize=1 << 16)(self._token)
@@ -89,6 +93,11 @@ class Service:
         for job in self._jobs:
             job.cancel()
 
+    def give_up(self) -> None:
+        """End whatever still runs with an error: the engine does not come back from it in time."""
+        for job in self._jobs:
+            job.fail(EngineClosed("the server is closing"))
+
     def _ended(self, generation: Generation, result: Result | None) -> None:
         now, submitted, first = time.perf_counter(), generation.submitted, generation.first_token
         self.metrics.generation(result, now - submitted, None if first is None else first - submitted)
@@ -104,3 +113,10 @@ class Service:
 
     def _token(self, token: int) -> tuple[bytes, bool]:
         return self.engine.token_bytes(token), self.engine.is_end(token)
+
+
+def _fingerprint(engine: Engine | IsolatedEngine) -> str:
+    """What the answer to a seed depends on besides the request: the programs, the model, how it was opened."""
+    programs = [__version__, *(found.version for found in distributions(name="llama-cpp-python"))]
+    facts = f"{programs} {engine.info.as_dict()} {engine.config!r}"
+    return f"fp_{sha256(facts.encode()).hexdigest()[:10]}"

@@ -195,6 +195,26 @@ def test_stopping_twice_does_not_wait(slow_engine):
         assert answer["choices"][0]["finish_reason"] == "cancelled"
 
 
+def test_stopping_ends_what_does_not_come_back(slow_engine, monkeypatch):
+    """A step that lasts longer than the server waits: its streams end with an error all the same."""
+    go, within, step = threading.Event(), threading.Event(), slow_engine._runtime.step
+
+    def slow(*arguments):
+        within.set()
+        assert go.wait(60)
+        return step(*arguments)
+
+    with serving(slow_engine, grace=0.1) as url, ThreadPoolExecutor(2) as pool:
+        monkeypatch.setattr(slow_engine._runtime, "step", slow)
+        stream = pool.submit(httpx.post, url + TEXT, json=LONG, timeout=30)
+        whole = pool.submit(httpx.post, url + TEXT, json={**LONG, "stream": False}, timeout=30)
+        assert within.wait(10) and until(lambda: sum(load_of(url)) == 2)
+        url.stop()
+        assert events(stream.result().text)[-1]["error"]["code"] == "closing"
+        assert whole.result().json()["error"]["code"] == "closing"
+        go.set()
+
+
 def test_a_client_that_does_not_read_cannot_hold_the_end_up(slow_engine):
     with serving(slow_engine, grace=0.1) as url:
         host, port = url.removeprefix("http://").split(":")
