@@ -21,10 +21,6 @@ for _ in $(seq 120); do
   sleep 0.5
 done
 url="$(sed -n 's/^listening on //p' "$log" | head -1)"
-file="$("$folder/venv/bin/python" -c "import json, sys, urllib.request
-print(json.load(urllib.request.urlopen(sys.argv[1] + '/v1/models'))['data'][0]['id'])" "$url")"
-echo "serving $file at $url"
-
 failed=0
 checks=(openai litellm langchain-openai pydantic-ai instructor llm)
 if [ -f "$model" ]; then

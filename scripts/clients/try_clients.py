@@ -1,7 +1,6 @@
 """Unmodified clients in Python against a running server. argv: its base URL, then names of clients (default: all).
 
-`scripts/try_clients.sh` installs the clients and starts the server. Each check is a function named after its client; what
-it raises is what broke.
+`scripts/try_clients.sh` installs the clients and starts the server. What a check raises is what broke.
 """
 
 from __future__ import annotations
@@ -192,9 +191,6 @@ def lm_eval() -> None:
         )
     results = found["results"]
     assert set(results) == {"choose", "write"}, results
-    print(
-        "  lm-eval:", {name: values.get("acc,none", values.get("exact_match,none")) for name, values in results.items()}
-    )
 
 
 CHECKS: dict[str, list[Callable[[], None]]] = {

@@ -26,6 +26,7 @@ def answer_schema(request: Common) -> tuple[dict[str, Any] | None, str]:
         raise bad_request("response_format.schema belongs to the type json_object", "response_format.schema")
     return form.json_schema.schema_, "response_format"
 
+
 _NAMES = ("properties", "$defs", "definitions", "patternProperties")  # of schemas by name
 _VALUES = ("enum", "const", "default", "examples")  # no schemas
 _PARTS = {"allOf", "if", "dependentSchemas", "$dynamicRef"}
