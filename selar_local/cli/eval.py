@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from selar_local.evaluation.records import Study
     from selar_local.evaluation.runner import Evaluation, Observer
 
-__all__ = ["evaluation_command"]
-
 _BASELINE = CoT.name
 _SAMPLING = "Sampling"
 _EXAMPLES = """\b

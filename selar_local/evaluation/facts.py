@@ -26,18 +26,6 @@ if TYPE_CHECKING:
     from selar_local.evaluation.problems import Problem
     from selar_local.llama.gguf_file import GgufFile
 
-__all__ = [
-    "SETTINGS",
-    "context_for",
-    "data_facts",
-    "environment",
-    "method_facts",
-    "model_facts",
-    "plain",
-    "problems_sha256",
-    "thinks",
-]
-
 #: What must be the same in all logs of a study. Threads, versions and the machine are recorded, not compared.
 SETTINGS = (
     "task", "data", "data_sha256", "problems", "problems_sha256", "model_sha256", "template_hash", "samples", "seed",

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from selar_local.engine.engine import Engine
 
-__all__ = ["Evaluation", "Observer", "default_folder", "evaluate", "require_extra"]
-
 _ENGINE = ("ctx_size", "parallel", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers")
 _FLUSHES = 200  # times a log file is written at most: each time it is written whole
 
