@@ -37,7 +37,12 @@ def be_silent(url: str, until: float) -> None:
 
 def be_deaf(url: str, until: float) -> None:
     """Ask for long streams and read nothing of them."""
-    body = {"prompt": "a very long story", "max_tokens": 400, "stream": True, "selar": {"method": "cot", "events": True}}
+    body = {
+        "prompt": "a very long story",
+        "max_tokens": 400,
+        "stream": True,
+        "selar": {"method": "cot", "events": True},
+    }
     while time.monotonic() < until:
         with suppress(OSError), _connect(url) as client:
             client.sendall(raw(TEXT, json.dumps(body).encode()))

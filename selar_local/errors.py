@@ -48,6 +48,12 @@ class NotCalibrated(SelarError):
 class PromptTooLong(SelarError):
     """The prompt has more tokens than the context holds."""
 
+    def __init__(self, message: str, tokens: int = 0, room: int = 0) -> None:
+        """tokens: of the prompt, at least. room: tokens that the context holds."""
+        super().__init__(message)
+        self.tokens = tokens
+        self.room = room
+
 
 class TemplateError(SelarError):
     """The model's chat template is missing, does not parse or refuses the messages."""

@@ -15,7 +15,7 @@ import click
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, json_option, option
 from selar_local.cli.interrupt import importing
-from selar_local.cli.method_specs import methods_option, shared_options, specs_of
+from selar_local.cli.method_specs import methods_option, specs_of
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.option_sources import defaults_in_use
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from selar_local.evaluation.problems import Problem
     from selar_local.evaluation.records import Study
     from selar_local.evaluation.runner import Evaluation, Observer
-
-__all__ = ["evaluation_command"]
 
 _BASELINE = CoT.name
 _SAMPLING = "Sampling"
@@ -84,13 +82,14 @@ def evaluation_command(
     given, engine = _configs(values)
     problems = None if given.data is None else _problems(given)
     with importing():
-        from selar_local.evaluation.runner import default_folder, import_extra, require_extra
+        from selar_local.evaluation.runner import default_folder, require_extra
         from selar_local.evaluation.wording import duration
     require_extra()
     display = Display(quiet=quiet)
-    plan = _plan(find(model), specs, given, engine, problems, values, shared_options(methods, values, sweep))
-    with importing():
-        import_extra()
+    plan = _plan(find(model), specs, given, engine, problems, values)
+    with importing():  # takes seconds
+        import inspect_ai  # noqa: F401
+        import math_verify  # noqa: F401
     folder = default_folder(plan) if plan.config.out is None else Path(plan.config.out)
     started = time.monotonic()
     with _bar(display, quiet) as observer:
@@ -124,7 +123,6 @@ def _plan(
     engine: EngineConfig,
     problems: list[Problem] | None,
     values: dict[str, Any],
-    shared: dict[str, Any],
 ) -> Evaluation:
     """The study. problems: None where they are still to be loaded, or made."""
     from selar_local.evaluation.facts import context_for, thinks
@@ -147,7 +145,6 @@ def _plan(
         sampling=_sampling(specs[0], values),
         stop=tuple(values.get("stop") or ()),
         thinking=values.get("thinking"),
-        shared=shared,
     )
 
 

@@ -17,8 +17,6 @@ from typing import IO
 
 from selar_local.config import LLAMA_LOG
 
-__all__ = ["ServerLog", "Sparing"]
-
 _WAITING = 1000  # lines that wait to be written; more are left out
 _LAST_SECONDS = 1.0  # for those that wait at the end
 

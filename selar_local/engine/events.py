@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from selar_local.engine.reprs import call, short
 from selar_local.errors import SelarError
-from selar_local.formats import Call
+from selar_local.formats import Call, Delta
 from selar_local.methods.base import Method, Mixture, NextInput, Token
 
 __all__ = [
@@ -79,6 +79,7 @@ class TokenEvent:
     kept: str | None = None
     mode: str | None = None  # the method's state, such as "soft" or "normal", where it has several
     logprobs: Logprobs | None = None  # where the request asks for them
+    calls: tuple[Delta, ...] = ()  # what the step adds to calls of tools: a name, more of the arguments, the end
 
     def __repr__(self) -> str:
         shown = {"text": short(self.text)} if self.text or not self.thinking else {"thinking": short(self.thinking)}

@@ -27,7 +27,7 @@ from selar_local.engine.events import (
 from selar_local.engine.logprobs import LogprobReport
 from selar_local.engine.request import Request
 from selar_local.engine.thinking_budget import ThinkingBudget
-from selar_local.engine.transcript import Transcript
+from selar_local.engine.transcript import Said, Transcript
 from selar_local.errors import SelarError
 from selar_local.methods.adjustment import Adjustment
 from selar_local.methods.base import Decision, Mixture, NextInput, Setting, StepView, Token
@@ -105,6 +105,7 @@ class Sequence:
                 seed=self.seed,
                 thinking_over=self._transcript.closed_by_prompt,
                 thinking=request.form.thinking,
+                closing=request.closing if request.form.thinking else (),
             )
         )
 
@@ -236,7 +237,7 @@ class Sequence:
         self._mismatched += is_mismatched(token, fed)
         if reason:
             rest = self._transcript.finish()
-            said = said._replace(answer=said.answer + rest.answer, thinking=said.thinking + rest.thinking)
+            said = Said(said.answer + rest.answer, said.thinking + rest.thinking, said.calls + rest.calls)
         if self.request.events:
             n = self.request.method.n_candidates
             top = tuple(zip(distribution.ids[:n].tolist(), distribution.probs[:n].tolist(), strict=True))
@@ -254,6 +255,7 @@ class Sequence:
                     kept="end" if ending and decision.explored else decision.kept,
                     mode=decision.mode,
                     logprobs=logprobs,
+                    calls=said.calls,
                 )
             )
         if reason:

@@ -13,10 +13,11 @@ __all__ = ["Said", "TextStream", "Transcript"]
 
 
 class Said(NamedTuple):
-    """What a step adds to the answer and to the thinking."""
+    """What a step adds to the answer, to the thinking and to the calls, which are numbered as they begin."""
 
     answer: str = ""
     thinking: str = ""
+    calls: tuple[Delta, ...] = ()
 
 
 class Transcript:
@@ -55,6 +56,7 @@ class Transcript:
         self._finished = False
         self.calls: tuple[Call, ...] = ()
         self.cut_call: Call | None = None
+        self._begun_calls: list[tuple[int, int]] = []  # the reader of each, and its number there
         self._markers = frozenset(text.encode() for text in form.markers) if self._tools else frozenset[bytes]()
         #: Whether the prompt has closed the thinking already.
         self.closed_by_prompt = form.closes_thinking(prompt_tail + begun)
@@ -134,9 +136,11 @@ class Transcript:
         parsed = self._reader.finish()
         rest = self._add("", parsed.rest)
         ends, last = [parsed], ""
+        calls = rest.calls
         if self._loose is not None:
             ends.append(self._loose.finish())
             last = _content(ends[1].rest)
+            calls += self._numbered(1, ends[1].rest)
         if self._tools:
             self.calls = tuple(call for end in ends for call in end.calls)
             self.cut_call = next((end.cut for end in ends if end.cut and end.cut.name), None)
@@ -144,7 +148,7 @@ class Transcript:
         unnamed = [end.cut.arguments for end in ends if self._split and end.cut and not end.cut.name]
         last += "".join(unnamed)
         self._answer.append(last)
-        return Said(said.answer + rest.answer + last, said.thinking + rest.thinking)
+        return Said(said.answer + rest.answer + last, said.thinking + rest.thinking, said.calls + calls)
 
     def _read(self, text: str) -> Said:
         self._fence.feed(text)
@@ -155,14 +159,18 @@ class Transcript:
 
     def _add(self, text: str, deltas: Iterable[Delta]) -> Said:
         answer, thinking = text, ""
+        calls: tuple[Delta, ...] = ()
         if self._split:
             deltas = list(deltas)
+            calls = self._numbered(0, deltas)
             thinking = "".join(delta.text for delta in deltas if delta.kind == "thinking")
             # Without tools a family's own messages may still be calls: they are text then.
             shown = ("content",) if self._tools else ("content", "call", "arguments")
             answer = "".join(delta.text for delta in deltas if delta.kind in shown)
             if self._loose is not None:
-                answer = _content(self._loose.feed(answer))
+                loose = self._loose.feed(answer)
+                answer = _content(loose)
+                calls += self._numbered(1, loose)
             if self._before_answer is None and any(delta.kind != "thinking" for delta in deltas):
                 self._before_answer = self._tokens - 1
         if answer:
@@ -171,7 +179,18 @@ class Transcript:
             self._answer.append(answer)
         if thinking:
             self._thinking.append(thinking)
-        return Said(answer, thinking)
+        return Said(answer, thinking, calls)
+
+    def _numbered(self, reader: int, deltas: Iterable[Delta]) -> tuple[Delta, ...]:
+        """The deltas of calls, with the numbers that the calls of both readers have together."""
+        found = []
+        for delta in deltas if self._tools else ():
+            if delta.call >= 0:
+                key = reader, delta.call
+                if key not in self._begun_calls:
+                    self._begun_calls.append(key)
+                found.append(delta._replace(call=self._begun_calls.index(key)))
+        return tuple(found)
 
     def thinking_tokens(self, *, ended_by_token: bool) -> int:
         """The tokens before the first one of the answer; 0 without a thinking.

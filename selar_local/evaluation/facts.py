@@ -19,23 +19,12 @@ from selar_local.catalog.header import FILE_TYPES
 from selar_local.errors import ModelFileError, OptionError
 from selar_local.evaluation.config import MethodSpec
 from selar_local.formats import format_of
+from selar_local.install_hint import version_of
 from selar_local.templates import template_text
 
 if TYPE_CHECKING:
     from selar_local.evaluation.problems import Problem
     from selar_local.llama.gguf_file import GgufFile
-
-__all__ = [
-    "SETTINGS",
-    "context_for",
-    "data_facts",
-    "environment",
-    "method_facts",
-    "model_facts",
-    "plain",
-    "problems_sha256",
-    "thinks",
-]
 
 #: What must be the same in all logs of a study. Threads, versions and the machine are recorded, not compared.
 SETTINGS = (
@@ -139,24 +128,15 @@ def environment() -> dict[str, Any]:
         "selar_local": __version__,
         "llama_cpp_python": library.binding_version,
         "llama_cpp": _llama_build(),
-        "inspect_ai": _version("inspect_ai"),
-        "math_verify": _version("math-verify"),
-        "reasoning_gym": _version("reasoning-gym"),
+        "inspect_ai": version_of("inspect_ai"),
+        "math_verify": version_of("math-verify"),
+        "reasoning_gym": version_of("reasoning-gym"),
         "backend": "gpu" if library.can_offload() else "cpu",
         "devices": devices,
         "system_info": library.system_info(),
         "machine": f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
     }
-
-
-def _version(package: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _llama_build() -> str | None:

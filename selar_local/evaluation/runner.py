@@ -18,7 +18,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from selar_local.engine.engine import Engine
 
-__all__ = ["Evaluation", "Observer", "default_folder", "evaluate", "import_extra", "require_extra"]
-
 _ENGINE = ("ctx_size", "parallel", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers")
 _FLUSHES = 200  # times a log file is written at most: each time it is written whole
 
@@ -46,8 +44,7 @@ _FLUSHES = 200  # times a log file is written at most: each time it is written w
 class Evaluation:
     """A study that is to be made: all that decides its answers.
 
-    config: with max_tokens and limit filled in. sampling: what was given of it. model: the file. shared: the options
-    that were given for all methods; they are in the specs already.
+    config: with max_tokens and limit filled in. sampling: what was given of it. model: the file.
     """
 
     config: EvaluationConfig
@@ -58,7 +55,6 @@ class Evaluation:
     sampling: Mapping[str, Any]
     stop: tuple[str, ...] = ()
     thinking: bool | None = None
-    shared: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def answers(self) -> int:
@@ -98,28 +94,15 @@ def require_extra() -> None:
     """Raises MissingExtra where what an evaluation needs is not installed. It looks and imports nothing."""
     for name in ("inspect_ai", "math_verify"):
         if importlib.util.find_spec(name) is None:
-            raise _missing(name)
-
-
-def _missing(name: str | None) -> MissingExtra:
-    return MissingExtra(f"an evaluation needs {name}; {install_hint('eval')}")
-
-
-def import_extra() -> None:
-    """Import what an evaluation needs, which takes seconds. Raises MissingExtra, also for what these packages need."""
-    try:
-        import inspect_ai  # noqa: F401
-        import math_verify  # noqa: F401
-    except ImportError as error:
-        raise _missing(error.name) from None
+            raise MissingExtra(f"an evaluation needs {name}; {install_hint('eval')}")
 
 
 def default_folder(evaluation: Evaluation) -> Path:
     """Where the logs go by default: the same settings find them again."""
     settings = evaluation.settings()
     written = repr(sorted((name, settings[name]) for name in facts.SETTINGS))
-    if evaluation.shared:
-        written += repr(sorted(evaluation.shared.items()))
+    if shared := {name: value for spec in evaluation.specs for name, value in spec.shared.items()}:
+        written += repr(sorted(shared.items()))
     key = hashlib.sha256(written.encode()).hexdigest()[:8]
     model = file_stem(evaluation.model).replace("/", "-").replace(":", "-")  # as in ollama:qwen3:8b
     return Path("selar-eval") / f"{Path(evaluation.config.name).stem}-{model}-{key}"
@@ -152,7 +135,7 @@ def evaluate(
     another study, KeyboardInterrupt where it was interrupted, the errors of the engine; what is finished is kept.
     """
     observer = observer or Observer()
-    import_extra()
+    require_extra()
     settings = evaluation.settings()
     found = log_files(folder)
     _require_same(evaluation, settings, found, folder)

@@ -153,7 +153,9 @@ class Job:
         if limit is None or length <= limit:
             self._unstarted -= 1
             return
-        error = PromptTooLong(f"the prompt is too long: it has {length} tokens, {limit} are allowed here")
+        error = PromptTooLong(
+            f"the prompt is too long: it has {length} tokens, {limit} are allowed here", length, limit
+        )
         self.generations[index].error = error
         self._launches[index].cancel()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -12,15 +12,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from selar_local.engine.events import Result, TokenEvent
+from selar_local.formats import Delta
 from selar_local.methods import Method
 from selar_local.server.arguments import Wishes, generations, template_options, wishes
 from selar_local.server.bridge import Job
 from selar_local.server.collecting import Collector, TokenOf, ending, event_facts, logprob_entry, usage
-from selar_local.server.errors import bad_request
+from selar_local.server.json_schema import answer_schema
 from selar_local.server.responses import Answer, Generating, read_body
 from selar_local.server.schemas import ChatRequest, parse
 from selar_local.server.service import Service
-from selar_local.server.tools import ForcedCall, ToolPlan, plan_tools, read_calls
+from selar_local.server.tools import CallStream, ForcedCall, ToolPlan, plan_tools
 
 __all__ = ["chat_completions", "chat_response"]
 
@@ -46,7 +47,7 @@ def chat_response(
     limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     settings = wishes(body, service.defaults, limit, raw=False)
     plan = plan_tools(body)
-    schema = plan.schema if plan.schema is not None else _schema(body)
+    schema, form = answer_schema(body) if plan.schema is None else (plan.schema, "tools")
     forced = schema is not None or body.grammar is not None
     rendering = template_options(body, settings, service.defaults, forced=forced)
     given: dict[str, Any] = {"messages": body.messages, "tools": plan.shown, **rendering}
@@ -56,21 +57,9 @@ def chat_response(
         given["logprobs"] = body.top_logprobs or 0
     answer = translated(_ChatAnswer(service, body, settings, plan, forced=forced))
     job = service.begin(generations(body, settings, [given]), events=bool(body.stream or body.logprobs))
-    form = "response_format" if plan.schema is None else "tools"
     params = settings.params | {"prompt": "messages", "json_schema": form}
     params = {option: names.get(name, name) for option, name in params.items()}
     return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)
-
-
-def _schema(body: ChatRequest) -> dict[str, Any] | None:
-    form = body.response_format
-    if form is None or form.type == "text":
-        return None
-    if form.type == "json_object":
-        return {"type": "object"}
-    if form.json_schema is None:
-        raise bad_request("response_format.json_schema is missing", "response_format.json_schema")
-    return form.json_schema.schema_
 
 
 class _Choice:
@@ -81,20 +70,21 @@ class _Choice:
         self.collector = Collector(forced=forced)
         self.content = ""
         self.reasoning = ""
-        self.calls: list[dict[str, Any]] = []
+        self._calls = CallStream(several=plan.several)
         self.logprobs: list[dict[str, Any]] = []
         self._plan = plan
-        self._forced = ForcedCall(plan.names) if plan.schema is not None else None
+        self._forced = ForcedCall(plan.shown or ()) if plan.schema is not None else None
         self._token_of = token_of
         self._events = events
 
     def feed(self, event: TokenEvent) -> dict[str, Any] | None:
         """A step: the choice of its chunk, None where there is nothing to tell."""
         text, thinking = self.collector.feed(event)
+        deltas: Iterable[Delta] = event.calls
         if self._forced is not None:
-            self._forced.feed(text)
-            text = ""
-        chunk: dict[str, Any] = {"index": self.index, "delta": self._delta(text, thinking), "finish_reason": None}
+            text, deltas = "", self._forced.feed(text)
+        delta = self._delta(text, thinking, self._calls.feed(deltas))
+        chunk: dict[str, Any] = {"index": self.index, "delta": delta, "finish_reason": None}
         entry = logprob_entry(event, self._token_of)
         if entry is not None:
             self.logprobs.append(entry)
@@ -107,25 +97,25 @@ class _Choice:
         """The end: the choice of the last chunk."""
         text, thinking = self.collector.finish(result)
         reason = result.finish_reason
+        calls: list[dict[str, Any]] = []
         if self._forced is not None:
-            self._forced.feed(text)
-            text, self.calls = self._forced.finish()
+            begun = self._forced.feed(text)
+            text, rest = self._forced.finish()
+            calls = self._calls.feed([*begun, *rest])
         elif self._plan.names:
-            self.calls = read_calls(result, several=self._plan.several)
-        reason = "tool_calls" if self.calls and reason == "stop" else reason
-        delta = self._delta(text, thinking)
-        if self.calls:
-            delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(self.calls)]
+            calls = self._calls.finish(result)
+        reason = "tool_calls" if self._calls.calls and reason == "stop" else reason
+        delta = self._delta(text, thinking, calls)
         chunk: dict[str, Any] = {"index": self.index, "delta": delta, "finish_reason": reason}
         chunk |= ending(result, method, events=self._events)
         if result.stop_string is not None:
             chunk["stop_reason"] = result.stop_string
         return chunk
 
-    def _delta(self, text: str, thinking: str) -> dict[str, Any]:
+    def _delta(self, text: str, thinking: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
         self.content += text
         self.reasoning += thinking
-        parts = {"reasoning_content": thinking, "content": text}
+        parts = {"reasoning_content": thinking, "content": text, "tool_calls": calls}
         return {name: part for name, part in parts.items() if part}
 
     def message(self) -> dict[str, Any]:
@@ -133,9 +123,9 @@ class _Choice:
         message: dict[str, Any] = {"role": "assistant", "content": self.content, "refusal": None}
         if self.reasoning:
             message["reasoning_content"] = self.reasoning
-        if self.calls:
+        if self._calls.calls:
             message["content"] = self.content if self.content.strip() else None
-            message["tool_calls"] = self.calls
+            message["tool_calls"] = self._calls.calls
         return message
 
 

@@ -17,6 +17,7 @@ from selar_local.server.arguments import Wishes, generations, wishes
 from selar_local.server.bridge import Job
 from selar_local.server.collecting import Collector, TokenOf, ending, event_facts, logprob_entry, usage
 from selar_local.server.echo import echoed_logprobs, echoed_text, no_logprobs
+from selar_local.server.json_schema import answer_schema
 from selar_local.server.responses import Answer, Generating, read_body
 from selar_local.server.schemas import CompletionRequest, parse
 from selar_local.server.service import Service
@@ -37,10 +38,13 @@ async def completions(request: Request) -> Response:
         given["logprobs"] = body.logprobs
         if body.echo:
             given["prompt_logprobs"] = body.logprobs
+    schema, form = answer_schema(body)
+    if schema is not None:
+        given["json_schema"] = schema
     answer = _TextAnswer(service, body, settings)
     requests = generations(body, settings, [{**given, "prompt": prompt} for prompt in body.prompt])
     job = service.begin(requests, events=bool(body.stream) or body.logprobs is not None)
-    params = settings.params | {"prompt": "prompt"}
+    params = settings.params | {"prompt": "prompt", "json_schema": form}
     return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)
 
 

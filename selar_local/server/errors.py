@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from selar_local.errors import (
@@ -39,17 +41,23 @@ class ApiError(Exception):
         param: str | None = None,
         code: str | None = None,
         headers: dict[str, str] | None = None,
+        kind: str | None = None,
+        facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
+        """kind: the error's type, where it is not that of the status. facts: what else the error says."""
         super().__init__(message)
         self.status = status
         self.param = param
         self.code = code
         self.headers = headers or {}
+        self.kind = kind or _TYPES.get(status, "invalid_request_error")
+        self.facts = facts
 
     def body(self) -> dict[str, Any]:
         """The JSON object of the answer."""
-        kind = _TYPES.get(self.status, "invalid_request_error")
-        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+        return {
+            "error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code, **self.facts}
+        }
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = "invalid_value") -> ApiError:
@@ -76,7 +84,11 @@ def api_error(error: SelarError, params: dict[str, str] | None = None) -> ApiErr
         name = "prompt" if text.startswith("the prompt") else text.split(" ", 1)[0].strip(":")
         return bad_request(text, params.get(name))
     if isinstance(error, PromptTooLong):
-        return bad_request(text, params.get("prompt"), "context_length_exceeded")
+        # OpenAI's code; type and facts are llama-server's.
+        return ApiError(
+            400, text, param=params.get("prompt"), code="context_length_exceeded", kind="exceed_context_size_error",
+            facts={"n_prompt_tokens": error.tokens, "n_ctx": error.room},
+        )  # fmt: skip
     if isinstance(error, TemplateError):
         return bad_request(text, params.get("prompt"), "template_error")
     if isinstance(error, UnsupportedModel):

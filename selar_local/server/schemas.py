@@ -68,6 +68,24 @@ class StreamOptions(_Model):
     include_obfuscation: bool = False  # changes nothing: our chunks carry no padding
 
 
+class JsonSchemaFormat(_Model):
+    """The schema of a `response_format`. `schema` is taken by pydantic itself."""
+
+    name: str | None = None
+    strict: bool | None = None
+    schema_: Annotated[dict[str, Any], Field(alias="schema")] = {}
+
+
+class ResponseFormat(_Model):
+    """What form the answer must have."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None  # llama.cpp's, of a json_object
+
+
 class Named(_Model):
     """A body whose fields are declared, all of them."""
 
@@ -113,27 +131,14 @@ class Common(Named):
     thinking_budget: Annotated[Whole, Field(ge=-1)] | None = None
     stop_token_ids: list[Whole] | None = None
     grammar: str | None = None
+    json_schema: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
     selar: dict[str, Any] | None = None
 
     @property
     def include_usage(self) -> bool:
         """Whether the stream ends with its usage."""
         return self.stream_options is not None and self.stream_options.include_usage
-
-
-class JsonSchemaFormat(_Model):
-    """The schema of a `response_format`. `schema` is taken by pydantic itself."""
-
-    name: str | None = None
-    strict: bool | None = None
-    schema_: Annotated[dict[str, Any], Field(alias="schema")] = {}
-
-
-class ResponseFormat(_Model):
-    """What form the answer must have."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchemaFormat | None = None
 
 
 class Function(_Model):
@@ -162,7 +167,6 @@ class ChatRequest(Common):
     max_completion_tokens: Annotated[Whole, Field(ge=-1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[Whole, Field(ge=0, le=20)] | None = None
-    response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from selar_local.engine.events import Result
+from selar_local.formats import HERMES, Delta
 from selar_local.server.errors import bad_request
 from selar_local.server.json_schema import call_schema
 from selar_local.server.schemas import ChatRequest, Tool
 
-__all__ = ["ForcedCall", "ToolPlan", "plan_tools", "read_calls"]
+__all__ = ["CallStream", "ForcedCall", "ToolPlan", "plan_tools"]
 
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
@@ -21,52 +21,67 @@ Call = dict[str, Any]
 
 
 class ForcedCall:
-    """An answer that a schema makes a call. It is kept back to its end; one that was cut off stays text."""
+    """Reads an answer that a schema makes a call. What is cut off before the call has its name stays text."""
 
-    def __init__(self, names: Collection[str]) -> None:
-        self._names = names
+    def __init__(self, tools: Sequence[Mapping[str, Any]]) -> None:
+        self._reader = HERMES.reader("", tools)
+        self._reader.feed(HERMES.markers[0])
         self._text = ""
+        self._begun = False
 
-    def feed(self, text: str) -> None:
-        """Take the next text."""
+    def feed(self, text: str) -> list[Delta]:
+        """Take the next text; returns what is certain of the call."""
         self._text += text
+        return self._calls(self._reader.feed(text))
 
-    def finish(self) -> tuple[str, list[Call]]:
-        """The end: the text that is no call, and the calls."""
-        call = _call(self._text, self._names)
-        return (self._text, []) if call is None else ("", [call])
+    def finish(self) -> tuple[str, list[Delta]]:
+        """The end: the text, where it is no call, and the rest of the call."""
+        rest = self._calls(self._reader.finish().rest)
+        return "" if self._begun else self._text, rest
+
+    def _calls(self, deltas: Iterable[Delta]) -> list[Delta]:
+        found = [delta for delta in deltas if delta.call >= 0]
+        self._begun |= bool(found)
+        return found
 
 
-def read_calls(result: Result, *, several: bool) -> list[Call]:
-    """The calls that the model's format has found, as OpenAI writes them. One that was cut off comes last."""
-    found = [*result.calls, *(() if result.cut_call is None else (result.cut_call,))]
-    return [_written(name, arguments, id) for name, arguments, id in (found if several else found[:1])]
+class CallStream:
+    """The calls of one answer, as OpenAI writes them, while they grow. several: more than one may be made."""
+
+    def __init__(self, *, several: bool = True) -> None:
+        self._several = several
+        self.calls: list[Call] = []
+
+    def feed(self, deltas: Iterable[Delta]) -> list[Call]:
+        """What a step adds, as a chunk has it: an id and a name first, then more of the arguments."""
+        news: dict[int, Call] = {}
+        for delta in deltas:
+            if delta.call > 0 and not self._several:
+                continue
+            if delta.kind == "call":
+                self.calls.append(_written(delta.text, "", delta.id))
+                news[delta.call] = {"index": delta.call, **_written(delta.text, "", self.calls[-1]["id"])}
+            elif delta.kind == "arguments":
+                self.calls[delta.call]["function"]["arguments"] += delta.text
+                new = news.setdefault(delta.call, {"index": delta.call, "function": {"arguments": ""}})
+                new["function"]["arguments"] += delta.text
+        return list(news.values())
+
+    def finish(self, result: Result) -> list[Call]:
+        """What the end adds: all calls, where no step was fed. One that was cut off comes last."""
+        found = [*result.calls, *(() if result.cut_call is None else (result.cut_call,))]
+        found = found if self._several else found[:1]
+        n = len(self.calls)
+        if n and n == len(found) and found[-1].arguments.startswith(sent := self.calls[-1]["function"]["arguments"]):
+            rest = found[-1].arguments[len(sent) :]
+            return self.feed([Delta("arguments", rest, n - 1)] if rest else [])
+        self.calls += [_written(name, arguments, id) for name, arguments, id in found[n:]]
+        return [{"index": i, **call} for i, call in enumerate(self.calls[n:], n)]
 
 
 def _written(name: str, arguments: str, id: str | None = None) -> Call:
     function = {"name": name, "arguments": arguments}
     return {"id": id or f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
-
-
-def _call(text: str, names: Collection[str]) -> Call | None:
-    """The call that a JSON text is: its name must be known, its arguments an object."""
-    try:
-        value = json.loads(text, parse_constant=_no_number)
-        if not isinstance(value, dict) or value.get("name") not in names:
-            return None
-        arguments = value.get("arguments", value.get("parameters"))
-        if isinstance(arguments, str):
-            arguments = json.loads(arguments, parse_constant=_no_number)
-        if not isinstance(arguments, dict):
-            return None
-        written = json.dumps(arguments, ensure_ascii=False)
-    except (ValueError, TypeError, RecursionError):  # TypeError: a name that is no text
-        return None
-    return _written(value["name"], written)
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from selar_local.engine.transcript import TextStream
+
 from .conftest import HELLO
 
 openai = pytest.importorskip("openai")
@@ -78,6 +80,33 @@ def test_tools(client):
     )
     calls = [call for chunk in stream for c in chunk.choices for call in c.delta.tool_calls or []]
     assert calls[0].index == 0 and calls[0].function.name == "f"
+    assert all(call.function.name is None and call.id is None for call in calls[1:])
+    assert json.loads("".join(call.function.arguments for call in calls))["n"] in (1, 2)
+
+
+def test_written_calls_grow(client, monkeypatch):
+    """A random model calls nothing: what it writes is replaced on its way, seven characters a token."""
+    call = '<tool_call>{"name": "f", "arguments": {"n": 1, "why": "because it is long"}}</tool_call>'
+    written = iter([f"so {call}{call}"[at : at + 7] for at in range(0, 200, 7)])
+
+    def feed(self, piece):
+        text = next(written)
+        self.stopped = not text
+        return text
+
+    monkeypatch.setattr(TextStream, "feed", feed)
+    with client.chat.completions.stream(
+        model="default",
+        messages=HELLO,
+        tools=[TOOL],
+        max_tokens=60,
+        extra_body={"ignore_eos": True, "stop": ["never"], "selar": {"method": "cot"}},
+    ) as stream:
+        grown = [e.arguments_delta for e in stream if e.type == "tool_calls.function.arguments.delta"]
+        message = stream.get_final_completion().choices[0].message
+    arguments = [json.loads(one.function.arguments) for one in message.tool_calls]
+    assert arguments == [{"n": 1, "why": "because it is long"}] * 2 and message.content.strip() == "so"
+    assert len(grown) > 8 and len({one.id for one in message.tool_calls}) == 2
 
 
 def test_a_schema(client):

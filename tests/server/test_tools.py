@@ -11,7 +11,7 @@ from selar_local.engine.transcript import TextStream, Transcript
 from selar_local.formats import HERMES
 from selar_local.llama.json_schema import SchemaCompiler
 from selar_local.server.json_schema import call_schema
-from selar_local.server.tools import ForcedCall, read_calls
+from selar_local.server.tools import CallStream, ForcedCall
 
 from .conftest import CHAT, HELLO, events
 
@@ -32,6 +32,15 @@ WEATHER = {
 CLOCK = {"type": "function", "function": {"name": "clock"}}
 
 
+def grown(choices):
+    """The one call of a stream, of which the name comes first, and the arguments in pieces."""
+    first, *more = [call for c in choices for call in c["delta"].get("tool_calls", ())]
+    assert first.pop("index") == 0 and set(first) == {"id", "type", "function"}
+    assert more and all(set(call) == {"index", "function"} and set(call["function"]) == {"arguments"} for call in more)
+    arguments = "".join(call["function"]["arguments"] for call in (first, *more))
+    return {**first, "function": {**first["function"], "arguments": arguments}}
+
+
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_forced_call(api, choice, stream):
@@ -39,8 +48,7 @@ def test_a_forced_call(api, choice, stream):
     if stream:
         choices = [c for chunk in events(response.text)[:-1] for c in chunk["choices"]]
         assert all(not c["delta"].get("content") for c in choices)
-        calls, reason = choices[-1]["delta"]["tool_calls"], choices[-1]["finish_reason"]
-        assert calls[0].pop("index") == 0
+        calls, reason = [grown(choices)], choices[-1]["finish_reason"]
     else:
         (found,) = response.json()["choices"]
         calls, reason = found["message"]["tool_calls"], found["finish_reason"]
@@ -56,7 +64,7 @@ def test_the_named_one_of_several_is_called(api):
     choice = {"type": "function", "function": {"name": "clock"}}
     answer = api.chat(tools=[WEATHER, CLOCK], tool_choice=choice, max_tokens=200, temperature=0).json()
     call = answer["choices"][0]["message"]["tool_calls"][0]
-    assert call["function"] == {"name": "clock", "arguments": "{}"}
+    assert call["function"]["name"] == "clock" and json.loads(call["function"]["arguments"]) == {}
 
 
 def test_a_call_that_is_cut_off_is_text(api):
@@ -86,10 +94,18 @@ TOOLS = [{"type": "function", "function": {"name": name}} for name in ("f", "g")
 def read(text, size, *, several=True):
     """What a streamed answer gives out before its end, the rest, and the calls."""
     transcript, data = Transcript(form=HERMES, tools=TOOLS), text.encode()
-    shown = [transcript.feed(data[i : i + size]).answer for i in range(0, len(data), size)]
-    rest = transcript.finish().answer
-    assert transcript.answer == "".join(shown) + rest
-    return shown, rest, read_calls(transcript, several=several)
+    stream, whole = CallStream(several=several), CallStream(several=several)
+    said = [*(transcript.feed(data[i : i + size]) for i in range(0, len(data), size)), transcript.finish()]
+    news = [new for one in said for new in stream.feed(one.calls)] + stream.finish(transcript)
+    shown = [one.answer for one in said[:-1]]
+    assert transcript.answer == "".join(shown) + said[-1].answer
+    whole.finish(transcript)
+    assert [call["function"] for call in stream.calls] == [call["function"] for call in whole.calls]
+    texts = {call["index"]: "" for call in news}
+    for call in news:
+        texts[call["index"]] += call["function"]["arguments"]
+    assert list(texts.values()) == [call["function"]["arguments"] for call in stream.calls]
+    return shown, said[-1].answer, stream.calls
 
 
 @pytest.mark.parametrize(
@@ -152,11 +168,18 @@ def test_a_call_that_was_cut_off_is_neither_lost_nor_invented(length):
         )
 
 
-def test_a_forced_call_gives_nothing_out_before_its_end():
-    reader = ForcedCall(("f",))
-    reader.feed(CALL[:9])
-    reader.feed(CALL[9:])
-    assert reader.finish()[1][0]["function"]["arguments"] == '{"x": "é"}'
+@pytest.mark.parametrize("length", range(len(CALL) + 1))
+def test_a_forced_call_grows_and_is_text_before_it_has_its_name(length):
+    reader, stream = ForcedCall(TOOLS), CallStream()
+    for at in range(0, length, 3):
+        stream.feed(reader.feed(CALL[at : min(at + 3, length)]))
+    content, rest = reader.finish()
+    stream.feed(rest)
+    written = CALL[len('{"name": "f", "arguments": ') : length]
+    if length <= len('{"name": "f", "arguments": '):
+        assert (content, stream.calls) == (CALL[:length], [])
+    else:
+        assert content == "" and stream.calls[0]["function"] == {"name": "f", "arguments": written[:10]}
 
 
 def test_references_move_with_their_schema():
@@ -167,6 +190,21 @@ def test_references_move_with_their_schema():
         for token in [*call.encode(), 256]:
             assert np.isfinite(grammar.mask(np.zeros(257, np.float32))[token])
             grammar.accept(token)
+
+
+def test_objects_have_the_declared_properties_alone_unless_the_schema_says_more():
+    def parameters(schema):
+        return call_schema([("f", schema)])["$defs"]["tool0"]
+
+    plain = {"type": "object", "properties": {"default": {"type": "object", "properties": {"a": {}}}}}
+    found = parameters(plain)
+    assert found["additionalProperties"] is found["properties"]["default"]["additionalProperties"] is False
+    value = {"type": "object", "properties": {"a": 1}}
+    for same in (
+        {"type": "object"}, {**plain, "additionalProperties": True}, {"allOf": [plain, {"type": "object"}]},
+        {"enum": [value]}, {"type": "object", "properties": {"a": {}}, "anyOf": [{}]},
+    ):  # fmt: skip
+        assert parameters(same).get("additionalProperties") == same.get("additionalProperties")
 
 
 def test_a_written_call_comes_through_the_endpoint(api, monkeypatch):
