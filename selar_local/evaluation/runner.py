@@ -18,7 +18,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +44,7 @@ _FLUSHES = 200  # times a log file is written at most: each time it is written w
 class Evaluation:
     """A study that is to be made: all that decides its answers.
 
-    config: with max_tokens and limit filled in. sampling: what was given of it. model: the file. shared: the options
-    that were given for all methods; they are in the specs already.
+    config: with max_tokens and limit filled in. sampling: what was given of it. model: the file.
     """
 
     config: EvaluationConfig
@@ -56,7 +55,6 @@ class Evaluation:
     sampling: Mapping[str, Any]
     stop: tuple[str, ...] = ()
     thinking: bool | None = None
-    shared: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def answers(self) -> int:
@@ -103,8 +101,8 @@ def default_folder(evaluation: Evaluation) -> Path:
     """Where the logs go by default: the same settings find them again."""
     settings = evaluation.settings()
     written = repr(sorted((name, settings[name]) for name in facts.SETTINGS))
-    if evaluation.shared:
-        written += repr(sorted(evaluation.shared.items()))
+    if shared := {name: value for spec in evaluation.specs for name, value in spec.shared.items()}:
+        written += repr(sorted(shared.items()))
     key = hashlib.sha256(written.encode()).hexdigest()[:8]
     model = file_stem(evaluation.model).replace("/", "-").replace(":", "-")  # as in ollama:qwen3:8b
     return Path("selar-eval") / f"{Path(evaluation.config.name).stem}-{model}-{key}"
