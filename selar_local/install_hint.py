@@ -1,4 +1,4 @@
-"""Commands that a person can paste to install what is missing, for the Python that runs."""
+"""What is installed, and commands that a person can paste to install what is missing, for the Python that runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
-__all__ = ["install_hint", "pip_install", "quoted"]
+__all__ = ["install_hint", "pip_install", "quoted", "version_of"]
 
 _DISTRIBUTION = "selar-local"
 _PLAIN_WORD = re.compile(r"[\w@+:.,/\\=-]+", re.ASCII)  # cmd.exe and PowerShell take these without quotes
@@ -36,6 +36,16 @@ def install_hint(extra: str) -> str:
     except PackageNotFoundError:
         return f"install it in a clone of {_DISTRIBUTION} with: {pip_install(f'.[{extra}]')}"
     return f"install it with: {pip_install(*arguments)}"
+
+
+def version_of(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def pip_install(*arguments: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import build, config_options
 from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig
-from selar_local.install_hint import pip_install
+from selar_local.install_hint import pip_install, version_of
 from selar_local.llama.present import require_llama_cpp
 
 if TYPE_CHECKING:
@@ -63,9 +62,9 @@ def _machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "llama_cpp_python": library.binding_version,
-        "numpy": _version("numpy"),
-        "gguf": _version("gguf"),
-        "huggingface_hub": _version("huggingface-hub"),
+        "numpy": version_of("numpy"),
+        "gguf": version_of("gguf"),
+        "huggingface_hub": version_of("huggingface-hub"),
         "gpu_offload": offload,
         "devices": library.backend_devices(),
         "system_info": library.system_info(),
@@ -79,13 +78,6 @@ def _machine() -> dict[str, Any]:
         )  # fmt: skip
         report["gpu_hint"] = f"{before}{rebuild}{after}"
     return report
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _model(model: str, config: EngineConfig) -> dict[str, Any]:

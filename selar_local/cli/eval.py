@@ -90,14 +90,15 @@ def evaluation_command(
     given, engine = _configs(values)
     problems = None if given.data is None else _problems(given)
     with importing():
-        from selar_local.evaluation.runner import default_folder, import_extra, require_extra
+        from selar_local.evaluation.runner import default_folder, require_extra
         from selar_local.evaluation.wording import duration
     require_extra()
     display = Display(quiet=quiet)
     source = find(model) if url is None else servers_of(url, api_key, model, given, specs, values)
     plan = _plan(source, specs, given, engine, problems, values, shared_options(methods, values, sweep))
-    with importing():
-        import_extra()
+    with importing():  # takes seconds
+        import inspect_ai  # noqa: F401
+        import math_verify  # noqa: F401
     folder = default_folder(plan) if plan.config.out is None else Path(plan.config.out)
     started = time.monotonic()
     with _bar(display, quiet) as observer:

@@ -17,6 +17,7 @@ from selar_local.cache import sha256_of
 from selar_local.engine.file_facts import header
 from selar_local.errors import ModelFileError, OptionError
 from selar_local.evaluation.config import MethodSpec
+from selar_local.install_hint import version_of
 
 if TYPE_CHECKING:
     from selar_local.evaluation.problems import Problem
@@ -107,21 +108,12 @@ def programs() -> dict[str, Any]:
     """Versions of what asks and grades, and the machine that it runs on."""
     return {
         "selar_local": __version__,
-        "inspect_ai": _version("inspect_ai"),
-        "math_verify": _version("math-verify"),
-        "reasoning_gym": _version("reasoning-gym"),
+        "inspect_ai": version_of("inspect_ai"),
+        "math_verify": version_of("math-verify"),
+        "reasoning_gym": version_of("reasoning-gym"),
         "machine": f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
     }
-
-
-def _version(package: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _llama_build() -> str | None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from selar_local.engine.engine import Engine
 
-__all__ = ["Evaluation", "Observer", "default_folder", "evaluate", "import_extra", "require_extra"]
+__all__ = ["Evaluation", "Observer", "default_folder", "evaluate", "require_extra"]
 
 _FLUSHES = 200  # times a log file is written at most: each time it is written whole
 
@@ -43,20 +43,7 @@ def require_extra() -> None:
     """Raises MissingExtra where what an evaluation needs is not installed. It looks and imports nothing."""
     for name in ("inspect_ai", "math_verify"):
         if importlib.util.find_spec(name) is None:
-            raise _missing(name)
-
-
-def _missing(name: str | None) -> MissingExtra:
-    return MissingExtra(f"an evaluation needs {name}; {install_hint('eval')}")
-
-
-def import_extra() -> None:
-    """Import what an evaluation needs, which takes seconds. Raises MissingExtra, also for what these packages need."""
-    try:
-        import inspect_ai  # noqa: F401
-        import math_verify  # noqa: F401
-    except ImportError as error:
-        raise _missing(error.name) from None
+            raise MissingExtra(f"an evaluation needs {name}; {install_hint('eval')}")
 
 
 @contextlib.contextmanager
@@ -86,7 +73,7 @@ def evaluate(
     another study, KeyboardInterrupt where it was interrupted, the errors of the engine; what is finished is kept.
     """
     observer = observer or Observer()
-    import_extra()
+    require_extra()
     settings = evaluation.settings()
     found = log_files(folder)
     _require_same(evaluation, settings, found, folder)

@@ -6,6 +6,7 @@ __all__ = ["JsonFence"]
 
 _FENCE = "```"
 _JSON = "```json"
+_LONGEST = 100  # characters of a line that are kept: its beginning decides
 
 
 class JsonFence:
@@ -23,6 +24,7 @@ class JsonFence:
     def feed(self, text: str) -> None:
         """Take the next text."""
         *lines, self._line = (self._line + text).split("\n")
+        self._line = self._line[:_LONGEST]
         for line in lines:
             if line.lstrip().startswith(_FENCE):
                 self._block = "" if self._block else line

@@ -25,7 +25,7 @@ from selar_local.server.translated import Block, Event, Translated, chat_request
 
 __all__ = ["count_tokens", "messages"]
 
-_PARAMS = {"stop": "stop_sequences"}
+_PARAMS = {"stop": "stop_sequences", "response_format": "output_config"}
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error",
@@ -42,6 +42,8 @@ class CountRequest(Common):
     tools: list[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None
     thinking: dict[str, Any] | None = None
+    output_config: dict[str, Any] | None = None
+    context_management: dict[str, Any] | None = None
     stop_sequences: list[str] | None = None
 
 
@@ -89,6 +91,14 @@ def _chat(body: CountRequest) -> ChatRequest:
     kind = thinking.get("type")
     if kind not in (None, "enabled", "disabled", "adaptive"):
         raise bad_request("thinking.type must be enabled, adaptive or disabled", "thinking.type")
+    output = body.output_config or {}
+    for name in output:
+        if name not in ("effort", "format"):
+            raise bad_request(f"output_config.{name[:100]} is not supported", "output_config", "unsupported_parameter")
+    edits = (body.context_management or {}).get("edits") or []
+    if not all(isinstance(edit, dict) and edit.get("keep") == "all" for edit in edits):
+        text = "context_management is not supported: the client edits its messages"
+        raise bad_request(text, "context_management", "unsupported_parameter")
     turns = [message for i, one in enumerate(body.messages) for message in _turns(one, f"messages[{i}]")]
     if body.system:
         turns.insert(0, {"role": "system", "content": text_of(body.system, ("text",), "system")})
@@ -101,6 +111,8 @@ def _chat(body: CountRequest) -> ChatRequest:
         parallel_tool_calls=not choice["disable_parallel_tool_use"] if "disable_parallel_tool_use" in choice else None,
         enable_thinking={"enabled": True, "disabled": False}.get(kind or ""),
         thinking_budget=thinking.get("budget_tokens") if kind == "enabled" else None,
+        reasoning_effort=output.get("effort"),
+        response_format=_format(output.get("format")),
         stop=body.stop_sequences or None,
         continue_final_message=True if last["role"] == "assistant" and not last.get("tool_calls") else None,
     )
@@ -148,6 +160,14 @@ def _choice(choice: dict[str, Any]) -> Any:
     if kind not in _CHOICES:
         raise bad_request("tool_choice.type must be auto, any, tool or none", "tool_choice.type")
     return _CHOICES[kind]
+
+
+def _format(form: Any) -> dict[str, Any] | None:
+    if form is None:
+        return None
+    if not isinstance(form, dict) or form.get("type") != "json_schema" or set(form) != {"type", "schema"}:
+        raise bad_request("output_config.format must have the type json_schema, and a schema", "output_config")
+    return {"type": "json_schema", "json_schema": {"schema": form["schema"]}}
 
 
 class _Message(Translated):

@@ -25,7 +25,8 @@ OTHER_NAMES = {
 NO_EFFECT = frozenset(
     {
         "user", "metadata", "store", "service_tier", "prediction", "prompt_cache_key", "prompt_cache_retention",
-        "safety_identifier", "cache_prompt", "cache_salt", "id_slot", "priority", "request_id", "n_keep", "n_discard",
+        "safety_identifier", "client_metadata", "cache_control",
+        "cache_prompt", "cache_salt", "id_slot", "priority", "request_id", "n_keep", "n_discard",
         "return_progress", "timings_per_token", "mirostat_tau", "mirostat_eta", "dynatemp_exponent", "adaptive_decay",
     }
 )  # fmt: skip

@@ -121,6 +121,18 @@ def test_the_count_is_that_of_the_prompt(client, api):
     assert counted.input_tokens == answer.usage.input_tokens + answer.usage.cache_read_input_tokens
 
 
+def test_what_is_the_client_s_own_business_is_taken(api):
+    body = {"metadata": {"user_id": "x"}, "cache_control": {"type": "ephemeral"}, "service_tier": "auto"}
+    edits = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
+    assert api.post(PATH, messages=HELLO, max_tokens=2, context_management=edits, **body).status_code == 200
+
+
+def test_a_schema(api):
+    form = {"format": {"type": "json_schema", "schema": SCHEMA}}
+    answer = api.post(PATH, messages=HELLO, max_tokens=200, output_config=form, seed=1).json()
+    assert json.loads(answer["content"][0]["text"])["n"] in (1, 2)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -129,6 +141,8 @@ def test_the_count_is_that_of_the_prompt(client, api):
         {"tools": [{"type": "bash_20250124", "name": "bash"}]}, {"thinking": {"type": "x"}}, {"nonsense": 1},
         {"tools": [{"name": "f", "input_schema": {"not": {}}}], "tool_choice": {"type": "any"}}, {"system": 7},
         {"messages": [{"role": "user", "content": "a " * 4000}]}, {"stop_sequences": 7}, {"temperature": -1},
+        {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}, {"output_config": {"x": 1}},
+        {"output_config": {"format": {"type": "json_object"}}},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("stream", [False, True])
