@@ -64,6 +64,19 @@ class EngineConfig(Options):
         "also keep an answer, as far as its tokens were fed as tokens, for the turn that follows it",
         "--reuse-answers/--no-reuse-answers",
     )
+    swa_full: bool = opt(
+        False,
+        "sliding-window models: keep all positions instead of the window; takes several times the memory",
+        "--swa-full",
+    )
+    cache_ram: int = opt(
+        1024,
+        "MiB for the states at the ends of turns, from which models that cannot take tokens back go on",
+        "-cram",
+        "--cache-ram",
+        low=0,
+        high=1 << 20,
+    )
     chat_template: str | None = opt(
         None,
         "chat template: a Jinja file, or the name of one that the model has (default: the model's own)",

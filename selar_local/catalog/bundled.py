@@ -16,8 +16,6 @@ from selar_local.catalog.own_folder import models_folder
 from selar_local.errors import ModelNotFound, SelarError
 from selar_local.install_hint import pip_install
 
-__all__ = ["BUNDLED", "Bundled", "bundled_models", "find", "installed", "pull"]
-
 
 @dataclass(frozen=True)
 class Bundled:

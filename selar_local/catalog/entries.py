@@ -10,8 +10,6 @@ from typing import Any
 from selar_local.catalog.file_names import parameters_in, quantisation_in
 from selar_local.catalog.header import read_header
 
-__all__ = ["ModelEntry", "entry_of"]
-
 
 @dataclass(frozen=True)
 class ModelEntry:

@@ -9,19 +9,6 @@ from typing import TypeVar
 
 from selar_local.errors import ModelNotFound
 
-__all__ = [
-    "choose",
-    "exact",
-    "first_part",
-    "listed",
-    "missing_part",
-    "models_among",
-    "parameters_in",
-    "quantisation_in",
-    "require_whole",
-    "whole_models",
-]
-
 T = TypeVar("T")
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)

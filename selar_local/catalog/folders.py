@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["cache_base", "from_environment", "gguf_files", "home", "is_file", "items", "unique"]
-
 
 def home() -> Path | None:
     """The user's home; None for a user without one."""

@@ -15,8 +15,6 @@ from selar_local.catalog.hub_cache import cached_exactly, cached_files, hub_fold
 from selar_local.errors import MissingExtra, ModelNotFound
 from selar_local.install_hint import install_hint
 
-__all__ = ["find", "pull"]
-
 _REFERENCE = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<wanted>.+))?", re.ASCII)
 _TIMEOUT = 20.0  # seconds for the list of a repository's files
 _PAUSE = 1.0  # seconds before a broken connection is tried again

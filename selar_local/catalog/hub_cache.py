@@ -14,8 +14,6 @@ from selar_local.catalog.entries import ModelEntry, entry_of
 from selar_local.catalog.file_names import exact, missing_part, models_among, whole_models
 from selar_local.catalog.folders import from_environment, gguf_files, home, items
 
-__all__ = ["cached_exactly", "cached_files", "hub_folder", "installed", "repositories"]
-
 _FOLDER = re.compile(r"models--(?P<owner>[\w.-]+?)--(?P<name>[\w.-]+)", re.ASCII)
 _DEPTH = 3  # folders below a snapshot
 

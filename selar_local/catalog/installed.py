@@ -9,8 +9,6 @@ from selar_local.catalog.entries import ModelEntry
 from selar_local.catalog.llama_cpp import llama_cpp_cache
 from selar_local.catalog.lm_studio import lm_studio
 
-__all__ = ["installed_models"]
-
 
 def installed_models() -> Iterator[ModelEntry]:
     """The models, by source and name. `resolve` takes each of the names, without the network.

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from selar_local.catalog.ollama import name_of_blob
 
-__all__ = ["file_label", "file_stem", "model_name"]
-
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
 #: Words that the name has from a folder or a script; a name of these alone names no model.
 _EMPTY_WORDS = frozenset({

@@ -9,8 +9,6 @@ from selar_local.catalog.folders import cache_base, from_environment, gguf_files
 from selar_local.catalog.hub_cache import cached_files, repositories
 from selar_local.catalog.store import Store
 
-__all__ = ["llama_cpp_cache"]
-
 _MANIFEST = re.compile(r"manifest=([\w.-]+)=([\w.-]+)=[^=]+\.json", re.ASCII)
 
 

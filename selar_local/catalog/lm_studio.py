@@ -9,8 +9,6 @@ from pathlib import Path
 from selar_local.catalog.folders import gguf_files, home, unique
 from selar_local.catalog.store import Store
 
-__all__ = ["lm_studio"]
-
 _DEPTH = 4  # publisher, model, and what a person may have added
 _LARGEST_SETTINGS = 1 << 20  # bytes
 

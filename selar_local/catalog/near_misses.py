@@ -10,8 +10,6 @@ from selar_local.catalog.bundled import BUNDLED
 from selar_local.catalog.file_names import listed, models_among
 from selar_local.catalog.installed import installed_models
 
-__all__ = ["near_misses"]
-
 _WEB = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)")
 _OLLAMA = re.compile(r"[\w.-]+:[\w.-]+")
 _FORMS = f"a GGUF file, hf:owner/repo, {', '.join(BUNDLED)}, or one that 'selar-local models' lists"

@@ -19,8 +19,6 @@ from selar_local.catalog.file_names import listed
 from selar_local.catalog.folders import from_environment, home, is_file, items, unique
 from selar_local.errors import ModelFileError, ModelNotFound, UnsupportedModel
 
-__all__ = ["OllamaName", "find", "installed", "name_of_blob", "parse_name", "unused_parts"]
-
 _KIND = re.compile(r"application/vnd\.ollama\.image\.(\w+)", re.ASCII)
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 _HOST = re.compile(r"[A-Za-z0-9_][\w.:-]{0,349}", re.ASCII)

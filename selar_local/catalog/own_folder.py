@@ -10,8 +10,6 @@ from selar_local.catalog.entries import ModelEntry, entry_of
 from selar_local.catalog.file_names import exact, missing_part, models_among, whole_models
 from selar_local.catalog.folders import from_environment, gguf_files
 
-__all__ = ["find", "installed", "models_folder"]
-
 _DEPTH = 3
 
 

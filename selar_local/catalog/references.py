@@ -14,8 +14,6 @@ from selar_local.catalog.lm_studio import lm_studio
 from selar_local.catalog.near_misses import near_misses
 from selar_local.errors import ModelNotFound
 
-__all__ = ["pull", "resolve"]
-
 #: Names of files that are on this machine, by what they begin with.
 _LOCAL: dict[str, Callable[[str], Path]] = {
     "ollama:": ollama.find,

@@ -11,8 +11,6 @@ from selar_local.catalog.entries import ModelEntry, entry_of
 from selar_local.catalog.file_names import choose, exact, listed, models_among, require_whole, whole_models
 from selar_local.errors import ModelNotFound
 
-__all__ = ["Store"]
-
 
 @dataclass(frozen=True)
 class Store:

@@ -7,8 +7,6 @@ import click
 from selar_local.cli.analyze_entropy import entropy
 from selar_local.cli.analyze_lens import lens
 
-__all__ = ["analyze"]
-
 
 @click.group("analyze", invoke_without_command=True, short_help="Entropies of traces; the logit lens.")
 @click.pass_context

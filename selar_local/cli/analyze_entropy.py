@@ -18,8 +18,6 @@ from selar_local.cli.wording import counted, valley_words
 from selar_local.errors import SelarError
 from selar_local.trace import Trace, load_trace
 
-__all__ = ["entropy"]
-
 _EXAMPLES = """\b
 Examples:
   selar-local run model.gguf -p "Why is the sky blue?" --trace sky.jsonl

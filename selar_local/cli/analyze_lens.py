@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from selar_local.analysis.lens.session import LensSession
     from selar_local.analysis.lens.summary import LensSummary
 
-__all__ = ["lens"]
-
 _SAMPLING = [field.name for field in fields(SamplingConfig) if field.name != "seed"]  # it has a default of its own here
 _EXAMPLES = """\b
 Examples:

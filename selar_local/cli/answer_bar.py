@@ -9,8 +9,6 @@ from typing import IO, Any
 from selar_local.cli.progress import ticking
 from selar_local.evaluation.generation import METER, Meter
 
-__all__ = ["AnswerBar"]
-
 _TICK = 0.25
 _FORMAT = "{desc} {n_fmt}/{total_fmt} answers |{bar:20}| {elapsed}<{remaining}{postfix}"
 

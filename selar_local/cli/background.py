@@ -12,8 +12,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import TypeVar
 
-__all__ = ["Background"]
-
 T = TypeVar("T")
 
 _GLANCE = 0.2  # seconds: where waiting for a thread cannot be interrupted, Ctrl-C is seen as often

@@ -25,8 +25,6 @@ from selar_local.cli.wording import valley_words
 from selar_local.config import EngineConfig, SamplingConfig
 from selar_local.methods import Selar
 
-__all__ = ["calibrate"]
-
 _TOGETHER = 4  # answers decoded at a time
 _EXAMPLES = """\b
 Examples:

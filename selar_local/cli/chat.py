@@ -22,8 +22,6 @@ from selar_local.engine.stream import Stream
 from selar_local.errors import OptionError, PromptTooLong, SelarError
 from selar_local.methods import Method
 
-__all__ = ["chat"]
-
 
 def chat(engine: Any, session: Session, config: ChatConfig) -> int:
     """Talk until the person leaves. Returns the exit code."""

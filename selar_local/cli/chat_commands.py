@@ -10,8 +10,6 @@ from typing import NamedTuple
 from selar_local.errors import OptionError
 from selar_local.methods import METHODS
 
-__all__ = ["COMMANDS", "LEAVE", "Command", "help_text", "is_command", "parse"]
-
 
 class Command(NamedTuple):
     """One command. takes: what its argument is, for completion: "method", "option", "file" or ""."""

@@ -15,8 +15,6 @@ from selar_local.engine.conversation import Conversation
 from selar_local.errors import OptionError
 from selar_local.methods import METHODS
 
-__all__ = ["ChatCompleter"]
-
 _MOST = 200  # names of one folder
 
 

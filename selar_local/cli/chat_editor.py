@@ -26,8 +26,6 @@ from selar_local.cli.chat_input import CONTINUED, PROMPT, quotes_open
 from selar_local.cli.keyboard import keys_wait, mark_pastes
 from selar_local.engine.conversation import Conversation
 
-__all__ = ["Editor", "NoTerminal"]
-
 _STYLE = "fg:ansidefault"  # spaces without a style are not written at the end of a line
 
 if sys.platform == "win32":

@@ -10,8 +10,6 @@ from typing import NamedTuple
 from selar_local.cli.prompt import decoded
 from selar_local.errors import OptionError, SelarError
 
-__all__ = ["AttachedFile", "read_file", "split_path", "unquoted_path", "with_files"]
-
 _BYTES_A_TOKEN = 100  # far more than a text has on average
 _FENCE = "```"
 

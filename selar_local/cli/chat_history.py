@@ -11,8 +11,6 @@ from prompt_toolkit.history import FileHistory
 
 from selar_local.cache import cache_dir
 
-__all__ = ["ChatHistory", "history_file"]
-
 _LARGEST = 1 << 20  # bytes; a larger file loses its older half
 _ENTRY = b"\n# "  # every entry begins so
 

@@ -13,8 +13,6 @@ from selar_local.cli.keyboard import Interrupts, can_edit
 if TYPE_CHECKING:
     from selar_local.engine.conversation import Conversation
 
-__all__ = ["PROMPT", "PlainLines", "Reader", "open_reader", "quotes_open", "unquoted"]
-
 PROMPT, CONTINUED = ">>> ", "... "
 _QUOTES = '"""'
 

@@ -12,8 +12,6 @@ from selar_local.engine.conversation import Conversation
 from selar_local.errors import OptionError
 from selar_local.options import Option, described, shown
 
-__all__ = ["Found", "describe", "find_option", "options_of", "set_option"]
-
 _DEFAULTS = ("default", "none")
 _OVERFLOW = ChatConfig.__dataclass_fields__["overflow"]
 

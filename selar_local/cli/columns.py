@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from wcwidth import wcwidth
 
-__all__ = ["Piece", "side_by_side", "wrapped"]
-
 _GAP = "  "
 _TAB = "    "
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "Entry"]
-
 
 class Entry(NamedTuple):
     """Where a command is, and its line in ``--help``. A test compares the line with the command's own."""

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from selar_local.engine.events import Result
     from selar_local.methods import Method
 
-__all__ = ["compare"]
-
 _SAMPLING = "Sampling and length"
 _NARROWEST = 36  # cells of a column
 _EXAMPLES = """\b

@@ -11,8 +11,6 @@ from click.shell_completion import CompletionItem
 
 from selar_local.catalog import bundled_models
 
-__all__ = ["complete_model", "model_files", "paths"]
-
 
 def complete_model(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """GGUF files, folders and bundled names that begin with `incomplete` (click's hook)."""

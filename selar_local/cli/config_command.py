@@ -19,8 +19,6 @@ from selar_local.cli.option_sources import OWN_VARIABLES, PREFIX, origin
 from selar_local.cli.options import build
 from selar_local.options import described, shown
 
-__all__ = ["config"]
-
 _EXAMPLES = """\b
 Examples:
   selar-local config                                   all that is set, and where

@@ -18,8 +18,6 @@ import click
 from selar_local.cli.commands import COMMANDS
 from selar_local.cli.wording import did_you_mean
 
-__all__ = ["VARIABLE", "ConfigFile", "Setting", "config_path", "defaults_for", "read_config"]
-
 VARIABLE = "SELAR_LOCAL_CONFIG"
 _TABLE = re.compile(r"\s*\[\s*[\"']?([^\[\]\"']+?)[\"']?\s*\]\s*(?:#.*)?")
 _KEY = re.compile(r"\s*[\"']?([\w-]+)[\"']?\s*=")

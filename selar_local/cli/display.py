@@ -19,8 +19,6 @@ from selar_local.cli.word_wrap import WordWrap
 from selar_local.cli.wording import counted
 from selar_local.engine.events import Result, TokenEvent
 
-__all__ = ["Display", "use_color"]
-
 _EXPLORED: dict[str, Any] = {"fg": "bright_magenta", "underline": True}
 _DIM: dict[str, Any] = {"dim": True}
 _CORE_WAIT = 0.25  # from so large a share on the statistics say that other programs slow the answer down

@@ -24,8 +24,6 @@ from selar_local.llama.present import require_llama_cpp
 if TYPE_CHECKING:
     from selar_local.engine.model_info import ModelInfo
 
-__all__ = ["doctor"]
-
 #: What stands before and after pip's command that builds llama.cpp for a GPU.
 _HOW_TO_OFFLOAD = {
     "linux": ('CMAKE_ARGS="-DGGML_CUDA=on" ', " (NVIDIA; -DGGML_VULKAN=on or -DGGML_HIP=on for others)"),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from selar_local.cli.interrupt import leave, leave_at_once, take_over
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Run the command line and exit with its code."""

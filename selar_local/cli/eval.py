@@ -30,12 +30,10 @@ from selar_local.methods import CoT
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
+    from selar_local.evaluation.plan import Evaluation, Observer
     from selar_local.evaluation.problems import Problem
     from selar_local.evaluation.records import Study
-    from selar_local.evaluation.runner import Evaluation, Observer
     from selar_local.evaluation.servers import Servers
-
-__all__ = ["evaluation_command"]
 
 _BASELINE = CoT.name
 _SAMPLING = "Sampling"
@@ -90,7 +88,8 @@ def evaluation_command(
     given, engine = _configs(values)
     problems = None if given.data is None else _problems(given)
     with importing():
-        from selar_local.evaluation.runner import default_folder, require_extra
+        from selar_local.evaluation.plan import default_folder
+        from selar_local.evaluation.runner import require_extra
         from selar_local.evaluation.wording import duration
     require_extra()
     display = Display(quiet=quiet)
@@ -137,7 +136,7 @@ def _plan(
     """The study. problems: None where they are still to be loaded, or made."""
     from selar_local.engine.file_facts import thinks
     from selar_local.evaluation.facts import context_for
-    from selar_local.evaluation.runner import Evaluation
+    from selar_local.evaluation.plan import Evaluation
 
     thinking = thinks(source, engine.chat_template) if isinstance(source, Path) else source.thinks
     config = with_defaults(given, thinks=thinking)
@@ -169,7 +168,7 @@ def _sampling(spec: MethodSpec, values: dict[str, Any]) -> dict[str, Any]:
 @contextlib.contextmanager
 def _bar(display: Display, quiet: bool) -> Iterator[Observer]:
     from selar_local.cli.answer_bar import AnswerBar
-    from selar_local.evaluation.runner import Observer
+    from selar_local.evaluation.plan import Observer
 
     with AnswerBar(sys.stderr, hidden=quiet or not is_terminal(sys.stderr)) as bar:
         yield Observer(display.note, bar.begin, bar.end)

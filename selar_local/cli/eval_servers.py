@@ -18,8 +18,6 @@ from selar_local.methods import CoT
 if TYPE_CHECKING:
     from selar_local.evaluation.servers import Servers
 
-__all__ = ["servers_of", "url_options"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 _KEY = "SELAR_LOCAL_API_KEY"
 

@@ -10,8 +10,6 @@ import click
 from selar_local.cli.interrupt import raise_interrupts
 from selar_local.cli.option_sources import named, no_config, variable_of
 
-__all__ = ["NO_BREAK", "GroupedCommand", "json_option", "option", "write_sections"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 NO_BREAK = "\u00a0"

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DWARFED", "bar_characters", "bin_counts", "entropy_histogram", "histogram"]
-
 _BINS = 20
 _BAR = 40
 _MARGIN = 40  # for what stands beside a bar

@@ -12,8 +12,6 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-__all__ = ["importing", "last_words", "leave", "leave_at_once", "raise_interrupts", "take_over"]
-
 _INTERRUPTED = 130
 _SOON = 0.01  # seconds
 _taken_over = False

@@ -11,8 +11,6 @@ from typing import Any
 
 from selar_local.cli.interrupt import last_words
 
-__all__ = ["Interrupts", "can_edit", "keys_wait", "mark_pastes", "pastes_marked"]
-
 _PASTE_ON, _PASTE_OFF = (
     "\x1b[?2004h",
     "\x1b[?2004l",

@@ -16,8 +16,6 @@ from selar_local.cli.wording import did_you_mean
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-__all__ = ["LazyGroup", "load_command"]
-
 _DEFAULT = "run"
 _SCHEMES = ("hf:", "ollama:", "lmstudio:", "llamacpp:")
 

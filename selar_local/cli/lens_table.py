@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from selar_local.analysis.lens.session import SelfCheck
     from selar_local.analysis.lens.summary import LensSummary, Means
 
-__all__ = ["self_check", "sentences", "tables"]
-
 _COLUMN = 12
 _HEADINGS = ("top-1", "top-2", "top-1", "top-2", "top-1,top-2")
 

@@ -16,8 +16,6 @@ from selar_local.cli.option_sources import no_config
 from selar_local.cli.streams import one_line, repair, silence
 from selar_local.errors import OptionError, SelarError
 
-__all__ = ["cli", "main"]
-
 
 class _ReaderLeft(Exception):
     """Nobody reads standard output any more (`| head`)."""

@@ -13,8 +13,6 @@ from selar_local.errors import OptionError
 from selar_local.evaluation.config import MethodSpec, methods_of
 from selar_local.methods import METHODS
 
-__all__ = ["methods_option", "shared_options", "specs_of"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 _METHODS = "cot,selar"

@@ -14,8 +14,6 @@ from selar_local.config import SamplingConfig
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
 from selar_local.options import Option, described, shown
 
-__all__ = ["methods"]
-
 _NOTE = "The options are flags of selar-local run, and keywords of the class in Python:"
 _NO_BREAK_HYPHEN = "\u2011"
 _SHORT = 30  # longer remarks may be wrapped

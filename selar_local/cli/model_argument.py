@@ -13,8 +13,6 @@ from selar_local.cli.grouped_help import option
 from selar_local.cli.option_sources import is_typed
 from selar_local.methods import METHODS
 
-__all__ = ["model_argument"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -12,8 +12,6 @@ from selar_local.cli.grouped_help import GroupedCommand, json_option
 from selar_local.cli.streams import print_json
 from selar_local.install_hint import quoted
 
-__all__ = ["models"]
-
 _HEADINGS = ("NAME", "SIZE", "PARAMETERS", "QUANTISATION", "SOURCE")
 _WIDEST_NAME = 60  # longer names push their line to the right, not all lines
 

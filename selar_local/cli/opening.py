@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
 
-__all__ = ["find", "open_engine", "open_isolated"]
-
 
 def find(model: str | None) -> Path:
     """The file of MODEL, which may be a question in the wrong place. Raises ModelNotFound, MissingExtra."""

@@ -9,8 +9,6 @@ from click.core import ParameterSource
 
 from selar_local.cli.config_file import Setting, defaults_for
 
-__all__ = ["OWN_VARIABLES", "PREFIX", "defaults_in_use", "is_typed", "named", "no_config", "origin", "variable_of"]
-
 PREFIX = "SELAR_LOCAL_"
 #: Variables that set no option.
 OWN_VARIABLES = {"SELAR_LOCAL_API_KEY", "SELAR_LOCAL_CACHE", "SELAR_LOCAL_CONFIG", "SELAR_LOCAL_MODELS"}

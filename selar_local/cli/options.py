@@ -15,18 +15,6 @@ from selar_local.errors import OptionError
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
 from selar_local.options import Option, described, shown
 
-__all__ = [
-    "as_usage",
-    "build",
-    "build_method",
-    "build_sampling",
-    "config_options",
-    "flag_of",
-    "method_option",
-    "method_options",
-    "parse_value",
-]
-
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 

@@ -15,8 +15,6 @@ from collections.abc import Callable
 
 from selar_local.cli.streams import is_terminal
 
-__all__ = ["PipedText"]
-
 _PATIENCE = 3.0  # seconds for the first byte
 _GLANCE = 0.2  # seconds between two looks, so that Ctrl-C is seen
 _BLOCK = 1 << 16

@@ -11,8 +11,6 @@ import click
 from selar_local.cli.grouped_help import option
 from selar_local.plotting import SUFFIXES, require_plots
 
-__all__ = ["plot_option", "require_plot"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

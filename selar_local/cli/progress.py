@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import IO
 
-__all__ = ["bars_cleared", "progress", "ticking"]
-
 _DELAY = 0.5  # seconds after which a bar is worth it
 _TICK = 0.2
 _WITHOUT_SHARE = "{desc} {elapsed}"

@@ -17,8 +17,6 @@ from selar_local.cli.streams import is_terminal
 from selar_local.cli.template_args import template_arg_option
 from selar_local.errors import SelarError
 
-__all__ = ["decoded", "joined", "prompt_options", "prompts_option", "read_prompt", "read_prompts", "text_beside"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))

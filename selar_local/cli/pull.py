@@ -10,8 +10,6 @@ from selar_local.catalog import pull as download
 from selar_local.cli.grouped_help import GroupedCommand, option
 from selar_local.cli.streams import is_terminal
 
-__all__ = ["pull"]
-
 _EXAMPLES = """\b
 Examples:
   selar-local pull smollm2-135m

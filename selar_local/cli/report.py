@@ -12,8 +12,6 @@ from selar_local.cli.interrupt import importing
 from selar_local.errors import MissingExtra, SelarError
 from selar_local.install_hint import install_hint
 
-__all__ = ["report"]
-
 _HTML = (".html", ".htm")
 _MARKDOWN = (".md", ".markdown")
 _STUDIES = ".json"

@@ -24,8 +24,6 @@ from selar_local.cli.prompt import joined, prompt_options, read_prompt, text_bes
 from selar_local.cli.session import Session
 from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig
 
-__all__ = ["run"]
-
 _SAMPLING = "Sampling and length"
 _EXAMPLES = """\b
 Examples:

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
 
-__all__ = ["serve"]
-
 PARALLEL = 4
 KEY_VARIABLE = "SELAR_LOCAL_API_KEY"
 _LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")

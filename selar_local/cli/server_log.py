@@ -15,8 +15,6 @@ from contextlib import contextmanager, suppress
 from queue import Full, Queue
 from typing import IO
 
-__all__ = ["ServerLog", "Sparing"]
-
 _WAITING = 1000  # lines that wait to be written; more are left out
 _LAST_SECONDS = 1.0  # for those that wait at the end
 

@@ -26,8 +26,6 @@ from selar_local.options import shown
 if TYPE_CHECKING:
     from selar_local.engine.stream import Stream
 
-__all__ = ["Session", "as_dict"]
-
 
 class Session:
     """The settings of one call of ``run``, and its answers."""

@@ -10,8 +10,6 @@ import click
 
 from selar_local.cli.grouped_help import option
 
-__all__ = ["template_arg_option"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -15,8 +15,6 @@ from selar_local.cli.opening import find
 from selar_local.cli.trace_outputs import keep_inputs
 from selar_local.errors import SelarError
 
-__all__ = ["trace"]
-
 _STDOUT = Path("-")
 _BEGIN = 1000  # bytes in which a page of ours says that it is one
 _EXAMPLES = """\b

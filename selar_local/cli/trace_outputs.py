@@ -11,8 +11,6 @@ from selar_local.cli.display import Display
 from selar_local.errors import SelarError
 from selar_local.trace import TraceRecorder, TraceWriter
 
-__all__ = ["Output", "PageWriter", "keep_inputs", "trace_outputs"]
-
 
 def keep_inputs(target: Path, inputs: Iterable[tuple[str, str | Path | None]], what: str) -> None:
     """Raises SelarError where writing `target` would overwrite a model, or one of the inputs.

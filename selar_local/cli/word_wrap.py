@@ -6,8 +6,6 @@ import re
 import shutil
 from collections.abc import Callable
 
-__all__ = ["WordWrap", "terminal_width"]
-
 _PARTS = re.compile(r"\n|[^\S\n]+|\S+")
 _NARROWEST = 20  # columns; a narrower terminal breaks the lines itself
 _TAB = 8

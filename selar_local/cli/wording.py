@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["counted", "did_you_mean", "valley_words"]
-
 
 def counted(number: int, word: str) -> str:
     """`1 turn`, `1200 turns`."""

@@ -14,8 +14,6 @@ from selar_local.formats import format_of
 if TYPE_CHECKING:
     from selar_local.llama.gguf_file import GgufFile
 
-__all__ = ["ENGINE_SETTINGS", "header", "model_facts", "thinks"]
-
 
 #: Options of the engine that change the last bits of logits, or where a text ends.
 ENGINE_SETTINGS = ("ctx_size", "parallel", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers")

@@ -35,11 +35,16 @@ class Scheduler:
         *,
         prompt_cache: bool = False,
         reuse_answers: bool = False,
+        state_bytes: int = 0,
     ) -> None:
-        """closing: called while a prompt is decoded. Once it returns True, the decode is given up."""
+        """closing: called while a prompt is decoded. Once it returns True, the decode is given up.
+
+        prompt_cache, reuse_answers, state_bytes: see `Slots`.
+        """
         self._runtime = runtime
         self._closing = closing
-        self._slots = Slots(runtime, slots, runtime.batch_size if prompt_cache else 0, reuse_answers=reuse_answers)
+        chunk = runtime.batch_size if prompt_cache else 0
+        self._slots = Slots(runtime, slots, chunk, reuse_answers=reuse_answers, state_bytes=state_bytes)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 

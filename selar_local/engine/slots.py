@@ -11,9 +11,10 @@ turn has the bits of a conversation that went on. The same texts read anew may g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from selar_local.llama.context import State
 from selar_local.llama.runtime import LlamaRuntime
 
 __all__ = ["Slots"]
@@ -31,30 +32,38 @@ class _Slot:
     tokens: tuple[int, ...] = ()  # of the prompt; once the sequence has ended also the ones it fed as tokens
     prompt_length: int = 0
     cuts: list[int] = field(default_factory=list)  # lengths, rising, at which the KV cache may be cut
-    length: int = 0  # positions in the KV cache
+    length: int = 0  # positions in the KV cache: these are of `tokens`, once the sequence has ended
     used: int = 0  # when it was taken last
     busy: bool = False
+    states: dict[int, State] = field(default_factory=dict)  # saved at these lengths, rising
 
     def empty(self) -> None:
         """Forget all tokens; no sequence uses the slot."""
         self.tokens, self.prompt_length, self.cuts, self.length, self.busy = (), 0, [], 0, False
+        self.states = {}
 
-    def reusable(self, prompt: Sequence[int]) -> int:
-        """How many tokens of the prompt's beginning are in the KV cache, up to a length where it may be cut."""
+    def lengths(self, prompt: Sequence[int]) -> list[int]:
+        """Lengths from which the prompt goes on with the right bits, the longest first."""
         most = len(prompt) - 1  # the last token is decoded in any case: its logits are needed
-        if not self.cuts and len(self.tokens) <= self.prompt_length:
-            return 0
+        if not self.cuts and not self.states and len(self.tokens) <= self.prompt_length:
+            return []
         alike = _common(self.tokens, tuple(prompt), most)
-        if alike > self.prompt_length and not self.busy:
-            return alike
-        return max((cut for cut in self.cuts if cut <= alike), default=0)
+        here = min(alike, self.length)
+        found = {cut for cut in self.cuts if cut <= here}
+        if alike > self.prompt_length and not self.busy:  # a follow-up turn
+            found |= {here, *(n for n in self.states if self.prompt_length <= n <= here)}
+        return sorted(found, reverse=True)
 
 
 class Slots:
     """Gives slots to sequences. chunk: tokens of a prompt decoded together; 0: nothing is reused."""
 
-    def __init__(self, runtime: LlamaRuntime, count: int, chunk: int, *, reuse_answers: bool = False) -> None:
+    def __init__(
+        self, runtime: LlamaRuntime, count: int, chunk: int, *, reuse_answers: bool = False, state_bytes: int = 0
+    ) -> None:
+        """state_bytes: of all saved states together."""
         self._runtime = runtime
+        self._state_bytes = state_bytes if runtime.needs_checkpoints and chunk > 0 else 0
         self._chunk = chunk
         self._reuse_answers = reuse_answers and chunk > 0
         self._slots = [_Slot(index) for index in range(count)]
@@ -85,20 +94,35 @@ class Slots:
         if source is not None and source in free and 2 * length >= source.length:
             target = source
         cuts = [cut for cut in source.cuts if cut < length] if source is not None else []
+        states = dict(source.states) if source is not None else {}
         reused = self._fill(target, source, length)
         self._clock += 1
         target.busy, target.used = True, self._clock
         target.tokens, target.prompt_length, target.length = tuple(prompt), len(prompt), reused
         target.cuts = [*cuts, reused] if reused else []
+        target.states = {n: state for n, state in states.items() if n in target.cuts}
+        if reused and reused not in target.states:
+            self._runtime.tidy(target.index, reused)  # the same prompt, read from here again, comes here by `restore`
+            self._save(target)
         return target.index, reused
 
     def _best(self, prompt: Sequence[int]) -> tuple[_Slot | None, int]:
         """The slot with most of the prompt's beginning in its KV cache, and how many tokens of it."""
         best, length = None, 0
         for slot in self._slots:
-            if slot.index not in self._spoilt and (found := slot.reusable(prompt)) > length:
+            if slot.index not in self._spoilt and (found := self._reusable(slot, prompt)) > length:
                 best, length = slot, found
         return best, length
+
+    def _reusable(self, slot: _Slot, prompt: Sequence[int]) -> int:
+        """How many tokens of the prompt's beginning are in the slot's KV cache, up to where the slot can go back to."""
+        return next((n for n in slot.lengths(prompt) if self._can_go_back(slot, n)), 0)
+
+    def _can_go_back(self, slot: _Slot, length: int) -> bool:
+        if length in slot.states or (length == slot.length and not slot.busy):
+            return True
+        exact = length <= self._runtime.exact_cut or length not in slot.cuts
+        return exact and self._runtime.can_cut(slot.index, length)
 
     def _fill(self, target: _Slot, source: _Slot | None, length: int) -> int:
         """Copy the first `length` tokens of `source`, or cut the target to them. Returns how many it has then."""
@@ -109,10 +133,28 @@ class Slots:
         if source is not target:
             self._runtime.copy(source.index, target.index)
         whole = source.length == length and not source.busy  # a running sequence has decoded more than its prompt
-        if whole or self._runtime.truncate(target.index, length):
+        if whole or self._go_back(target.index, length, source.states):
             return length
         self._runtime.forget(target.index)
         return 0
+
+    def _go_back(self, index: int, length: int, states: Mapping[int, State]) -> bool:
+        """Free what the slot holds from position `length` on. False: it could not."""
+        if length in states:
+            return self._runtime.restore(index, states[length], length)
+        return self._runtime.truncate(index, length)
+
+    def _save(self, slot: _Slot) -> None:
+        """Save the slot's state where it is, and drop the oldest states where there are too many bytes."""
+        if not self._state_bytes or slot.length in slot.states:
+            return
+        slot.states[slot.length] = self._runtime.save(slot.index)
+        kept = [(one.used, n, one) for one in self._slots for n in one.states]
+        size = sum(len(one.states[n]) for _, n, one in kept)
+        for _, n, one in sorted(kept, key=lambda entry: entry[:2]):
+            if size <= self._state_bytes:
+                return
+            size -= len(one.states.pop(n))
 
     def decoded(self, index: int, length: int) -> None:
         """The first `length` tokens of the slot's prompt are decoded: one more chunk, or the rest of the prompt."""
@@ -121,6 +163,9 @@ class Slots:
         slot.length = length
         if self._chunk and whole:
             slot.cuts.append(length)
+        left = slot.prompt_length - length
+        if (left <= self._chunk and slot.cuts[-1:] == [length]) or (left == 0 and self._reuse_answers):
+            self._save(slot)
 
     def release(self, index: int, length: int, fed: Sequence[int] = ()) -> None:
         """The slot's sequence has ended with `length` positions. fed: the tokens it fed after its prompt.
@@ -129,15 +174,18 @@ class Slots:
         """
         slot = self._slots[index]
         slot.busy, slot.length = False, length
-        kept = slot.cuts[-1] if slot.cuts else 0
+        known = {*slot.cuts, *slot.states}
         if self._reuse_answers and fed and length >= slot.prompt_length:
             slot.tokens = (*slot.tokens, *fed)
-            kept = len(slot.tokens)
-        if not kept or not (kept == length or self._runtime.truncate(index, kept)):
-            self._runtime.forget(index)
-            slot.empty()
-        else:
-            slot.length = kept
+            known.add(len(slot.tokens))
+        # A prompt that was broken off may have left a running state between two tokens.
+        here = length if length >= slot.prompt_length or not self._runtime.needs_checkpoints else -1
+        for kept in sorted(known, reverse=True):
+            if kept == here or (self._can_go_back(slot, kept) and self._go_back(index, kept, slot.states)):
+                slot.length = kept
+                return
+        self._runtime.forget(index)
+        slot.empty()
 
     def spoil(self, index: int) -> None:
         """The slot's sequence failed: its KV cache may contain NaN. The slot serves again after `wiped`."""

@@ -180,6 +180,7 @@ class Worker:
             lambda: self.closed,
             prompt_cache=config.prompt_cache,
             reuse_answers=config.reuse_answers,
+            state_bytes=config.cache_ram << 20,
         )
 
     def _receive(self) -> None:

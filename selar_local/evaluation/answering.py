@@ -19,8 +19,6 @@ from selar_local.evaluation.servers import Servers
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
 
-__all__ = ["inspect_model", "opened"]
-
 
 @contextlib.contextmanager
 def opened(

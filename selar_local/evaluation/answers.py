@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["boxed", "items", "last_letter", "last_number", "plain", "split_unit", "tidy"]
-
 _TOKEN = re.compile(r"\\+(?P<box>boxed|fbox)(?![A-Za-z])|\\[A-Za-z]+|\\.|[{}]", re.DOTALL)
 #: `\boxed 5`, `\boxed\frac12`, `\boxed C`: a number, a command or one capital. Other words are talk about boxes.
 _BARE = re.compile(r"\s*(?P<bare>[-+]?(?:[\d.]*\d|\\[A-Za-z])[^\s$]*|[A-Z](?![A-Za-z]))")

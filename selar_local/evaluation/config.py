@@ -13,21 +13,6 @@ from selar_local.errors import OptionError
 from selar_local.methods import METHODS, Method, method_class
 from selar_local.options import Options, shown
 
-__all__ = [
-    "BUDGETS",
-    "GENERATED",
-    "GENERATED_TASK",
-    "EvaluationConfig",
-    "MethodSpec",
-    "defaults_of",
-    "grades_last_number",
-    "levels_of",
-    "methods_of",
-    "name_of",
-    "seed_of",
-    "with_defaults",
-]
-
 #: Most tokens of an answer, by task. What was cut off is reported.
 BUDGETS = {"generated": 256, "gsm8k": 4096, "aime24": 16384, "aime25": 16384}
 _BUDGET = 8192

@@ -22,8 +22,6 @@ from typing import Any
 from selar_local.errors import MissingExtra, SelarError
 from selar_local.install_hint import install_hint
 
-__all__ = ["Verdict", "equal"]
-
 #: True, False, or the reason why there is no verdict: "timeout", "crash".
 Verdict = bool | str
 

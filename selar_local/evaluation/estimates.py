@@ -13,11 +13,6 @@ from selar_local.evaluation import statistics
 from selar_local.evaluation.records import Answer, MethodRun
 from selar_local.evaluation.slips import KINDS
 
-__all__ = [
-    "Comparison", "Figure", "MethodSummary", "accuracy_of", "answers_of", "compare", "corrected", "describe",
-    "means_of", "only", "problems_of",
-]  # fmt: skip
-
 _SHARES = {"accuracy": "correct", "truncated": "truncated", "repetitive": "repetitive"}
 
 

@@ -22,17 +22,6 @@ from selar_local.install_hint import version_of
 if TYPE_CHECKING:
     from selar_local.evaluation.problems import Problem
 
-__all__ = [
-    "SETTINGS",
-    "context_for",
-    "data_facts",
-    "environment",
-    "method_facts",
-    "plain",
-    "problems_sha256",
-    "programs",
-]
-
 #: What must be the same in all logs of a study. Threads, versions and the machine are recorded, not compared.
 SETTINGS = (
     "task", "data", "data_sha256", "problems", "problems_sha256", "model_sha256", "template_hash", "samples", "seed",

@@ -17,8 +17,6 @@ from selar_local.errors import MissingExtra
 from selar_local.evaluation.problems import Problem
 from selar_local.install_hint import install_hint
 
-__all__ = ["KINDS", "MOST", "generated_problems"]
-
 #: Kinds of reasoning-gym, in turn, with their options.
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "chain_sum": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2},

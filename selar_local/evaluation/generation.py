@@ -29,8 +29,6 @@ if TYPE_CHECKING:  # llama.cpp is loaded with the first engine
 
     AnyEngine = Engine | IsolatedEngine
 
-__all__ = ["METER", "Engines", "Generated", "Meter", "generate", "shared_engines"]
-
 
 class Meter:
     """What all generations of this process have done so far, for a progress bar: it only ever grows."""

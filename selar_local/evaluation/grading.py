@@ -22,8 +22,6 @@ from selar_local.evaluation.equality import equal
 from selar_local.evaluation.problems import Problem
 from selar_local.evaluation.rationals import explicit, is_rounded, rational
 
-__all__ = ["Grade", "grade"]
-
 #: Longer answers are none: a model that loops inside its box.
 LONGEST = 2000
 _MANY = 60

@@ -22,8 +22,6 @@ from selar_local.evaluation.problems import TASKS, Problem, load_problems, promp
 from selar_local.evaluation.repetition import is_repetitive
 from selar_local.evaluation.slips import count_slips
 
-__all__ = ["answer", "graded", "problems"]
-
 
 @task
 def problems(

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LogFile", "best_of", "log_files"]
-
 
 @dataclass(frozen=True)
 class LogFile:

@@ -22,8 +22,6 @@ from selar_local.methods import METHODS
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
 
-__all__ = ["read_studies"]
-
 #: What a log says of its method alone.
 _OF_THE_METHOD = {"label", "method", "options", "sampling"}
 

@@ -16,8 +16,6 @@ from selar_local.evaluation.config import EvaluationConfig, MethodSpec
 from selar_local.evaluation.problems import Problem
 from selar_local.evaluation.servers import Servers
 
-__all__ = ["Evaluation", "Observer", "default_folder"]
-
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -13,8 +13,6 @@ from selar_local.evaluation.facts import SETTINGS
 from selar_local.evaluation.records import Answer, MethodRun, Study
 from selar_local.options import shown
 
-__all__ = ["as_key", "facts_of", "pooled", "seeds_of"]
-
 _NONE = object()
 _OF_ALL = tuple(name for name in SETTINGS if name not in ("seed", "samples"))
 

@@ -15,8 +15,6 @@ from selar_local.errors import MissingExtra, OptionError, SelarError
 from selar_local.evaluation.config import GENERATED
 from selar_local.install_hint import pip_install
 
-__all__ = ["TASKS", "DataError", "Problem", "TaskSpec", "load_problems", "prompt_of", "read_problems"]
-
 _MATH_REQUEST = r"Please reason step by step, and put your final answer within \boxed{}."
 _LETTER_REQUEST = r"Please reason step by step, and put only the letter of the correct choice within \boxed{}."
 _MOST_CHOICES = 26

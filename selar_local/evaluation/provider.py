@@ -38,8 +38,6 @@ from selar_local.methods import DEFAULT_METHOD, Method, method_class
 if TYPE_CHECKING:
     from selar_local.evaluation.generation import AnyEngine
 
-__all__ = ["ModelArguments", "SelarAPI", "as_messages", "generation_options"]
-
 #: Inspect's name of an option -> ours.
 _OPTIONS = {
     "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "max_tokens": "max_tokens", "seed": "seed",

@@ -9,8 +9,6 @@ import re
 from decimal import Decimal
 from fractions import Fraction
 
-__all__ = ["explicit", "is_rounded", "rational"]
-
 _DECIMAL = r"(?:\d+\.?\d*|\.\d+)"
 _RATIONAL = re.compile(
     rf"""

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BINS", "COUNTED", "Answer", "MethodRun", "Study"]
-
 #: Bins of an entropy histogram over [0, 1].
 BINS = 20
 #: Fields of `Answer` that are counted in its text.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["is_repetitive"]
-
 #: Most characters of one turn of a loop; least turns, and least characters of all: "1000000" is no loop.
 LONGEST, TURNS, SHORTEST = 1200, 4, 200
 

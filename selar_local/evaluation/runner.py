@@ -26,15 +26,13 @@ from selar_local.evaluation import facts
 from selar_local.evaluation.answering import inspect_model, opened
 from selar_local.evaluation.config import MethodSpec
 from selar_local.evaluation.log_files import LogFile, best_of, log_files
-from selar_local.evaluation.plan import Evaluation, Observer, default_folder
+from selar_local.evaluation.plan import Evaluation, Observer
 from selar_local.install_hint import install_hint
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog
 
     from selar_local.engine.engine import Engine
-
-__all__ = ["Evaluation", "Observer", "default_folder", "evaluate", "require_extra"]
 
 _FLUSHES = 200  # times a log file is written at most: each time it is written whole
 

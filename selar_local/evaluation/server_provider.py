@@ -35,8 +35,6 @@ from selar_local.evaluation.provider import ModelArguments, as_messages, generat
 from selar_local.evaluation.records import BINS
 from selar_local.evaluation.servers import Server, servers_in_use
 
-__all__ = ["ServersAPI"]
-
 _BUSY, _TOO_LONG, _FAILED = 429, "context_length_exceeded", 500
 _READ = 600  # seconds without a byte after which a server is lost; ours send one every 15
 _PAUSE = 1.0  # seconds until a busy server is asked again

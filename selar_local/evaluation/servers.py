@@ -12,8 +12,6 @@ from selar_local.engine.file_facts import ENGINE_SETTINGS
 from selar_local.errors import MissingExtra, OptionError, SelarError
 from selar_local.install_hint import install_hint
 
-__all__ = ["Server", "Servers", "find_servers", "servers_in_use"]
-
 _MODEL = ("model", "model_sha256", "quantisation", "architecture", "template_hash")
 _SECONDS = 600  # the first answer of ours reads its whole model file
 

@@ -20,8 +20,6 @@ from selar_local.evaluation.answers import plain, tidy
 from selar_local.evaluation.estimates import Figure
 from selar_local.evaluation.records import MethodRun
 
-__all__ = ["FIGURES", "RIGHT", "Several", "several_of", "vote_of"]
-
 #: One of k answers is right; the most frequent of k is, each of several in turn; two answers to a problem are the same.
 FIGURES = ("pass", "majority", "agree")
 #: The vote of every right answer.

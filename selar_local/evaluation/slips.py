@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from selar_local.errors import MissingExtra
 from selar_local.install_hint import install_hint
 
-__all__ = ["KINDS", "Slips", "count_slips"]
-
 #: The kinds of slips, as the fields of `Slips` are called.
 KINDS = ("doubled", "merged", "missing")
 

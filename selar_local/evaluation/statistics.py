@@ -14,25 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "ALPHA",
-    "FEW",
-    "POWER",
-    "RESAMPLES",
-    "Difference",
-    "Estimate",
-    "detectable_effect",
-    "difference",
-    "holm",
-    "mean",
-    "minimum_detectable",
-    "mover",
-    "per_correct",
-    "ratio",
-    "separation",
-    "share",
-]
-
 Floats = npt.NDArray[np.float64]
 
 #: Two-sided error of every interval and test.

@@ -17,8 +17,6 @@ from typing import Any
 from selar_local.errors import SelarError
 from selar_local.evaluation.records import BINS, Answer, MethodRun, Study
 
-__all__ = ["SUFFIX", "read_study_file", "write_study_file"]
-
 SUFFIX = ".json"
 _FORMAT, _VERSION = "selar-local studies", 1
 _COLUMNS = {one.name: one.type for one in fields(Answer) if one.name != "given"}

@@ -21,19 +21,6 @@ from selar_local.evaluation.several import Several, several_of
 from selar_local.evaluation.sweep import Choice, chosen_of
 from selar_local.evaluation.wording import compared, p_text, per_thousand, percent, points, rounded, with_interval
 
-__all__ = [
-    "Comparison",
-    "Figure",
-    "MethodSummary",
-    "Summary",
-    "as_dict",
-    "legend",
-    "sentences",
-    "slips",
-    "summarise",
-    "table",
-]
-
 _WIDTH = 100
 _GAP = 2
 _COMMON = "a comparison uses only those that both methods have"

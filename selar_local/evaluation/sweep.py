@@ -25,8 +25,6 @@ from selar_local.evaluation.estimates import (
 from selar_local.evaluation.records import MethodRun, Study
 from selar_local.evaluation.wording import compared, p_words, percent
 
-__all__ = ["Choice", "Sweep", "chosen_of", "split", "sweeps_of"]
-
 _LABEL = re.compile(r"(?P<base>.+) (?P<option>[a-z_]+)=(?P<value>\S+)")
 
 

@@ -6,11 +6,6 @@ from collections.abc import Callable
 
 from selar_local.evaluation.estimates import Comparison, Figure
 
-__all__ = [
-    "NOTHING", "compared", "duration", "p_text", "p_words", "percent", "points", "rounded", "with_interval",
-    "with_signs",
-]  # fmt: skip
-
 #: Where there is no figure.
 NOTHING = "-"
 

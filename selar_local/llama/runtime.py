@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from selar_local.config import EngineConfig
 from selar_local.errors import DecodeError, ModelFileError, UnsupportedModel
-from selar_local.llama.context import LlamaContext
+from selar_local.llama.context import LlamaContext, State
 from selar_local.llama.embedding_table import EmbeddingTable
 from selar_local.llama.gguf_file import GgufFile, open_gguf
 from selar_local.llama.injection_check import injection_difference
@@ -90,6 +90,7 @@ class LlamaRuntime:
                 raise
         self._hidden: list[npt.NDArray[np.float32]] = []
         self.capacity = context.n_ctx_seq
+        self.needs_checkpoints, self.exact_cut = context.needs_checkpoints, context.exact_cut
         self.batch_size, self.largest_batch = context.batch_size, context.n_batch
         self.most_scored = min(context.most_outputs, context.batch_size)
         # Where a row is its token to the bit, certain steps may be fed as rows as well: the graph is then reused.
@@ -133,6 +134,9 @@ class LlamaRuntime:
         batch = self.batch.of_tokens(ids, positions, sequences, outputs)
         with self.context.abortable(cancelled):
             self.context.decode(batch)
+        for sequence, position, tokens, _ in chunks:
+            if len(tokens) == self.batch_size:
+                self.context.tidy(sequence, position + len(tokens))
         return [self.context.logits(end) if chunk.last else None for chunk, end in zip(chunks, ends, strict=True)]
 
     def score(self, chunk: Chunk, cancelled: Callable[[], bool]) -> list[npt.NDArray[np.float32]]:
@@ -226,12 +230,28 @@ class LlamaRuntime:
         """Free the slot's KV cache."""
         self.context.forget(slot)
 
+    def can_cut(self, slot: int, length: int) -> bool:
+        """Whether the slot can go back to `length` positions without a saved state."""
+        return self.context.can_cut(slot, length)
+
     def truncate(self, slot: int, length: int) -> bool:
         """Free the slot's KV cache from position `length` on.
 
         False, and nothing has changed, where the model keeps a running state that cannot go back.
         """
         return self.context.truncate(slot, length)
+
+    def save(self, slot: int) -> State:
+        """What the slot needs to come back to where it is, besides the KV cache that it can cut."""
+        return self.context.save(slot)
+
+    def tidy(self, slot: int, length: int) -> None:
+        """Make no difference of whether the slot has come to this length by itself, or by `restore`."""
+        self.context.tidy(slot, length)
+
+    def restore(self, slot: int, state: State, length: int) -> bool:
+        """Put the slot back to where it had `length` positions and was saved. False: it could not, and is of no use."""
+        return self.context.restore(slot, state, length)
 
     def copy(self, source: int, target: int) -> None:
         """Make an empty slot hold what another one holds."""

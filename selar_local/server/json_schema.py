@@ -27,9 +27,22 @@ def answer_schema(request: Common) -> tuple[dict[str, Any] | None, str]:
     return form.json_schema.schema_, "response_format"
 
 
+_NAMES = ("properties", "$defs", "definitions", "patternProperties")  # of schemas by name
+_VALUES = ("enum", "const", "default", "examples")  # no schemas
+_PARTS = {"allOf", "if", "dependentSchemas", "$dynamicRef"}
+_OPEN = {"additionalProperties", "patternProperties", "unevaluatedProperties", "anyOf", "oneOf", "$ref"}
+
+
 def call_schema(functions: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """The schema of ``{"name": .., "arguments": ..}`` for one of the functions, given with their parameters."""
-    parameters = {f"tool{i}": _moved(schema, f"#/$defs/tool{i}") for i, (_, schema) in enumerate(functions)}
+    """The schema of ``{"name": .., "arguments": ..}`` for one of the functions, given with their parameters.
+
+    Objects have the declared properties alone, unless the schema says something else: small models would invent others
+    without an end.
+    """
+    parameters = {
+        f"tool{i}": _moved(schema, f"#/$defs/tool{i}", close=not _composes(schema))
+        for i, (_, schema) in enumerate(functions)
+    }
     calls = [
         {
             "type": "object",
@@ -42,13 +55,27 @@ def call_schema(functions: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, An
     return {"$defs": parameters, "anyOf": calls}
 
 
-def _moved(node: Any, root: str) -> Any:
-    """A copy whose references into the schema point to where it stands now."""
+def _composes(node: Any) -> bool:
+    """Whether an object of the schema may have its properties from several parts."""
     if isinstance(node, list):
-        return [_moved(value, root) for value in node]
+        return any(map(_composes, node))
+    return isinstance(node, dict) and (bool(_PARTS & node.keys()) or any(map(_composes, node.values())))
+
+
+def _moved(node: Any, root: str, *, close: bool) -> Any:
+    """A copy whose references into the schema point to where it stands now. close: objects get no other properties."""
+    if isinstance(node, list):
+        return [_moved(value, root, close=close) for value in node]
     if not isinstance(node, dict):
         return node
-    moved = {key: _moved(value, root) for key, value in node.items()}
+    moved: dict[str, Any] = {}
+    for key, value in node.items():
+        if key in _NAMES and isinstance(value, dict):
+            moved[key] = {name: _moved(one, root, close=close) for name, one in value.items()}
+        else:
+            moved[key] = value if key in _VALUES else _moved(value, root, close=close)
+    if close and node.get("type") == "object" and node.get("properties") and not _OPEN & node.keys():
+        moved["additionalProperties"] = False
     reference = node.get("$ref")
     if isinstance(reference, str) and reference.startswith("#"):
         moved["$ref"] = root + reference[1:]

@@ -64,6 +64,7 @@ class ScriptedRuntime:
         self.prefer_rows: list[bool] = []
         self.cleared = 0
         self.can_truncate = True
+        self.needs_checkpoints, self.exact_cut = False, 2**31
         self.strict = True  # whether what is fed must be the token of the step before
         self.fed: list[tuple[int, NextInput]] = []
         self._rows: list[int] = []
@@ -143,6 +144,12 @@ class ScriptedRuntime:
             self.held[slot] = length
             self._done[slot] = 0  # what follows begins the same script
         return self.can_truncate
+
+    def can_cut(self, slot: int, length: int) -> bool:
+        return self.can_truncate
+
+    def tidy(self, slot: int, length: int) -> None:
+        assert self.held[slot] == length
 
     def copy(self, source: int, target: int) -> None:
         self.calls.append(("copy", source, target))

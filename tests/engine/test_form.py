@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle.form import needs_form
 from scripted_runtime import ScriptedRuntime, drive, outcome, request
 from test_decisions import Scripted
 
@@ -78,25 +77,6 @@ def test_the_option_and_what_was_no_exploration():
     assert kept("```json", "\n", "{", tools=None, keep=False) == [None] * 3
 
 
-def judged(text: str, pieces: tuple[str, str]) -> bool:
-    """Whether a step after `text` must be certain, whose tokens spell `pieces`; no tools."""
-    lines = text.split("\n")
-    opened = ""
-    for line in lines[:-1]:
-        if line.lstrip().startswith("```"):
-            opened = "" if opened else line
-    if opened:
-        return opened.lstrip().lower().startswith("```json")
-    if lines[-1].lstrip().lower().startswith("```json"):
-        return True
-    return any(
-        re.fullmatch(r"\s*(`|``|```|```j|```js|```jso|```json.*)", line, re.DOTALL | re.IGNORECASE) is not None
-        for piece in pieces
-        for line in (lines[-1] + piece).split("\n")
-        if line.strip()
-    )
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(
@@ -107,7 +87,7 @@ def judged(text: str, pieces: tuple[str, str]) -> bool:
 def test_any_text_is_judged_alike(texts):
     found = kept(*texts, tools=None) if texts else []
     for i, reason in enumerate(found):
-        assert (reason == "json") == judged("".join(texts[:i]), (texts[i], "x")), (texts, i)
+        assert (reason == "json") == needs_form("".join(texts[:i]), (texts[i], "x")), (texts, i)
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])

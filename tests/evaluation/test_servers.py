@@ -19,8 +19,9 @@ from selar_local.config import EngineConfig
 from selar_local.errors import OptionError, SelarError
 from selar_local.evaluation.config import EvaluationConfig, methods_of
 from selar_local.evaluation.logs import read_studies
+from selar_local.evaluation.plan import Evaluation, Observer
 from selar_local.evaluation.problems import load_problems
-from selar_local.evaluation.runner import Evaluation, Observer, evaluate
+from selar_local.evaluation.runner import evaluate
 from selar_local.evaluation.servers import Server, Servers, find_servers
 
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"

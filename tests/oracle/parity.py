@@ -17,6 +17,7 @@ import numpy as np
 
 from selar_local.methods.base import Mixture, Token, Vector
 
+from .form import in_form
 from .outcomes import Outcome, Text
 from .playing import STEPS, Played
 from .together import Together
@@ -89,6 +90,15 @@ class Walker:
     apart: float = 0.0  # at most, so far
     going: bool = True
 
+    def spelled(self) -> tuple[str, list[str]]:
+        """The text so far, and the texts of the tokens that the engine's method would feed next."""
+        own, piece = self.played, self.played.known.piece
+        text = b"".join(piece(event.token) for event in own.events[: self.shown]).decode(errors="replace")
+        item = own.looks[self.position].decision.next_input
+        mixed = item.ids.tolist() if isinstance(item, Mixture) else []
+        shown = [event.token for event in own.events[self.shown : self.shown + 1]]
+        return text, [piece(token).decode(errors="replace") for token in (*mixed, *shown)]
+
 
 class Walk:
     """Compares runs, which advance together. Raises AssertionError where the two differ without a reason."""
@@ -122,6 +132,8 @@ class Walk:
         inputs: list[ModelInput] = []
         for walker in [w for w in self.walkers if w.going]:
             outcome = walker.text.look(walker.logits, walker.hidden, walker.played.uniforms[walker.position])
+            if walker.played.run.keep_form:
+                outcome = in_form(outcome, *walker.spelled())
             self._check(walker, outcome)
             if walker.going:
                 on.append(walker)

@@ -48,6 +48,7 @@ class Run:
     guard: bool = False
     max_tokens: int | None = STEPS
     more: Mapping[str, Any] = field(default_factory=dict)  # options of the engine's method that the oracle lacks
+    keep_form: bool = True
 
     @cached_property
     def method(self) -> sl.Method:
@@ -79,6 +80,7 @@ class Run:
     def options(self) -> dict[str, Any]:
         """How the engine samples, and how long."""
         own, f = {"greedy": self.seed is None, "seed": self.seed or 0, "max_tokens": self.max_tokens}, self.filters
+        own["keep_form"] = self.keep_form
         if f is None:
             return own
         return {"temperature": f.temperature, "top_k": f.top_k, "top_p": f.top_p, "min_p": f.min_p, **own}

@@ -100,7 +100,7 @@ def test_coconut_s_text_is_the_oracle_s_own(model: Transformer) -> None:
 def test_both_sides_have_the_same_defaults(run: Run, method: sl.Method) -> None:
     assert run.method == method
     sampling, filters = method.sampling({}), THINKING if isinstance(method, sl.SoftThinking) else Filters()
-    assert (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p) == astuple(filters)
+    assert (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p) == astuple(filters)[:4]
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def nudged(own: Played, at: int, by: float) -> Played:
 
 def likelier(own: Played, at: int) -> Played:
     (token, p), *others = own.events[at].top
-    return changed(own, at, top=((token, p - 1e-3), *others))
+    return changed(own, at, top=((token, p - 2e-3), *others))
 
 
 SWIRLING, LATENT, SOFT, GATED, PLAIN = 4, 5, 6, 7, 8  # of the runs above

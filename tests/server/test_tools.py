@@ -192,6 +192,21 @@ def test_references_move_with_their_schema():
             grammar.accept(token)
 
 
+def test_objects_have_the_declared_properties_alone_unless_the_schema_says_more():
+    def parameters(schema):
+        return call_schema([("f", schema)])["$defs"]["tool0"]
+
+    plain = {"type": "object", "properties": {"default": {"type": "object", "properties": {"a": {}}}}}
+    found = parameters(plain)
+    assert found["additionalProperties"] is found["properties"]["default"]["additionalProperties"] is False
+    value = {"type": "object", "properties": {"a": 1}}
+    for same in (
+        {"type": "object"}, {**plain, "additionalProperties": True}, {"allOf": [plain, {"type": "object"}]},
+        {"enum": [value]}, {"type": "object", "properties": {"a": {}}, "anyOf": [{}]},
+    ):  # fmt: skip
+        assert parameters(same).get("additionalProperties") == same.get("additionalProperties")
+
+
 def test_a_written_call_comes_through_the_endpoint(api, monkeypatch):
     """A random model calls nothing: what it writes is replaced on its way."""
     written = f"so <tool_call>{OTHER.replace('g', 'clock', 1)}</tool_call>"

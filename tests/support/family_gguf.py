@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGUFWriter
+from gguf import GGMLQuantizationType, GGUFWriter
+from gguf.quants import quantize
 
 from selar_local.llama.ggml import symbol
 from selar_local.llama.library import C, start
 from support.tiny_gguf import FloatArray, add_metadata, tiny_vocabulary, tokenizer_metadata
 
 __all__ = ["FAMILIES", "Family", "write_family_gguf"]
+
+#: What llama.cpp multiplies by: the rest is in F32 in every file.
+_MATRIX = re.compile(r"(attn_(q|k|v|qkv|output|gate)|ffn_(gate|up|down)|ssm_(in|out)|token_embd|output)\.weight$")
 
 _HEADS, _HEAD, _LAYERS = 2, 32, 2
 _EMBD = _HEADS * _HEAD
@@ -164,6 +169,7 @@ def write_family_gguf(
     family: str,
     *,
     seed: int = 0,
+    weight_type: str = "F32",
     chat_template: str | None = None,
     controls: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -181,8 +187,11 @@ def write_family_gguf(
     add_metadata(writer, described)
     random = np.random.default_rng(seed)
     for name, shape in _shapes(architecture, described):
-        hashes = "tid2eid" in name  # token ids to experts
-        writer.add_tensor(name, random.integers(0, 4, shape, np.int32) if hashes else _filled(random, name, shape))
+        if "tid2eid" in name:  # token ids to experts
+            writer.add_tensor(name, random.integers(0, 4, shape, np.int32))
+            continue
+        kind = GGMLQuantizationType[weight_type if _MATRIX.search(name) and shape[-1] % 32 == 0 else "F32"]
+        writer.add_tensor(name, quantize(_filled(random, name, shape), kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -8,8 +8,6 @@ from selar_local.evaluation.slips import KINDS
 from selar_local.evaluation.summary import Summary
 from selar_local.evaluation.wording import per_thousand, points, rounded, with_interval
 
-__all__ = ["several", "slips"]
-
 _SLIPS = (
     "Of 1,000 plain English words, LaTeX and code left out. doubled: a word twice in a row. merged: a word that is in "
     'neither a word list nor the question. missing: two words in a row that want a noun between them, such as "of is". '

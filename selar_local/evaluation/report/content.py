@@ -12,8 +12,6 @@ from selar_local.evaluation.report.plots import Plot, plots_of
 from selar_local.evaluation.report.tables import Table
 from selar_local.evaluation.summary import Summary, sentences, summarise
 
-__all__ = ["Report", "Section", "Table", "report_of"]
-
 #: Facts that tell studies of one task and model apart.
 _TELLS = ("problems", "level", "seed", "samples", "max_tokens", "sampling_given", "thinking", "parallel", "ctx_size")
 

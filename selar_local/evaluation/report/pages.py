@@ -9,8 +9,6 @@ from typing import Any
 
 from selar_local.evaluation.report.content import Report
 
-__all__ = ["as_html", "as_markdown"]
-
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~])")
 
 

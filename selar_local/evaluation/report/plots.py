@@ -23,8 +23,6 @@ from selar_local.plotting import INK, Draw, colours_of, figure_of, legend_below,
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Plot", "plots_of"]
-
 _MARKS = "osD^vPX*<>hd"
 _DASHES = ("-", "--", "-.", ":")
 _HISTOGRAMS = 4  # methods in one plot

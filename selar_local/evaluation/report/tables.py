@@ -28,19 +28,6 @@ from selar_local.evaluation.wording import (
 from selar_local.methods import METHODS, Method
 from selar_local.options import shown as written
 
-__all__ = [
-    "Table",
-    "ablation_of",
-    "ablations",
-    "command_of",
-    "differences",
-    "efficiency",
-    "facts",
-    "main",
-    "shown",
-    "sweeps",
-]
-
 _DIFFERENCES = (
     "p (Holm): p after Holm's correction for the comparisons in this table. detectable: the smallest true difference, "
     "in points, that a study of this size finds with 80 % probability (at the strictest step of the correction)."
