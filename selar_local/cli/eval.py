@@ -16,7 +16,7 @@ from selar_local.cli.display import Display
 from selar_local.cli.eval_servers import servers_of, url_options
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, json_option, option
 from selar_local.cli.interrupt import importing
-from selar_local.cli.method_specs import methods_option, shared_options, specs_of
+from selar_local.cli.method_specs import methods_option, specs_of
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.option_sources import defaults_in_use
@@ -94,7 +94,7 @@ def evaluation_command(
     require_extra()
     display = Display(quiet=quiet)
     source = find(model) if url is None else servers_of(url, api_key, model, given, specs, values)
-    plan = _plan(source, specs, given, engine, problems, values, shared_options(methods, values, sweep))
+    plan = _plan(source, specs, given, engine, problems, values)
     with importing():  # takes seconds
         import inspect_ai  # noqa: F401
         import math_verify  # noqa: F401
@@ -131,7 +131,6 @@ def _plan(
     engine: EngineConfig,
     problems: list[Problem] | None,
     values: dict[str, Any],
-    shared: dict[str, Any],
 ) -> Evaluation:
     """The study. problems: None where they are still to be loaded, or made."""
     from selar_local.engine.file_facts import thinks
@@ -156,7 +155,6 @@ def _plan(
         sampling=_sampling(specs[0], values),
         stop=tuple(values.get("stop") or ()),
         thinking=values.get("thinking"),
-        shared=shared,
     )
 
 

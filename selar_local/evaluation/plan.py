@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class Evaluation:
     """A study that is to be made: all that decides its answers.
 
     config: with max_tokens and limit filled in. sampling: what was given of it. model: the file, or servers with
-    engines of their own. shared: the options that were given for all methods; they are in the specs already.
+    engines of their own.
     """
 
     config: EvaluationConfig
@@ -33,7 +33,6 @@ class Evaluation:
     sampling: Mapping[str, Any]
     stop: tuple[str, ...] = ()
     thinking: bool | None = None
-    shared: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def answers(self) -> int:
@@ -85,8 +84,8 @@ def default_folder(evaluation: Evaluation) -> Path:
     """Where the logs go by default: the same settings find them again."""
     settings = evaluation.settings()
     written = repr(sorted((name, settings[name]) for name in facts.SETTINGS))
-    if evaluation.shared:
-        written += repr(sorted(evaluation.shared.items()))
+    if shared := {name: value for spec in evaluation.specs for name, value in spec.shared.items()}:
+        written += repr(sorted(shared.items()))
     key = hashlib.sha256(written.encode()).hexdigest()[:8]
     name = settings["model"] if isinstance(evaluation.model, Servers) else file_stem(evaluation.model)
     model = name.removesuffix(".gguf").replace("/", "-").replace(":", "-")  # as in ollama:qwen3:8b

@@ -173,8 +173,7 @@ def test_options_given_for_all_methods_tell_studies_apart(finished, model, data)
     with pytest.raises(OptionError, match=r"holds selar with other options \(tau 0.5, here 0.7\)"):
         evaluate(study(model, data, given={"tau": 0.7}), folder, Opener(model))
     assert evaluate(study(model, data, "cot", given=None), folder, Opener(model))
-    given = replace(study(model, data, given={"tau": 0.7}), shared={"tau": 0.7})
-    assert default_folder(given) != default_folder(study(model, data))
+    assert default_folder(study(model, data, given={"tau": 0.7})) != default_folder(study(model, data))
 
 
 def test_a_method_that_joins_is_graded_as_the_others_are(model, data, tmp_path):
