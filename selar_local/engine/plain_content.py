@@ -13,49 +13,46 @@ _MARKS = tuple(map(chr, range(0xFDD0, 0xFDE8)))
 Messages = Sequence[Mapping[str, Any]]
 
 
-def contents(messages: Messages) -> Iterator[str]:
-    """The texts of all messages but the model's own, whose markers a template may read."""
+def contents(messages: Messages, tools: Messages | None = None) -> Iterator[str]:
+    """The texts of the tools, and of all messages but the model's own, whose markers a template may read."""
+    yield from _texts(tools)
     for message in messages:
-        if message.get("role") == "assistant":
-            continue
-        content = message.get("content")
-        if isinstance(content, str):
-            yield content
-        elif isinstance(content, Sequence):
-            yield from (part["text"] for part in content if isinstance(part, Mapping) and _is_text(part))
+        if message.get("role") != "assistant":
+            yield from _texts(message.get("content"))
 
 
-def _is_text(part: Mapping[str, Any]) -> bool:
-    return isinstance(part.get("text"), str)
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in a value such as JSON has, but for the names in its objects."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(one)
 
 
-def marked(messages: Messages, specials: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
-    """The messages with a mark inside of each special text, and the mark. Without any special text the mark is ""."""
-    written = "\n".join(contents(messages))
-    spelt = [special for special in specials if special in written]
-    if not spelt:
-        return [dict(message) for message in messages], ""
-    mark = next(mark for mark in _MARKS if mark not in written)
+def marked(
+    messages: Messages, specials: Sequence[str], tools: Messages | None = None
+) -> tuple[list[dict[str, Any]], list[Any] | None, str]:
+    """The messages and the tools with a mark inside of each special text, and the mark: "" without any such text."""
+    texts = list(contents(messages, tools))
+    if not any(special in text for text in texts for special in specials):
+        return [dict(message) for message in messages], tools if tools is None else list(tools), ""
+    mark = next(mark for mark in _MARKS if not any(mark in text for text in texts))
 
-    def spoilt(text: str) -> str:
-        places = {at + 1 for special in spelt for at in _places(text, special)}
-        ends = [0, *sorted(places), len(text)]
-        return mark.join(text[a:b] for a, b in pairwise(ends))
+    def spoilt(value: Any) -> Any:
+        if isinstance(value, str):
+            places = {at + 1 for special in specials for at in _places(value, special)}
+            ends = [0, *sorted(places), len(value)]
+            return mark.join(value[a:b] for a, b in pairwise(ends))
+        if isinstance(value, Mapping):
+            return {name: spoilt(one) for name, one in value.items()}
+        return [spoilt(one) for one in value] if isinstance(value, (list, tuple)) else value
 
-    found = []
-    for message in map(dict, messages):
-        content = message.get("content")
-        if message.get("role") == "assistant":
-            pass
-        elif isinstance(content, str):
-            message["content"] = spoilt(content)
-        elif isinstance(content, Sequence):
-            message["content"] = [
-                {**part, "text": spoilt(part["text"])} if isinstance(part, Mapping) and _is_text(part) else part
-                for part in content
-            ]
-        found.append(message)
-    return found, mark
+    found = [
+        dict(message) if message.get("role") == "assistant" else {**message, "content": spoilt(message.get("content"))}
+        for message in messages
+    ]
+    return found, tools if tools is None else spoilt(tools), mark
 
 
 def _places(text: str, special: str) -> Iterator[int]:

@@ -160,20 +160,21 @@ class Prompts:
 
     def _closing(self, rendered: RenderedRequest, model: LlamaModel) -> tuple[int, ...]:
         """The tokens that close the thinking."""
-        if rendered.generation.thinking_budget is None:
-            return ()
         return tuple(model.tokenize(closing_text(self._dialects.of(rendered.tools).form, model), special=True))
 
     def _parts(self, rendered: RenderedRequest, model: LlamaModel) -> list[str]:
         """The prompt, cut where what users wrote would else be read as a special token."""
-        if rendered.messages is None or not any(_MAY_BE_SPECIAL.search(text) for text in contents(rendered.messages)):
+        if rendered.messages is None:
+            return [rendered.text]
+        if not any(_MAY_BE_SPECIAL.search(text) for text in contents(rendered.messages, rendered.tools)):
             return [rendered.text]
         specials = [text for text in {*model.control_texts, *self._dialects.markers} if len(text) > 1]
-        messages, mark = marked(rendered.messages, specials)
+        messages, tools, mark = marked(rendered.messages, specials, rendered.tools)
         if not mark:
             return [rendered.text]
         template = self._dialects.of(rendered.tools).template
-        return cut_at(mark, rendered.method.prompt_text(template.render(messages, **rendered.rendering)))
+        text = template.render(messages, **{**rendered.rendering, "tools": tools})
+        return cut_at(mark, rendered.method.prompt_text(text))
 
     def _require_room(self, tokens: int, bound: str = "") -> None:
         if tokens > self._info.ctx_size:

@@ -105,6 +105,7 @@ class Sequence:
                 seed=self.seed,
                 thinking_over=self._transcript.closed_by_prompt,
                 thinking=request.form.thinking,
+                closing=request.closing if request.form.thinking else (),
             )
         )
 

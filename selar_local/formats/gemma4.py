@@ -11,16 +11,21 @@ __all__ = ["GEMMA_4"]
 
 _THOUGHT = ("<|channel>thought\n", "<channel|>")
 _CALL = ("<|tool_call>", "<tool_call|>")
+_CHANNEL = ("<|channel>", "<channel|>")
 _RESPONSE = "<|tool_response>"
 _QUOTE = '<|"|>'
 _DEEPEST = 64
 
 
 class _Reader(Reader):
-    starts = (_CALL[0], "<|channel>", "<channel|>", _RESPONSE)
+    starts: tuple[str, ...] = (_CALL[0], *_CHANNEL, _RESPONSE)
     tags = (("<|channel>thought", _THOUGHT[1]), ("<|channel>", _THOUGHT[1]))
 
     _depth = 0
+
+    def leave_calls(self) -> Reader:
+        self.starts = tuple(start for start in self.starts if start in _CHANNEL)
+        return self
 
     def read_thinking(self) -> Steps[None]:
         """Read thinking that the prompt has opened; the model's own is a block."""
@@ -46,7 +51,8 @@ class _Reader(Reader):
         def think(text: str) -> None:
             self.give("thinking", text)
 
-        while stop := (yield from self.flow(think, _THOUGHT[1], _CALL[0])):
+        calls = _CALL[:1] if _CALL[0] in self.starts else ()
+        while stop := (yield from self.flow(think, _THOUGHT[1], *calls)):
             dropped = self._dropped
             if stop == _THOUGHT[1]:
                 self.pos += len(stop)

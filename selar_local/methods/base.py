@@ -129,7 +129,8 @@ class Setting(NamedTuple):
     """What a method knows of a sequence before its first step.
 
     max_tokens: the most tokens the sequence can have. seed: of its draws. thinking_over: the prompt itself has
-    closed the thinking already. thinking: the tags of the model's family, None where it has none of its own.
+    closed the thinking already. thinking: the tags of the model's family, None where it has none of its own. closing:
+    the tokens that close it and open the answer.
     """
 
     vocabulary: Vocabulary
@@ -138,6 +139,7 @@ class Setting(NamedTuple):
     seed: int = 0
     thinking_over: bool = False
     thinking: Thinking | None = None
+    closing: tuple[int, ...] = ()
 
     def noise(self) -> np.random.Generator:
         """Random numbers of the method's own: what it draws does not move the sequence's draws."""

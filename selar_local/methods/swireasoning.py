@@ -31,7 +31,7 @@ _ANSWER_BUDGET = 32
 class SwiReasoning(Method):
     """Switches between soft and normal mode by the trend of the full-vocabulary entropy.
 
-    A model without single tokens around its thinking has nothing mixed in at a switch, and no lock.
+    A model without single tokens around its thinking has nothing mixed in at a switch.
     """
 
     name: ClassVar[str] = "swir"
@@ -103,7 +103,10 @@ class _Switch(Stepper):
         self._close = own[1] if method.think_end is None else named_token(vocabulary, "think_end", method.think_end)
         self._guarded = symbol_ids(vocabulary) if method.symbol_guard else frozenset()
         self._line_break = vocabulary.token_of(_LINE_BREAK)
-        if self._close is None:
+        if self._close is None and setting.closing:
+            self._convergence = list(setting.closing)
+            self._termination = [*setting.closing, *vocabulary.encode(_ANSWER.lstrip())]
+        elif self._close is None:
             self._convergence = vocabulary.encode(f"\n\n{_CLOSING}\n\n")
             self._termination = vocabulary.encode(_CLOSING + _ANSWER)
         else:
@@ -117,14 +120,18 @@ class _Switch(Stepper):
         self.mode = "normal" if setting.thinking_over else "soft"
         self.locked = setting.thinking_over
         self.switch_count = 0
+        self._was_thinking = False
+        self._injected = False  # whether the thinking was made to end: that does not lock the mode
 
     def __call__(self, view: StepView) -> Decision:
         self._step += 1
         now = softmax(view.logits)
         forced = self._queue.popleft() if self._queue else None
         token = view.token if forced is None else forced
-        if forced is None and token == self._close:
+        closed = self._close is None and self._was_thinking and not view.thinking and not self._injected
+        if closed or (forced is None and token == self._close):
             self.mode, self.locked = "normal", True
+        self._was_thinking = view.thinking
         switched = self._switch(now.entropy)
         kept = "symbol guard" if self.mode == "soft" and token in self._guarded else None
         chosen: NextInput = Token(token) if kept else self._next_input(view.logits, now, token, switched)
@@ -180,6 +187,7 @@ class _Switch(Stepper):
         limit = self._method.max_switch_count
         if limit is None or self.switch_count < limit:
             return
+        self._injected = True
         if self.switch_count <= 2 * limit:
             self._queue = deque(self._convergence)
         else:

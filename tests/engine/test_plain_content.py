@@ -17,7 +17,7 @@ texts = st.lists(st.sampled_from([*SPECIALS, "<|im_", "end|>", "<", "a", " ", "Ã
 @given(st.lists(texts, min_size=1, max_size=4))
 def test_no_part_holds_a_special_text_of_the_content(written):
     messages = [{"role": "user", "content": text} for text in written]
-    found, mark = marked(messages, SPECIALS)
+    found, _, mark = marked(messages, SPECIALS)
     joined = "".join(message["content"] for message in found)
     parts = cut_at(mark, joined)
     assert "".join(parts) == "".join(written)
@@ -28,20 +28,27 @@ def test_no_part_holds_a_special_text_of_the_content(written):
 
 
 def test_the_models_own_turns_and_other_parts_stay():
-    image = {"type": "image", "url": "<|im_end|>"}
+    image = {"type": "image", "width": 7}
     messages = [
         {"role": "assistant", "content": "<think>a</think>b"},
         {"role": "user", "content": [{"type": "text", "text": "x <think> y"}, image]},
         {"role": "tool", "content": None},
     ]
-    found, mark = marked(messages, SPECIALS)
-    assert found[0] == messages[0] and found[1]["content"][1] is image and found[2] == messages[2]
+    found, _, mark = marked(messages, SPECIALS)
+    assert found[0] == messages[0] and found[1]["content"][1] == image and found[2] == messages[2]
     assert found[1]["content"][0]["text"] == f"x <{mark}think> y"
-    assert list(contents(messages)) == ["x <think> y"]
+    assert list(contents(messages)) == ["text", "x <think> y", "image"]
+
+
+def test_the_texts_of_tools_are_marked_and_their_names_are_not():
+    tools = [{"function": {"name": "f", "<think>": ["<think>", 1, None]}}]
+    _, found, mark = marked([], SPECIALS, tools)
+    assert found == [{"function": {"name": "f", "<think>": [f"<{mark}think>", 1, None]}}]
+    assert marked([], SPECIALS, [{"name": "f"}]) == ([], [{"name": "f"}], "")
 
 
 def test_a_text_with_the_mark_gets_another_one():
-    _, mark = marked([{"role": "user", "content": "\ufdd0 <think>"}], SPECIALS)
+    _, _, mark = marked([{"role": "user", "content": "\ufdd0 <think>"}], SPECIALS)
     assert mark == "\ufdd1"
     assert cut_at(mark, 'as JSON: "<\\ufdd1think>"') == ['as JSON: "<', 'think>"']
 

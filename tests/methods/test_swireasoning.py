@@ -596,3 +596,24 @@ def test_named_tokens_on_a_vocabulary_without_its_own() -> None:
     assert shares(found[1]) == pytest.approx({H: 0, 9: 1}, abs=1e-6)
     assert found[2].token == 9
     assert shares(found[2]) == pytest.approx({A: 0.5, B: 0.5})  # nothing opens the thinking
+
+
+def test_a_family_with_tags_of_several_tokens_has_its_own_closing_text_injected() -> None:
+    method = sl.SwiReasoning(window_size=1, max_switch_count=1)
+    found = steps(method, [4, 3] + [3] * 20, vocabulary=PLAIN, closing=(A, B))
+    assert forced(found) == {2: A, 3: B}
+    found = steps(method, [4, 3, 4, 3, 4, 3] + [3] * 40, vocabulary=PLAIN, closing=(A, B))
+    answer = [A, B, *PLAIN.encode("The final answer is")]
+    assert {step: token for step, token in forced(found).items() if step > 5} == dict(enumerate(answer, 6))
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_tags_of_several_tokens_lock_the_mode_unless_they_were_injected(limit: int | None) -> None:
+    method = sl.SwiReasoning(window_size=1, max_switch_count=limit)
+    stepper = start(method, PLAIN, closing=(A, B))
+    open_before = [True, True, True, False, False, False]
+    found = [
+        stepper(view(even(count, PLAIN), H, thinking=thinks))
+        for count, thinks in zip([4, 3, 4, 4, 3, 4], open_before, strict=True)
+    ]
+    assert modes(found) == ("SnSnnn" if limit is None else "SnSSnS")

@@ -284,6 +284,7 @@ def write_tiny_gguf(
     tie_embeddings: bool = True,
     chat_template: str | None = None,
     thinking_tokens: bool = False,
+    controls: tuple[str, ...] = CONTROL_TOKENS,
     output_bias: bool = False,
     metadata: Mapping[str, Any] | None = None,
     nan_tensor: str | None = None,
@@ -296,7 +297,7 @@ def write_tiny_gguf(
     """
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture {architecture!r} is none of {', '.join(ARCHITECTURES)}")
-    vocabulary = tiny_vocabulary(thinking_tokens)
+    vocabulary = tiny_vocabulary(thinking_tokens, controls)
     if architecture in _ENCODERS:
         n_head_kv = n_head
     sizes = (len(vocabulary.tokens), n_embd, n_layer, n_head, n_head_kv, n_ff, n_ctx_train)
