@@ -26,8 +26,9 @@ from selar_local.evaluation import runner
 from selar_local.evaluation.config import EvaluationConfig, methods_of, seed_of
 from selar_local.evaluation.log_files import best_of, log_files
 from selar_local.evaluation.logs import read_studies
+from selar_local.evaluation.plan import Evaluation, Observer, default_folder
 from selar_local.evaluation.problems import load_problems
-from selar_local.evaluation.runner import Evaluation, Observer, default_folder, evaluate
+from selar_local.evaluation.runner import evaluate
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
