@@ -1,6 +1,6 @@
 """Speed, load time and peak memory of selar-local against bare llama.cpp, in one process, interleaved.
 
-    python scripts/bench_decode.py MODEL [--json out.json]
+    python scripts/bench_decode.py MODEL [--only moi] [--json out.json]
 
 (a) a bare ``llama_decode`` loop with argmax, (b) llama-cpp-python's ``Llama.generate`` with temperature, top-k and
 top-p, (c) our ``cot``, (d) our ``selar`` at tau 0 (every step explores) and tau 0.5, both also as a stream, (e) the
@@ -127,8 +127,10 @@ def ours(engine: Engine, method: sl.Method, streamed: bool = False) -> Decode:
     return decode
 
 
-def bench_decode(path: str, threads: int, ctx_size: int, steps: int, rounds: int) -> dict[str, Any]:
-    """Milliseconds a step and ratios of tokens/s to the bare loop."""
+def bench_decode(
+    path: str, threads: int, ctx_size: int, steps: int, rounds: int, only: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Milliseconds a step and ratios of tokens/s to the bare loop. only: beginnings of the rows' names; (): all."""
     peer, generator = Bare(path, threads, ctx_size), Generate(path, threads, ctx_size)
     with sl.load(path, threads=threads, ctx_size=ctx_size) as engine:
         bare, generate = in_worker(engine, peer.decode), in_worker(engine, generator.decode)
@@ -144,12 +146,14 @@ def bench_decode(path: str, threads: int, ctx_size: int, steps: int, rounds: int
             "swir": ours(engine, sl.SwiReasoning()),
             "swir, window 0: many soft steps": ours(engine, sl.SwiReasoning(window_size=0, symbol_guard=False)),
             "coconut, 6 latent steps": ours(engine, sl.Coconut()),
+            "moi, every step": ours(engine, sl.MoI()),
+            "multiplex, 3 draws at every step": ours(engine, sl.Multiplex()),
             "cot, streamed": ours(engine, sl.CoT(), streamed=True),
             "selar, tau 0, streamed": ours(engine, sl.Selar(tau=0.0, symbol_guard=False), streamed=True),
             "selar, tau 0.5, streamed": ours(engine, sl.Selar(tau=0.5), streamed=True),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in rows}
-        order = list(rows)
+        order = [name for name in rows if not only or name.startswith(("bare", *only))]
+        seconds: dict[str, list[float]] = {name: [] for name in order}
         for name in order:
             rows[name](prompt, min(steps, 16))  # warm up
         for turn in range(rounds):
@@ -240,10 +244,18 @@ def peak(which: str, path: str, threads: int, ctx_size: int) -> float:
 @click.option("--ctx-size", default=4096, show_default=True)
 @click.option("--steps", default=64, show_default=True, help="decode steps a round")
 @click.option("--rounds", default=7, show_default=True)
+@click.option("--only", multiple=True, help="only rows of the decoding that begin so, and the bare loop")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the figures to this file")
 @click.option("--peak", "which", type=click.Choice(["bare", "ours"]), hidden=True)
 def main(
-    model: str, threads: int, ctx_size: int, steps: int, rounds: int, json_path: str | None, which: str | None
+    model: str,
+    threads: int,
+    ctx_size: int,
+    steps: int,
+    rounds: int,
+    only: tuple[str, ...],
+    json_path: str | None,
+    which: str | None,
 ) -> None:
     """Compare decoding speed, load time and peak memory on MODEL."""
     if which:
@@ -256,22 +268,26 @@ def main(
         "rounds": rounds,
         "machine": {"system": platform.platform(), "llama.cpp": library.system_info()},
         "versions": {"selar_local": sl.__version__, "llama_cpp_python": llama_cpp.__version__, "numpy": np.__version__},
-        "memory_mb": bench_memory(model, threads, ctx_size),
-        "load": bench_load(model, threads, ctx_size, rounds),
-        "decode": bench_decode(model, threads, ctx_size, steps, rounds),
+        "decode": bench_decode(model, threads, ctx_size, steps, rounds, only),
     }
+    if not only:
+        report |= {
+            "memory_mb": bench_memory(model, threads, ctx_size),
+            "load": bench_load(model, threads, ctx_size, rounds),
+        }
     click.echo(f"{report['model']}, {threads} threads, {rounds} rounds of {steps} steps")
     for name, row in report["decode"].items():
         figures = (
             f"{row['ms_per_step']:9.2f} ms {row['tokens_per_second']:9.1f} tok/s {row['ratio_to_bare']:7.3f} x bare"
         )
         click.echo(f"  {name:34}{figures}")
-    for name, row in report["load"].items():
+    for name, row in report.get("load", {}).items():
         click.echo(f"  load: {name:34}{row['seconds']:8.3f} s {row['ratio_to_bare']:7.3f} x bare")
-    memory = report["memory_mb"]
-    click.echo(
-        f"  peak memory: bare {memory['bare']:.0f} MB, ours {memory['ours']:.0f} MB ({memory['difference']:+.0f} MB)"
-    )
+    if memory := report.get("memory_mb"):
+        click.echo(
+            f"  peak memory: bare {memory['bare']:.0f} MB, ours {memory['ours']:.0f} MB "
+            f"({memory['difference']:+.0f} MB)"
+        )
     if json_path:
         Path(json_path).write_text(json.dumps(report, indent=1) + "\n")
 

@@ -25,7 +25,7 @@ import click
 
 import selar_local as sl
 from selar_local.config import EngineConfig
-from selar_local.evaluation import facts, runner
+from selar_local.evaluation import facts, plan, runner
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec, methods_of, seed_of
 from selar_local.evaluation.generation import METER, shared_engines
 from selar_local.evaluation.problems import Problem, load_problems, prompt_of
@@ -60,11 +60,11 @@ def own(engine: sl.Engine, spec: MethodSpec, problems: list[Problem], parallel: 
     return sum(tokens) / (time.perf_counter() - start)
 
 
-def evaluated(study: runner.Evaluation, spec: MethodSpec, metadata: dict[str, Any]) -> float:
+def evaluated(study: plan.Evaluation, spec: MethodSpec, metadata: dict[str, Any]) -> float:
     """Tokens per second of the evaluation."""
     with tempfile.TemporaryDirectory() as folder:
         before, start = METER.tokens, time.perf_counter()
-        runner._generate(study, spec, None, Path(folder), metadata, runner.Observer())
+        runner._generate(study, spec, None, Path(folder), metadata, plan.Observer())
         return (METER.tokens - before) / (time.perf_counter() - start)
 
 
@@ -75,7 +75,7 @@ def bench(path: str, threads: int, parallel: int, answers: int, steps: int, roun
     specs = methods_of("cot,selar")
     size = facts.context_for(Path(path), [prompt_of(one) for one in problems], steps)
     engine_config = EngineConfig(ctx_size=size, parallel=parallel, threads=threads)
-    study = runner.Evaluation(config, tuple(specs), tuple(problems), Path(path), engine_config, {})
+    study = plan.Evaluation(config, tuple(specs), tuple(problems), Path(path), engine_config, {})
     report: dict[str, Any] = {}
     with sl.Engine(path, engine_config) as engine, shared_engines().lend(engine, Path(path)):
         engine._runtime.model.is_end = lambda token: False  # type: ignore[method-assign]

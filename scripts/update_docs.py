@@ -1,4 +1,4 @@
-"""Rewrites what is generated in docs/: the option table of every method's page, their index, and the results.
+"""Rewrites what is generated in docs/: the option table of every method's page, their index, the results, the models.
 
 usage: python scripts/update_docs.py            write the pages
        python scripts/update_docs.py --check    write nothing; exit code 1 where a page is out of date
@@ -17,11 +17,13 @@ from pathlib import Path
 
 from selar_local.cli.options import flag_of
 from selar_local.config import SamplingConfig
+from selar_local.formats import FORMATS
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method
 from selar_local.options import Option, described, shown
 
 FOLDER = Path(__file__).parent.parent / "docs" / "methods"
 RESULTS = FOLDER.parent / "RESULTS.md"
+MODELS = FOLDER.parent / "MODELS.md"
 
 _REGION = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 _HTML = str.maketrans({"<": "&lt;", ">": "&gt;", "|": "\\|", "*": "\\*", "_": "\\_"})
@@ -32,7 +34,7 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         print(__doc__)
         return 2
-    outdated = [path for path in (*pages(), RESULTS) if path.read_text(encoding="utf-8") != updated(path)]
+    outdated = [path for path in (*pages(), RESULTS, MODELS) if path.read_text(encoding="utf-8") != updated(path)]
     for path in outdated:
         if arguments:
             print(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path} is out of date")
@@ -63,9 +65,30 @@ def generated(name: str, page: str) -> str:
         return index()
     if name == "options":
         return options(METHODS[page])
+    if name == "models":
+        return models()
     if name == "results":
         return results(*sorted((RESULTS.parent / "results").glob("*.json")))
     raise SystemExit(f"{page}.md: nothing is called {name!r}")
+
+
+def models() -> str:
+    """The table of families of models."""
+    sys.path.insert(0, str(FOLDER.parent.parent / "tests"))
+    from support.family_gguf import FAMILIES, Family
+
+    reused = {"attention": "all beginnings", "window": "window, states", "hybrid": "states", "recurrent": "states"}
+    formats = {form.name: form for form in FORMATS}
+
+    def cells(name: str, row: Family) -> tuple[str, ...]:
+        thinking = formats[row.form].thinking
+        opening = f"`{thinking.opening.strip()}`".replace("|", "\\|") if thinking else "by template"
+        calls = "none; with tools as `hermes`" if row.form == "general" else f"`{row.form}`"
+        vectors = "yes" if row.rows else "no"
+        return row.models, f"`{row.architecture or name}`", vectors, opening, calls, reused[row.kind], row.note
+
+    heads = ("models", "architecture", "vectors", "thinking", "calls of tools", "what is reused", "notes")
+    return table(heads, (cells(name, row) for name, row in FAMILIES.items()))
 
 
 def index() -> str:

@@ -110,6 +110,12 @@ def test_the_results_are_those_of_the_studies(update_docs):
     assert "no difference" in page and page.count("### Difference from cot") >= 1
 
 
+def test_the_table_of_models_is_up_to_date(update_docs):
+    page = text_of(update_docs.MODELS)
+    assert page == update_docs.updated(update_docs.MODELS), "run: python scripts/update_docs.py"
+    assert page.count("\n| ") > 40
+
+
 def test_every_page_is_of_a_method_and_has_its_generated_part(update_docs):
     assert {path.stem for path in PAGES.glob("*.md")} == {"README", *METHODS}
     for path in update_docs.pages():

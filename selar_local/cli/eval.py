@@ -13,25 +13,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selar_local.cli.display import Display
+from selar_local.cli.eval_servers import servers_of, url_options
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, json_option, option
 from selar_local.cli.interrupt import importing
-from selar_local.cli.method_specs import methods_option, shared_options, specs_of
+from selar_local.cli.method_specs import methods_option, specs_of
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
-from selar_local.cli.option_sources import defaults_in_use
+from selar_local.cli.option_sources import defaults_in_use, is_typed
 from selar_local.cli.options import build, build_sampling, config_options, method_options
 from selar_local.cli.streams import is_terminal, print_json
 from selar_local.cli.wording import counted
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.errors import UnsupportedModel
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec, levels_of, with_defaults
 from selar_local.evaluation.problems import TASKS, load_problems, prompt_of
 from selar_local.methods import CoT
+from selar_local.options import described
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
+    from selar_local.evaluation.plan import Evaluation, Observer
     from selar_local.evaluation.problems import Problem
     from selar_local.evaluation.records import Study
-    from selar_local.evaluation.runner import Evaluation, Observer
+    from selar_local.evaluation.servers import Servers
 
 _BASELINE = CoT.name
 _SAMPLING = "Sampling"
@@ -58,6 +62,7 @@ Examples:
 @json_option
 @option("-q", "--quiet", is_flag=True, help="print only the result: no notes, no progress")
 @config_options(("Model and engine", EngineConfig))
+@url_options
 @method_options
 def evaluation_command(
     model: str | None,
@@ -67,12 +72,15 @@ def evaluation_command(
     regrade: bool,
     as_json: bool,
     quiet: bool,
+    url: str | None,
+    api_key: str | None,
     **values: Any,
 ) -> int:
     """Let MODEL solve problems by several methods, and compare them: same problems, same seeds, same budget.
 
     Every answer is kept in Inspect's logs. The same command again goes on where it broke off; options of a method,
-    such as --tau, go to every method that has them. MODEL is as for `run` (default: the bundled one).
+    such as --tau, go to every method that has them. MODEL is as for `run` (default: the bundled one). With --url,
+    running servers share the problems; those of one that dies go to the others.
     """
     # What is wrong with the command line is said before Inspect is imported, which takes seconds.
     specs = specs_of(methods, values, sweep)
@@ -82,11 +90,13 @@ def evaluation_command(
     given, engine = _configs(values)
     problems = None if given.data is None else _problems(given)
     with importing():
-        from selar_local.evaluation.runner import default_folder, require_extra
+        from selar_local.evaluation.plan import default_folder
+        from selar_local.evaluation.runner import require_extra
         from selar_local.evaluation.wording import duration
     require_extra()
     display = Display(quiet=quiet)
-    plan = _plan(find(model), specs, given, engine, problems, values, shared_options(methods, values, sweep))
+    source = find(model) if url is None else servers_of(url, api_key, model, given, specs, values)
+    plan = _plan(source, specs, given, engine, problems, values)
     with importing():  # takes seconds
         import inspect_ai  # noqa: F401
         import math_verify  # noqa: F401
@@ -117,36 +127,36 @@ def _problems(config: EvaluationConfig) -> list[Problem]:
 
 
 def _plan(
-    path: Path,
+    source: Path | Servers,
     specs: tuple[MethodSpec, ...],
     given: EvaluationConfig,
     engine: EngineConfig,
     problems: list[Problem] | None,
     values: dict[str, Any],
-    shared: dict[str, Any],
 ) -> Evaluation:
     """The study. problems: None where they are still to be loaded, or made."""
-    from selar_local.evaluation.facts import context_for, thinks
-    from selar_local.evaluation.runner import Evaluation
+    from selar_local.engine.file_facts import thinks
+    from selar_local.evaluation.facts import context_for
+    from selar_local.evaluation.plan import Evaluation
 
-    config = with_defaults(given, thinks=thinks(path, engine.chat_template))
+    thinking = thinks(source, engine.chat_template) if isinstance(source, Path) else source.thinks
+    config = with_defaults(given, thinks=thinking)
     if problems is None:
         problems = _problems(config)
     engine = replace(engine, parallel=min(config.parallel, len(problems) * config.samples))
-    if values.get("ctx_size") is None:
+    if values.get("ctx_size") is None and isinstance(source, Path):
         engine = replace(
-            engine, ctx_size=context_for(path, [prompt_of(one) for one in problems], config.max_tokens or 0)
+            engine, ctx_size=context_for(source, [prompt_of(one) for one in problems], config.max_tokens or 0)
         )
     return Evaluation(
         config=config,
         specs=specs,
         problems=tuple(problems),
-        model=path,
+        model=source,
         engine=engine,
         sampling=_sampling(specs[0], values),
         stop=tuple(values.get("stop") or ()),
         thinking=values.get("thinking"),
-        shared=shared,
     )
 
 
@@ -158,7 +168,7 @@ def _sampling(spec: MethodSpec, values: dict[str, Any]) -> dict[str, Any]:
 @contextlib.contextmanager
 def _bar(display: Display, quiet: bool) -> Iterator[Observer]:
     from selar_local.cli.answer_bar import AnswerBar
-    from selar_local.evaluation.runner import Observer
+    from selar_local.evaluation.plan import Observer
 
     with AnswerBar(sys.stderr, hidden=quiet or not is_terminal(sys.stderr)) as bar:
         yield Observer(display.note, bar.begin, bar.end)
@@ -168,13 +178,27 @@ def _evaluate(plan: Evaluation, folder: Path, display: Display, observer: Observ
     from selar_local.evaluation.runner import evaluate
 
     def opened(config: EngineConfig) -> Engine:
+        assert isinstance(plan.model, Path)
         return open_engine(plan.model, config, display)
 
     try:
         return evaluate(plan, folder, opened, observer, regrade=regrade)
+    except UnsupportedModel:
+        fitting = _without_vectors(plan)
+        if fitting is None:
+            raise
+        return _evaluate(fitting, folder, display, observer, regrade)
     except KeyboardInterrupt:
         display.note(f"what is finished is kept in {folder}: the same command goes on from there")
         raise
+
+
+def _without_vectors(plan: Evaluation) -> Evaluation | None:
+    """The study without the methods that feed vectors; None where there are none, or where methods were named."""
+    fitting = tuple(spec for spec in plan.specs if not spec.method.feeds_vectors)
+    options = {one.name for spec in plan.specs for one in described(type(spec.method)) if one.flags}
+    named = any(is_typed(name) for name in ("methods", "sweep", "baseline", *options))
+    return None if named or fitting == plan.specs else replace(plan, specs=fitting)
 
 
 def _study(logs: list[Path], labels: list[str]) -> Study:

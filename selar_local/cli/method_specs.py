@@ -25,33 +25,16 @@ def methods_option(function: F) -> F:
 
 
 def specs_of(methods: str, values: Mapping[str, Any], sweep: str | None = None) -> tuple[MethodSpec, ...]:
-    """The methods with the options that were given for all of them. Raises UsageError."""
-    shared = shared_options(methods, values, sweep)
+    """The methods with the options that were given for all of them. Raises UsageError.
+
+    What the config file or the environment sets is left out where it is of another method, or swept.
+    """
+    names = {one.name for cls in METHODS.values() for one in fields(cls) if values.get(one.name) is not None}
+    typed = {name: values[name] for name in names if is_typed(name)}
     try:
-        specs = methods_of(methods, shared, sweep)
+        specs = methods_of(methods, typed, sweep, {name: values[name] for name in names})
     except OptionError as error:
-        raise as_usage(error, {"methods", "sweep", *shared}) from None
+        raise as_usage(error, {"methods", "sweep", *names}) from None
     for spec in specs:
         build_sampling(spec.method, values)
     return tuple(specs)
-
-
-def shared_options(methods: str, values: Mapping[str, Any], sweep: str | None = None) -> dict[str, Any]:
-    """The options of methods that were given for all of them.
-
-    What the config file or the environment sets is left out where it is of another method, where every method sets its
-    own value, and where it is swept.
-    """
-    known = {one.name for cls in METHODS.values() for one in fields(cls)}
-    theirs = {name for word in methods.split(",") for name in _taken(word)}
-    if sweep is not None:
-        theirs.discard(sweep.partition("=")[0].strip().replace("-", "_"))
-    return {name: values[name] for name in known if values.get(name) is not None and (name in theirs or is_typed(name))}
-
-
-def _taken(word: str) -> set[str]:
-    """The options that a method such as ``selar:tau=0.3`` has and does not set itself."""
-    name, _, rest = word.partition(":")
-    cls = METHODS.get(name.strip())
-    own = {part.partition("=")[0].strip().replace("-", "_") for part in rest.split(";")}
-    return set() if cls is None else {one.name for one in fields(cls)} - own

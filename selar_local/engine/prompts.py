@@ -38,6 +38,7 @@ __all__ = ["Prompts"]
 _MAY_BE_SPECIAL = re.compile(r"[<\[|｜]|\w_\w")  # what the texts of control tokens have
 _SHORT = 32  # characters for each token of the context: such a text may fit
 _LONG = 50_000  # characters from which on one text at a time is tokenised: the short ones do not wait for it
+_TOOLS_AS_TEXT = "the chat template of this model cannot show tools: they are in the system message"
 _MUCH_TOO_LONG = 4  # times the context: the tokens of such a prompt are not counted to the end
 
 
@@ -146,6 +147,7 @@ class Prompts:
             room=room - len(tokens) + 1,  # the last token needs no place in the cache
             notes=(
                 *self._model_notes,
+                *((_TOOLS_AS_TEXT,) if rendered.tools and not dialect.template.shows_tools else ()),
                 *request_notes(
                     rendered,
                     model,
@@ -185,8 +187,9 @@ class Prompts:
 
     def _form_for(self, rendered: RenderedRequest) -> Format:
         """The format that is read. A model of an unknown family that got tools most often writes Hermes' calls."""
-        form = self._dialects.of(rendered.tools).form
-        return HERMES if rendered.tools and form.name == GENERAL.name else form
+        dialect = self._dialects.of(rendered.tools)
+        told_in_text = bool(rendered.tools) and not dialect.template.shows_tools
+        return HERMES if told_in_text or (rendered.tools and dialect.form.name == GENERAL.name) else dialect.form
 
     def _calibrated_tau(self, k: int, gate_on: str, sampling: SamplingConfig) -> float:
         """The tau that ``selar-local calibrate`` found for this file. Raises NotCalibrated where there is none."""

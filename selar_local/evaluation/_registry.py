@@ -8,7 +8,7 @@ from inspect_ai.model import modelapi
 
 from selar_local.evaluation.inspect_tasks import answer, graded, problems
 
-__all__ = ["answer", "graded", "problems", "selar"]
+__all__ = ["answer", "graded", "problems", "selar", "servers"]
 
 
 @modelapi(name="selar")
@@ -17,3 +17,11 @@ def selar() -> Any:
     from selar_local.evaluation.provider import SelarAPI
 
     return SelarAPI
+
+
+@modelapi(name="selar-servers")
+def servers() -> Any:
+    """The provider of `selar-local eval --url`."""
+    from selar_local.evaluation.server_provider import ServersAPI
+
+    return ServersAPI

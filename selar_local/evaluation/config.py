@@ -116,19 +116,28 @@ def defaults_of(method: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """One row of the study. given: the options of the method that are not its defaults, for the log and the label."""
+    """One row of the study.
+
+    given: the options of the method that are not its defaults. shared: those of them that every method with them got.
+    """
 
     label: str
     method: Method
     given: Mapping[str, Any] = field(default_factory=dict)
+    shared: Mapping[str, Any] = field(default_factory=dict)
 
 
-def methods_of(text: str, shared: Mapping[str, Any] | None = None, sweep: str | None = None) -> list[MethodSpec]:
+def methods_of(
+    text: str,
+    shared: Mapping[str, Any] | None = None,
+    sweep: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> list[MethodSpec]:
     """The methods of ``cot,selar,selar:contrast=0;symbol_guard=off``, in this order.
 
     shared: options for every method that has them and does not set them itself. sweep: such as ``tau=0.3,0.4``; each
-    method with that option, which it must not set itself, becomes one for each value. Raises OptionError, also for a
-    shared option that no method would get.
+    method with that option, which it must not set itself, becomes one for each value. defaults: the same as shared, but
+    they give way to a sweep. Raises OptionError, also for a shared option (but no default) that no method would get.
     """
     shared = shared or {}
     rows = [_one(word.strip()) for word in text.split(",") if word.strip()]
@@ -141,9 +150,11 @@ def methods_of(text: str, shared: Mapping[str, Any] | None = None, sweep: str | 
         rows = _swept(rows, sweep, shared)
     specs = []
     for name, own in rows:
-        given = {key: value for key, value in shared.items() if key in _fields(name)} | own
+        others = {**(defaults or {}), **shared}
+        fitting = {key: value for key, value in others.items() if key in _fields(name) and key not in own}
+        given = fitting | own
         label = " ".join([name, *(f"{key}={shown(value)}" for key, value in own.items())])
-        specs.append(MethodSpec(label, from_mapping(method_class(name), given), given))
+        specs.append(MethodSpec(label, from_mapping(method_class(name), given), given, fitting))
     labels = [spec.label for spec in specs]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     require(not twice, f"methods names {', '.join(twice)} more than once")

@@ -144,8 +144,15 @@ def _texts(answers: Sequence[Answer]) -> dict[str, Any]:
     words = _sums(per_problem, "words")
     counts = {name: _sums(per_problem, name) for name in KINDS}
     counts["slips"] = np.sum(list(counts.values()), axis=0)
-    slips = {name: Figure.of(statistics.ratio(count, words)) for name, count in counts.items()}
+    slips = {name: _rate(count, words) for name, count in counts.items()}
     return {"words": Figure.of(statistics.mean(_means(per_problem, "words"))), "slips": slips}
+
+
+def _rate(count: statistics.Floats, words: statistics.Floats) -> Figure:
+    """Of all words; where there is none of them, the interval is Poisson's, as far as the number of words reaches."""
+    if count.any() or not words.any():
+        return Figure.of(statistics.ratio(count, words))
+    return Figure(0.0, 0.0, min(-math.log(statistics.ALPHA / 2) / float(words.sum()), 1.0))
 
 
 def accuracy_of(run: MethodRun, problems: Collection[str]) -> Figure:

@@ -14,17 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from selar_local._version import __version__
 from selar_local.cache import sha256_of
-from selar_local.catalog import file_label
-from selar_local.catalog.header import FILE_TYPES
+from selar_local.engine.file_facts import header
 from selar_local.errors import ModelFileError, OptionError
 from selar_local.evaluation.config import MethodSpec
-from selar_local.formats import format_of
 from selar_local.install_hint import version_of
-from selar_local.templates import template_text
 
 if TYPE_CHECKING:
     from selar_local.evaluation.problems import Problem
-    from selar_local.llama.gguf_file import GgufFile
 
 #: What must be the same in all logs of a study. Threads, versions and the machine are recorded, not compared.
 SETTINGS = (
@@ -36,49 +32,12 @@ _TEMPLATE_ROOM = 512  # tokens for what a chat template adds
 _ROUND = 256
 
 
-def model_facts(path: Path, chat_template: str | None = None) -> dict[str, Any]:
-    """The file's name, SHA-256, quantisation and the hash of the chat template. Raises ModelFileError, TemplateError.
-
-    chat_template: as in `EngineConfig`.
-
-    Of a model in several parts the hash is that of the parts' hashes.
-    """
-    gguf = _header(path)
-    hashes = [sha256_of(part) for part in gguf.parts]
-    template = _template(gguf, chat_template)
-    return {
-        "model": file_label(gguf.path),
-        "model_sha256": hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
-        "quantisation": FILE_TYPES.get(gguf.metadata.get("general.file_type"), "unknown"),
-        "architecture": gguf.architecture,
-        "template_hash": hashlib.sha256(template.encode()).hexdigest() if isinstance(template, str) else None,
-    }
-
-
-def thinks(path: Path, chat_template: str | None = None) -> bool:
-    """Whether the model's chat template mentions a thinking before the answer: it opens one, or knows its end."""
-    template = _template(_header(path), chat_template)
-    return isinstance(template, str) and format_of(template).thinking is not None
-
-
-def _template(gguf: GgufFile, chosen: str | None) -> Any:
-    own = gguf.metadata.get("tokenizer.chat_template" if chosen is None else f"tokenizer.chat_template.{chosen}")
-    return own if own is not None or chosen is None else template_text(chosen)
-
-
-def _header(path: Path) -> GgufFile:
-    """The file's header; llama.cpp is loaded here, and not with the commands."""
-    from selar_local.llama.gguf_file import open_gguf
-
-    return open_gguf(path)
-
-
 def context_for(path: Path, prompts: Sequence[str], max_tokens: int) -> int:
     """Tokens of context for the longest of the prompts and its answer, at most what the model was trained for.
 
     The prompt's length is estimated from above, at two bytes a token, so that the model need not be open.
     """
-    gguf = _header(path)
+    gguf = header(path)
     trained = gguf.metadata.get(f"{gguf.architecture}.context_length")
     longest = max((len(prompt.encode()) for prompt in prompts), default=0)
     needed = longest // 2 + _TEMPLATE_ROOM + max_tokens
@@ -125,15 +84,22 @@ def environment() -> dict[str, Any]:
     library.start()
     devices = [f"{one['name']}: {one['description']}" for one in library.backend_devices()]
     return {
-        "selar_local": __version__,
         "llama_cpp_python": library.binding_version,
         "llama_cpp": _llama_build(),
-        "inspect_ai": version_of("inspect_ai"),
-        "math_verify": version_of("math-verify"),
-        "reasoning_gym": version_of("reasoning-gym"),
+        **programs(),
         "backend": "gpu" if library.can_offload() else "cpu",
         "devices": devices,
         "system_info": library.system_info(),
+    }
+
+
+def programs() -> dict[str, Any]:
+    """Versions of what asks and grades, and the machine that it runs on."""
+    return {
+        "selar_local": __version__,
+        "inspect_ai": version_of("inspect_ai"),
+        "math_verify": version_of("math-verify"),
+        "reasoning_gym": version_of("reasoning-gym"),
         "machine": f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
     }

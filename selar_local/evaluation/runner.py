@@ -11,24 +11,22 @@ output.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import logging
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selar_local.catalog import file_stem
 from selar_local.config import EngineConfig
-from selar_local.errors import MissingExtra, OptionError, PromptTooLong, SelarError
+from selar_local.errors import MissingExtra, OptionError, SelarError
 from selar_local.evaluation import facts
-from selar_local.evaluation.config import EvaluationConfig, MethodSpec
+from selar_local.evaluation.answering import inspect_model, opened
+from selar_local.evaluation.config import MethodSpec
 from selar_local.evaluation.log_files import LogFile, best_of, log_files
-from selar_local.evaluation.problems import Problem, prompt_of
+from selar_local.evaluation.plan import Evaluation, Observer
 from selar_local.install_hint import install_hint
 
 if TYPE_CHECKING:
@@ -36,60 +34,7 @@ if TYPE_CHECKING:
 
     from selar_local.engine.engine import Engine
 
-_ENGINE = ("ctx_size", "parallel", "batch_size", "cache_type_k", "cache_type_v", "flash_attn", "gpu_layers")
 _FLUSHES = 200  # times a log file is written at most: each time it is written whole
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A study that is to be made: all that decides its answers.
-
-    config: with max_tokens and limit filled in. sampling: what was given of it. model: the file. shared: the options
-    that were given for all methods; they are in the specs already.
-    """
-
-    config: EvaluationConfig
-    specs: tuple[MethodSpec, ...]
-    problems: tuple[Problem, ...]
-    model: Path
-    engine: EngineConfig
-    sampling: Mapping[str, Any]
-    stop: tuple[str, ...] = ()
-    thinking: bool | None = None
-    shared: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def answers(self) -> int:
-        """Answers of one method."""
-        return len(self.problems) * self.config.samples
-
-    def settings(self) -> dict[str, Any]:
-        """What must be the same in all logs of the study, and the facts about the model file."""
-        return {
-            "task": self.config.name,
-            **{name: getattr(self.config, name) for name in ("level", "samples", "seed", "max_tokens")},
-            "stop": list(self.stop),
-            "sampling_given": dict(self.sampling),
-            "thinking": self.thinking,
-            **{name: getattr(self.engine, name) for name in _ENGINE},
-            **facts.data_facts(self.config.data),
-            **facts.model_facts(self.model, self.engine.chat_template),
-            "problems": len(self.problems),
-            "problems_sha256": facts.problems_sha256(self.problems),
-        }
-
-
-@dataclass(frozen=True)
-class Observer:
-    """What the runner calls as it goes on.
-
-    note: a line for the person. begin: (label, answers there already, answers in all) of what is generated next. end:
-    all is generated.
-    """
-
-    note: Callable[[str], None] = lambda text: None
-    begin: Callable[[str, int, int], None] = lambda label, done, total: None
-    end: Callable[[], None] = lambda: None
 
 
 def require_extra() -> None:
@@ -97,17 +42,6 @@ def require_extra() -> None:
     for name in ("inspect_ai", "math_verify"):
         if importlib.util.find_spec(name) is None:
             raise MissingExtra(f"an evaluation needs {name}; {install_hint('eval')}")
-
-
-def default_folder(evaluation: Evaluation) -> Path:
-    """Where the logs go by default: the same settings find them again."""
-    settings = evaluation.settings()
-    written = repr(sorted((name, settings[name]) for name in facts.SETTINGS))
-    if evaluation.shared:
-        written += repr(sorted(evaluation.shared.items()))
-    key = hashlib.sha256(written.encode()).hexdigest()[:8]
-    model = file_stem(evaluation.model).replace("/", "-").replace(":", "-")  # as in ollama:qwen3:8b
-    return Path("selar-eval") / f"{Path(evaluation.config.name).stem}-{model}-{key}"
 
 
 @contextlib.contextmanager
@@ -144,14 +78,9 @@ def evaluate(
     best = {spec.label: best_of(found, spec.label) for spec in evaluation.specs}
     missing = [spec for spec in evaluation.specs if not _finished(best[spec.label])]
     if missing:
-        from selar_local.evaluation.generation import shared_engines
-
-        with open_engine(evaluation.engine) as engine, shared_engines().lend(engine, evaluation.model):
-            metadata = {**settings, **facts.environment(), "threads": engine.info.threads}
-            for note in _request_notes(engine, evaluation, missing):
-                observer.note(note)
+        with opened(evaluation, missing, open_engine, observer) as found_out:
             for spec in missing:
-                _generate(evaluation, spec, best[spec.label], folder, metadata, observer)
+                _generate(evaluation, spec, best[spec.label], folder, {**settings, **found_out}, observer)
             observer.end()
     # Logs of the same second are in no order by their names.
     place = {spec.label: number for number, spec in enumerate(evaluation.specs)}
@@ -161,26 +90,6 @@ def evaluate(
             observer.note(f"grading {file.label}")
             grade_log(file.path, last_number=evaluation.config.by_last_number)
     return [one.path for spec in evaluation.specs if (one := best_of(found, spec.label))]
-
-
-def _request_notes(engine: Engine, evaluation: Evaluation, specs: Sequence[MethodSpec]) -> list[str]:
-    """The engine's notes on each method's request for the first problem; with the methods' labels, unless all have it.
-
-    Raises what making a request raises, such as NotCalibrated.
-    """
-    asked = prompt_of(evaluation.problems[0])
-    prompt: dict[str, Any] = {"messages": [{"role": "user", "content": asked}]}
-    if not engine.info.chat_template:
-        prompt = {"prompt": asked, "raw": True}  # as the provider asks a base model
-    labels: dict[str, list[str]] = {}
-    for spec in specs:
-        with contextlib.suppress(PromptTooLong):  # the answer records it
-            request = engine.request(
-                **prompt, method=spec.method, thinking=evaluation.thinking, **evaluation.sampling
-            )  # fmt: skip
-            for note in request.notes:
-                labels.setdefault(note, []).append(spec.label)
-    return [note if len(own) == len(specs) else f"{', '.join(own)}: {note}" for note, own in labels.items()]
 
 
 def _finished(file: LogFile | None) -> bool:
@@ -229,9 +138,9 @@ def _generate(
     common: dict[str, Any] = {
         "log_dir": str(folder), "log_format": "eval", "score": False, "display": "none", "log_level": "critical",
         "log_level_transcript": "critical", "ctl_server": False, "log_realtime": True,
-        "log_buffer": max(1, evaluation.answers // _FLUSHES), "max_samples": 2 * evaluation.config.parallel,
+        "log_buffer": max(1, evaluation.answers // _FLUSHES), "max_samples": 2 * evaluation.parallel,
         # A few more than are decoded wait in the engine's queue: a place that falls free is taken at once.
-        "max_connections": math.ceil(1.25 * evaluation.config.parallel),
+        "max_connections": math.ceil(1.25 * evaluation.parallel),
     }  # fmt: skip
     observer.begin(spec.label, begun.answers if begun else 0, evaluation.answers)
     logs = _continued(begun, common) if begun else _begun(evaluation, spec, common, metadata)
@@ -260,17 +169,8 @@ def _begun(evaluation: Evaluation, spec: MethodSpec, common: dict[str, Any], met
     from selar_local.evaluation import _registry
 
     config = evaluation.config
-    default = EngineConfig()
-    arguments = {
-        one.name: value
-        for one in fields(EngineConfig)
-        if (value := getattr(evaluation.engine, one.name)) != getattr(default, one.name)
-    }
-    if evaluation.thinking is not None:
-        arguments["thinking"] = evaluation.thinking
-    model = get_model(
-        f"selar/{evaluation.model.resolve()}", method=spec.method.name, **spec.given, **evaluation.sampling, **arguments
-    )
+    name, arguments = inspect_model(evaluation)
+    model = get_model(name, method=spec.method.name, **spec.given, **evaluation.sampling, **arguments)
     task = _registry.problems(
         config.task,
         None if config.data is None else str(Path(config.data).resolve()),

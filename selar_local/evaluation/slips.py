@@ -33,26 +33,32 @@ _WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)?(?:-[A-Za-z]+)*")
 #: Shorter words are no merged ones: abbreviations, units, names of variables.
 _SHORTEST = 6
 #: A word of the list with one of these is a known one.
-_ENDINGS, _BEGINNINGS = ("s", "es", "ed", "ing", "ly"), ("non", "re", "un", "pre", "sub", "multi")
+_ENDINGS, _BEGINNINGS = ("s", "es", "ed", "ing", "ly"), ("non", "re", "un", "pre", "sub", "multi", "co")
 
-_SMALL = r"(?:the|an?|of|to|and|is|are|was|for|in|with|by|from|that|we|they)"
+_SMALL = r"(?:the|an?|of|to|and|is|are|was|for|in|with|by|from|that|we|they|he|she|it|per|has|equals?|twice)"
 _MERGED = re.compile(
-    r"[a-z]{2}[.,;:!?][A-Z][a-z]"  # a sentence without a space before it: "each.First"
+    r"[a-z]{2}[.,;:!?][A-Z][a-z]|[a-z]{3}[.,;:]\d"  # a sentence without a space before it: "each.First", "each.1"
     rf"|^(?i:{_SMALL})(?:[A-Z][a-z]+|\d+)$"  # "toFirst", "the5"
-    r"|^(?i:the|of|to|and|is|we|they|you|for|in|with)'s$"  # "we's", "the's"
+    r"|^(?i:the|of|to|and|is|we|they|you|for|in|with|his|her|their)'s$"  # "we's", "the's"
+    r"|^([A-Z][a-z]{2,})\1$"  # "CalculateCalculate"
 )
 _START, _END = r"(?<![\w'\\-])", r"(?![\w'-])"
 _DOUBLED = re.compile(rf"{_START}([a-z]{{2,}}(?:'[a-z]+)?)((?: +\1)+){_END}", re.IGNORECASE)
 #: Right twice in a row: "before she had had three", "that that is", "very very".
 _TWICE = {"had", "that", "very", "so", "no", "ha", "bye", "far"}
-#: A noun or a verb is missing between, or after.
+_VERB = "(?:is|are|was|has|have|gets|makes|pays|wants|needs|sells|buys|takes|eats|spends|earns|gives|knows?)"
+_SO = "(?:so|therefore|thus|since|because)"
+#: What cannot follow each other: a word is missing between, mostly a noun or a verb.
 _MISSING = re.compile(
     _START + r"(?:"
-    r"(?:the|an) (?:is|are|was|were|of|to|by|from|has|have)"  # "the of", "the is"
-    r"|of (?:is|are|was|were|by|to|equals)"  # "the number of is"
-    r"|to of|(?:needs?|needed|wants?|wanted) to (?:the|an|is)"  # "we need to the total"
-    r"|(?:we|he|she|they) (?:to|the|an)"  # "we to find", "they the number"
+    r"(?:the|an) (?:is|are|was|were|of|to|by|from|and|has|have|he|she|it|we|they|his|her|their)"  # "the of", "the and"
+    r"|of (?:is|are|was|were|by|to|equals|has|have)|to of"  # "the number of is"
+    r"|(?:needs?|needed|wants?|wanted) to (?:the|an|is)"  # "we need to the total"
+    r"|(?:we|he|she|they|can|should|must|could|would) to|(?:we|he|she|they) (?:the|an)"  # "we to find"
     r"|(?:can|will|must|should|could|would) (?:the|an)(?=[^.?!\n]*(?:[.!\n]|$))"  # "he will the", but no question
+    rf"|(?:since|therefore|thus) {_VERB}|{_SO} (?:total )?(?:number|amount) of"  # "since gets", "so number of"
+    r"|let (?:calculate|determine|find|denote|start|break|solve)"  # "let calculate"
+    r"|how (?:number|amount|total)|(?:in|of|at|for|the|to|by|on|with) +-(?= [a-z])"  # "found in - Therefore"
     r")" + _END,
     re.IGNORECASE,
 )
@@ -65,7 +71,7 @@ class Slips:
     words: plain ones, a hyphenated one as one. doubled: a word twice in a row, but for those that may be.
     merged: a word of at least 6 letters that is in neither the word list nor the question, nor a form of one; and two
     words, or a small word and a number, without a space between. missing: words in a row that want another between
-    them, such as "of is", "the of" and "we to".
+    them, such as "of is", "the of" and "since gets".
     """
 
     words: int = 0
@@ -103,7 +109,7 @@ def _chunks(prose: str) -> Iterator[str]:
 
 def _stem(chunk: str) -> str | None:
     """A plain word in small letters, without 's; None for what is none, such as a variable's name."""
-    if not _WORD.fullmatch(chunk) or re.search("[a-z][A-Z]", chunk):
+    if not _WORD.fullmatch(chunk) or re.search("[a-z][A-Z]|^[A-Z]{3,}$", chunk):
         return None
     return chunk.lower().removesuffix("'s")
 

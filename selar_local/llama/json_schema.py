@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SchemaCompiler", "SchemaGrammar"]
 
-_MAX_CHARACTERS = 1 << 20
+_MAX_CHARACTERS = 1 << 18
 _COMPILED = 8  # schemas whose compiled form is kept, with the lexer's states that answers have met
 _LEXER_STATES = 100_000  # some 150 MB
 _OPTIONS = {

@@ -11,6 +11,7 @@ from selar_local.errors import OptionError
 __all__ = ["check_schema"]
 
 _MAX_DEPTH = 100
+_MAX_PATTERNS = 100  # of properties: llguidance compares each with each
 _NAMED = ("properties", "patternProperties", "$defs", "definitions")  # the keys in them are names, not keywords
 _VALUES = ("const", "enum", "required")  # in them is no schema
 _NOTES = ("default", "examples", "example", "title", "description", "$comment")  # they bind nothing
@@ -27,30 +28,36 @@ def check_schema(schema: Any) -> None:
     - Control characters without a short escape are left out of texts and patterns: see `json_allowed_escapes`.
     - Additional properties may have the same name twice: two of them need not be two properties.
     - `x-guidance` would switch to lenient modes.
+
+    And for one that would take long: see `_MAX_PATTERNS`.
     """
     if isinstance(schema, dict) and "x-guidance" in schema:
         raise OptionError("json_schema: x-guidance is not supported")
-    _check(schema, 0)
+    if _check(schema, 0) > _MAX_PATTERNS:
+        raise OptionError(f"json_schema: patternProperties has more than {_MAX_PATTERNS} patterns in all")
 
 
-def _check(node: Any, depth: int) -> None:
+def _check(node: Any, depth: int) -> int:
+    """Check a node; returns how many patterns of properties are in it."""
     if depth > _MAX_DEPTH:
         raise OptionError(f"json_schema is nested deeper than {_MAX_DEPTH}")
     if isinstance(node, list):
-        for child in node:
-            _check(child, depth + 1)
-    elif isinstance(node, dict):
-        _check_properties(node)
-        for keyword, value in node.items():
-            if keyword in _NOTES:
-                continue
-            if keyword in _NAMED and isinstance(value, dict):
-                _check_scalars(keyword, list(value))
-                _check(list(value.values()), depth + 1)
-            elif keyword in _VALUES or not isinstance(value, (dict, list)):
-                _check_scalars(keyword, value)
-            else:
-                _check(value, depth + 1)
+        return sum(_check(child, depth + 1) for child in node)
+    if not isinstance(node, dict):
+        return 0
+    _check_properties(node)
+    patterns = 0
+    for keyword, value in node.items():
+        if keyword in _NOTES:
+            continue
+        if keyword in _NAMED and isinstance(value, dict):
+            _check_scalars(keyword, list(value))
+            patterns += _check(list(value.values()), depth + 1) + len(value) * (keyword == "patternProperties")
+        elif keyword in _VALUES or not isinstance(value, (dict, list)):
+            _check_scalars(keyword, value)
+        else:
+            patterns += _check(value, depth + 1)
+    return patterns
 
 
 def _check_properties(node: dict[str, Any]) -> None:

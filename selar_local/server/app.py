@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from selar_local.server.config import Defaults, RequestLine, ServerConfig
 from selar_local.server.errors import ApiError, api_error
 from selar_local.server.metrics import CONTENT_TYPE
 from selar_local.server.openai_responses import responses
-from selar_local.server.options import offered
+from selar_local.server.options import model_served, offered
 from selar_local.server.prompts import apply_template, detokenize, embeddings, tokenize
 from selar_local.server.responses import error_response, json_response
 from selar_local.server.service import Service
@@ -49,6 +50,7 @@ def create_app(
     routes = [
         *(route for base in ("/v1", "") for route in _endpoints(base)),  # some clients leave /v1 out
         Route("/v1/selar", _selar),
+        Route("/v1/selar/model", _selar_model),
         Route("/tokenize", tokenize, methods=["POST"]),
         Route("/detokenize", detokenize, methods=["POST"]),
         Route("/apply-template", apply_template, methods=["POST"]),
@@ -134,6 +136,11 @@ def _description(service: Service) -> dict[str, Any]:
 
 async def _selar(request: Request) -> Response:
     return json_response(offered(request.app.state.service))
+
+
+async def _selar_model(request: Request) -> Response:
+    # The first answer reads the whole file for its hash.
+    return json_response(await asyncio.to_thread(model_served, request.app.state.service.engine))
 
 
 async def _health(request: Request) -> Response:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from selar_local._version import __version__
 from selar_local.config import GenerationConfig, SamplingConfig
+from selar_local.engine.file_facts import ENGINE_SETTINGS, model_facts, thinks
 from selar_local.methods import METHODS, Method
 from selar_local.options import Option, described
 from selar_local.server.arguments import wishes
@@ -14,7 +17,11 @@ from selar_local.server.config import Defaults
 from selar_local.server.schemas import Common
 from selar_local.server.service import Service
 
-__all__ = ["offered"]
+if TYPE_CHECKING:
+    from selar_local.engine.engine import Engine
+    from selar_local.engine.isolated import IsolatedEngine
+
+__all__ = ["model_served", "offered"]
 
 _LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")
 
@@ -44,6 +51,23 @@ def offered(service: Service) -> dict[str, Any]:
             if one.name in _LENGTH
         ],
     }
+
+
+def model_served(engine: Engine | IsolatedEngine) -> dict[str, Any]:
+    """The body of ``GET /v1/selar/model``: what tells whether two servers answer alike. Reads the file once."""
+    config, path = engine.config, Path(engine.info.path)
+    return {
+        "object": "selar.model",
+        "version": __version__,
+        **_file_facts(path, config.chat_template),
+        **{name: getattr(config, name) for name in ENGINE_SETTINGS},
+        "ctx_size": engine.info.ctx_size,
+    }
+
+
+@lru_cache(maxsize=4)
+def _file_facts(path: Path, chat_template: str | None) -> dict[str, Any]:
+    return {**model_facts(path, chat_template), "thinks": thinks(path, chat_template)}
 
 
 def _method(cls: type[Method], defaults: Defaults) -> dict[str, Any]:

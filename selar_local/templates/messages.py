@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from selar_local.errors import TemplateError
 
-__all__ = ["THINKING_FORMS", "Variant", "checked", "fold_system", "in_parts", "variants"]
+__all__ = ["THINKING_FORMS", "Variant", "checked", "fold_system", "functions_of", "in_parts", "variants"]
 
 Message = dict[str, Any]
 _SHORT_ID = re.compile(r"[a-zA-Z0-9]{9}")
@@ -95,7 +95,7 @@ THINKING_FORMS = (*map(_as_field, _THINKING), _as_part, _as_blocks)
 # -- calls --------------------------------------------------------------------------------------
 
 
-def _functions(message: Message) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def functions_of(message: Message) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """The well-formed tool calls of a message, each with its function."""
     calls = message.get("tool_calls")
     pairs = [(c, c.get("function")) for c in calls if isinstance(c, Mapping)] if isinstance(calls, list) else []
@@ -104,22 +104,23 @@ def _functions(message: Message) -> list[tuple[Mapping[str, Any], Mapping[str, A
 
 def _calls_of(messages: Sequence[Message]) -> list[Mapping[str, Any]]:
     """The functions of all well-formed tool calls."""
-    return [function for message in messages for _, function in _functions(message)]
+    return [function for message in messages for _, function in functions_of(message)]
 
 
 def _with_objects(message: Message) -> Message:
     """The message with the arguments of its calls as objects, where they are JSON objects in a text."""
-    functions = _functions(message)
+    functions = functions_of(message)
     if not functions or len(functions) < len(message["tool_calls"]):
         return message
     calls = [
-        {**call, "function": {**function, "arguments": _object(function.get("arguments"))}}
+        {**call, "function": {**function, "arguments": as_object(function.get("arguments"))}}
         for call, function in functions
     ]
     return {**message, "tool_calls": calls}
 
 
-def _object(arguments: Any) -> Any:
+def as_object(arguments: Any) -> Any:
+    """The arguments of a call as an object, where they are one in a JSON text."""
     if not isinstance(arguments, str):
         return arguments
     try:
@@ -139,7 +140,7 @@ def _with_short_ids(message: Message) -> Message:
     made = dict(message)
     if isinstance(message.get("tool_call_id"), str):
         made["tool_call_id"] = _short(message["tool_call_id"])
-    if functions := _functions(message):
+    if functions := functions_of(message):
         made["tool_calls"] = [{**call, "id": _short(str(call.get("id")))} for call, _ in functions]
     return made
 

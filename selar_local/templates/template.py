@@ -12,6 +12,7 @@ from jinja2 import meta
 from selar_local.errors import TemplateError
 from selar_local.templates.messages import THINKING_FORMS, checked, fold_system, in_parts, variants
 from selar_local.templates.sandbox import Exhausted, Refused, environment
+from selar_local.templates.tool_texts import as_texts
 from selar_local.templates.variables import Variables
 
 __all__ = ["ChatTemplate"]
@@ -86,7 +87,8 @@ class ChatTemplate:
         The messages are written as the template takes them: contents as parts where it loses texts; arguments of calls
         that are JSON text, as OpenAI's clients send them, as objects; the thinking of an earlier answer
         (``reasoning_content``) where the template looks for it. Leading system messages go into the first user message
-        where the template refuses or drops them (Gemma style). Raises `TemplateError` for bad messages and for
+        where the template refuses or drops them (Gemma style). Tools that it cannot show go into the system message,
+        calls and their results into plain contents. Raises `TemplateError` for bad messages and for
         whatever goes wrong in the template.
         """
         written = [checked(message) for message in messages]
@@ -95,6 +97,8 @@ class ChatTemplate:
         mark = ""
         if continue_final_message:
             mark, add_generation_prompt = _mark_end(written), False
+        if tools and not self.shows_tools:
+            written, tools = as_texts(written, tools), None
         if written[0]["role"] == "system" and not self._has_system_role:
             written = fold_system(written)
         given = self.variables.values(
@@ -143,6 +147,17 @@ class ChatTemplate:
     # What a template does is tried once, with a text of which one can see whether it arrives.
 
     @cached_property
+    def shows_tools(self) -> bool:
+        """Whether the template writes tools into the prompt. Else they become texts of messages."""
+        named = {"name": _PROBE, "description": "x", "parameters": _PARAMETERS}
+        tool = {"type": "function", "function": named, **named}  # a few templates read tools without `function`
+        system = {"role": "system", "content": "x"}
+        return any(
+            _PROBE in self._tried(*(map(in_parts, messages) if self._wants_parts else messages), tools=[tool])
+            for messages in ([_USER], [system, _USER])
+        )
+
+    @cached_property
     def _has_system_role(self) -> bool:
         return self._shows({"role": "system", "content": _PROBE}, _USER)
 
@@ -169,13 +184,17 @@ class ChatTemplate:
         """Whether the prompt of these messages has the probe, and not as a part of data that is printed."""
         for tools in (None, [_TOOL]):
             switches = self.variables.values(thinking=True)
-            try:
-                text = self._run(list(messages), _SHARE, add_generation_prompt=False, tools=tools, **switches)
-            except TemplateError:
-                continue
+            text = self._tried(*messages, tools=tools, **switches)
             if _PROBE in text and not _PRINTED.search(text):
                 return True
         return False
+
+    def _tried(self, *messages: dict[str, Any], **variables: Any) -> str:
+        """The prompt of a trial; "" where the template refuses the messages."""
+        try:
+            return self._run(list(messages), _SHARE, add_generation_prompt=False, **variables)
+        except TemplateError:
+            return ""
 
     def _run(self, messages: list[dict[str, Any]], share: float = 1.0, **variables: Any) -> str:
         """The prompt. share: of the budget that a prompt may use."""

@@ -11,6 +11,7 @@ from dataclasses import fields
 
 import pytest
 from inspect_ai.log import read_eval_log
+from support.open_ai import open_ai
 
 from cli.conftest import COMMAND
 from selar_local.cli import eval as module
@@ -320,3 +321,24 @@ def test_the_options_are_each_there_once(cli):
     assert {"method", "grammar", "json_schema"}.isdisjoint(names)
     page = cli("eval", "--help").out
     assert "Problems and budget:" in page and "Options of selar:" in page and "Model and engine:" in page
+
+
+def test_a_model_that_takes_ids_alone(family_model, cli, folder, tmp_path):
+    words = ("eval", family_model("glm4"), *SHORT, "--json")
+    done = cli(*words, "--out", folder)
+    assert done.code == 0 and list(json.loads(done.out)["methods"]) == ["cot"]
+    assert done.err.count("soft methods cannot be used: ") == 1
+    for number, named in enumerate((["--methods", "cot,selar"], ["--tau", "0.3"])):
+        refused = cli(*words, "--out", tmp_path / str(number), *named)
+        assert refused.code == 1 and refused.out == ""
+        assert refused.err.splitlines()[-1].startswith("error: selar cannot be used, cot can: ")
+
+
+def test_options_that_servers_do_not_have(cli):
+    with open_ai("x") as one:
+        done = cli("eval", "--url", one.url, "--methods", "cot,selar")
+        assert done.code == 2 and "is no server of selar-local and knows no selar" in done.err
+        done = cli("eval", "--url", one.url, "--methods", "cot", "-c", "512")
+        assert done.code == 2 and "--ctx-size has no effect with --url" in done.err
+        done = cli("eval", "--url", one.url, "--methods", "cot", "--thinking")
+        assert done.code == 2 and "--thinking needs servers of selar-local" in done.err

@@ -17,9 +17,10 @@ from selar_local.evaluation import _registry
 from selar_local.evaluation.config import EvaluationConfig, methods_of
 from selar_local.evaluation.inspect_tasks import thinking_of
 from selar_local.evaluation.logs import covered, read_studies
+from selar_local.evaluation.plan import Evaluation
 from selar_local.evaluation.problems import load_problems
 from selar_local.evaluation.records import BINS
-from selar_local.evaluation.runner import Evaluation, evaluate
+from selar_local.evaluation.runner import evaluate
 from selar_local.evaluation.slips import Slips, count_slips
 
 ENGINE = EngineConfig(threads=1, ctx_size=256, parallel=3)

@@ -152,7 +152,8 @@ def test_slips_have_a_table_where_they_were_counted(report):
     made = report_of([full_study(), counted, counted], plots=False)
     first, second = (one for part in made.sections for one in part.tables if one.title.startswith("Slips"))
     assert first.head == ("method", "words per answer", "slips", "doubled", "merged", "missing", "mismatched steps %")
-    assert [row[0] for row in first.rows] == ["selar"] and first.rows[0][-2:] == ("0.00 [0.00, 0.00]", "-")
+    assert [row[0] for row in first.rows] == ["selar"] and first.rows[0][-1] == "-"
+    assert first.rows[0][-2].startswith("0.00 [0.00, 0.2")
     assert "merged: " in first.note and second.note == ""
 
 

@@ -26,8 +26,9 @@ from selar_local.evaluation import runner
 from selar_local.evaluation.config import EvaluationConfig, methods_of, seed_of
 from selar_local.evaluation.log_files import best_of, log_files
 from selar_local.evaluation.logs import read_studies
+from selar_local.evaluation.plan import Evaluation, Observer, default_folder
 from selar_local.evaluation.problems import load_problems
-from selar_local.evaluation.runner import Evaluation, Observer, default_folder, evaluate
+from selar_local.evaluation.runner import evaluate
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -172,8 +173,7 @@ def test_options_given_for_all_methods_tell_studies_apart(finished, model, data)
     with pytest.raises(OptionError, match=r"holds selar with other options \(tau 0.5, here 0.7\)"):
         evaluate(study(model, data, given={"tau": 0.7}), folder, Opener(model))
     assert evaluate(study(model, data, "cot", given=None), folder, Opener(model))
-    given = replace(study(model, data, given={"tau": 0.7}), shared={"tau": 0.7})
-    assert default_folder(given) != default_folder(study(model, data))
+    assert default_folder(study(model, data, given={"tau": 0.7})) != default_folder(study(model, data))
 
 
 def test_a_method_that_joins_is_graded_as_the_others_are(model, data, tmp_path):

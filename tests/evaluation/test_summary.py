@@ -65,6 +65,8 @@ def test_slips_counted_by_hand():
     found = summary.methods[0]
     assert found.words.value == 200 and found.slips["slips"].value == 2 / 400
     assert [found.slips[kind].value for kind in ("doubled", "merged", "missing")] == [1 / 400, 1 / 400, 0]
+    words = sum(answer.words or 0 for answer in answers)
+    assert found.slips["missing"].high == pytest.approx(3.689 / words, rel=1e-3)  # none in so many words
     assert slips(summary) == ["doubled, merged and missing words per 1,000: cot 5.00 [5.00, 5.00]"]
     told = as_dict(summary)["methods"]
     assert told["cot"]["slips_per_1000_words"]["merged"] == [2.5, 2.5, 2.5] and told["cot"]["words_per_answer"] == 200

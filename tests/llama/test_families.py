@@ -28,22 +28,27 @@ def ids_alone(family_model: Callable[..., Path]) -> Iterator[sl.Engine]:
 CONFIG = EngineConfig(threads=1, ctx_size=256)
 
 
+def kind_of(runtime: LlamaRuntime) -> str:
+    """How its memory works, in the words of `Family`."""
+    pointer = runtime.model.pointer
+    if C.llama_model_is_recurrent(pointer) or C.llama_model_is_hybrid(pointer):
+        return "recurrent" if C.llama_model_is_recurrent(pointer) else "hybrid"
+    return "window" if runtime.needs_checkpoints else "attention"
+
+
 @pytest.mark.parametrize("family", [name for name, row in FAMILIES.items() if row.rows])
 def test_rows_are_their_tokens_to_the_bit(family_model: Callable[..., Path], family: str) -> None:
     runtime = LlamaRuntime(family_model(family), CONFIG)
-    recurrent = bool(C.llama_model_is_recurrent(runtime.model.pointer))
-    hybrid = bool(C.llama_model_is_hybrid(runtime.model.pointer))
-    window = C.llama_model_n_swa(runtime.model.pointer) > 0
+    assert kind_of(runtime) == FAMILIES[family].kind
     runtime.close()
     assert runtime.injection_max_abs_diff == 0.0
-    kind = {(True, False): "recurrent", (False, True): "hybrid"}.get((recurrent, hybrid), "attention")
-    assert FAMILIES[family].kind == ("window" if window and kind == "attention" else kind)
 
 
 @pytest.mark.parametrize("family", [name for name, row in FAMILIES.items() if not row.rows])
 def test_families_that_take_ids_alone(family_model: Callable[..., Path], family: str) -> None:
     """They open and decode ids. Nothing is ever fed as a row: over some of them llama.cpp would stop its process."""
     runtime = LlamaRuntime(family_model(family), CONFIG)
+    assert kind_of(runtime) == FAMILIES[family].kind
     (logits,) = runtime.prefill([Chunk(0, 0, [5, 6, 7], last=True)], bool)
     (after,) = runtime.step([Feed(0, 3, Token(8))], prefer_rows=True)
     assert logits is not None and np.isfinite(after).all()

@@ -156,6 +156,13 @@ def test_the_option_must_be_a_switch():
         ServerConfig(ui="yes")
 
 
+def test_the_model_file_has_its_hash(api, engine):
+    facts = api.get("/v1/selar/model").json()
+    assert facts["model_sha256"] == sha256(Path(engine.info.path).read_bytes()).hexdigest()
+    assert (facts["parallel"], facts["ctx_size"]) == (engine.config.parallel, engine.info.ctx_size)
+    assert facts["thinks"] is True or facts["thinks"] is False
+
+
 def test_all_options_are_offered_as_they_are_declared(api):
     offer = api.get("/v1/selar").json()
     assert offer["object"] == "selar.options" and offer["method"] == "selar" and offer["thinking"] is None

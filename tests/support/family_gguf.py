@@ -75,15 +75,19 @@ _GEMMA4_VALUES = {
 class Family:
     """One architecture's tiny file.
 
-    values: metadata under the architecture's name. kind: how its memory works. rows: whether it takes vectors.
-    controls: the family's control tokens; the first ends a turn.
+    models: what people know it by. form: the name of the format that they write. values: metadata under the
+    architecture's name. kind: how its memory works. rows: whether it takes vectors. controls: the family's control
+    tokens; the first ends a turn.
     """
 
+    models: str
+    form: str
     values: Mapping[str, Any] = field(default_factory=dict)
     kind: str = "attention"  # or "window", "hybrid", "recurrent"
     rows: bool = True
     controls: tuple[str, ...] = ("<|im_end|>", "<|im_start|>")
     architecture: str = ""  # where it differs from the family's name
+    note: str = ""  # for the table of models
 
 
 _GEMMA = ("<end_of_turn>", "<start_of_turn>", "<bos>")
@@ -99,69 +103,129 @@ _HUNYUAN = ("<|eos|>", "<|startoftext|>", "<|extra_0|>")
 _COHERE = ("<|END_OF_TURN_TOKEN|>", "<|START_OF_TURN_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|USER_TOKEN|>", "<BOS_TOKEN>")
 
 FAMILIES: dict[str, Family] = {
-    "llama": Family(controls=_LLAMA3),
-    "mistral3": Family(_KEYS, controls=_MISTRAL),
+    "llama": Family("Llama 3, SmolLM2 and many others", "llama", controls=_LLAMA3),
+    "mistral3": Family("Ministral 3", "mistral", _KEYS, controls=_MISTRAL),
     "llama4": Family(
-        {**_EXPERTS, "block_count": 4, "interleave_moe_layer_step": 2, "attention.chunk_size": 16}, "window",
+        "Llama 4",
+        "llama-4",
+        {**_EXPERTS, "block_count": 4, "interleave_moe_layer_step": 2, "attention.chunk_size": 16},
+        "window",
         controls=("<|eot|>", "<|begin_of_text|>", "<|header_start|>", "<|header_end|>"),
     ),
-    "qwen2": Family(),
-    "qwen2moe": Family({**_EXPERTS, "expert_shared_feed_forward_length": 32}),
-    "qwen3": Family(_KEYS),
-    "qwen3moe": Family({**_KEYS, **_EXPERTS}),
-    "gpt-oss": Family({**_KEYS, **_EXPERTS, **_WINDOW}, "window", controls=_HARMONY),
-    "gemma": Family(_KEYS, controls=_GEMMA),
-    "gemma2": Family({**_KEYS, **_WINDOW}, "window", controls=_GEMMA),
-    "gemma3": Family({**_KEYS, **_WINDOW}, "window", controls=_GEMMA),
-    "gemma4": Family({**_GEMMA4_VALUES, "embedding_length_per_layer_input": 0}, "window", controls=_GEMMA4),
+    "qwen2": Family("Qwen 2 and 2.5, QwQ", "hermes"),
+    "qwen2moe": Family("Qwen 1.5 MoE", "hermes", {**_EXPERTS, "expert_shared_feed_forward_length": 32}),
+    "qwen3": Family("Qwen 3", "hermes", _KEYS),
+    "qwen3moe": Family("Qwen 3 MoE, Qwen3-Coder", "qwen-coder", {**_KEYS, **_EXPERTS}),
+    "gpt-oss": Family("gpt-oss", "harmony", {**_KEYS, **_EXPERTS, **_WINDOW}, "window", controls=_HARMONY),
+    "gemma": Family("Gemma", "general", _KEYS, controls=_GEMMA),
+    "gemma2": Family("Gemma 2", "general", {**_KEYS, **_WINDOW}, "window", controls=_GEMMA),
+    "gemma3": Family(
+        "Gemma 3", "general", {**_KEYS, **_WINDOW}, "window", controls=_GEMMA, note="rows are scaled as tokens are"
+    ),
+    "gemma4": Family(
+        "Gemma 4 26B-A4B, 31B",
+        "gemma-4",
+        {**_GEMMA4_VALUES, "embedding_length_per_layer_input": 0},
+        "window",
+        controls=_GEMMA4,
+    ),
     "gemma4-e2b": Family(
-        {**_GEMMA4_VALUES, "embedding_length_per_layer_input": 32, "attention.shared_kv_layers": 0}, "window",
-        rows=False, controls=_GEMMA4, architecture="gemma4",
+        "Gemma 4 E2B, E4B",
+        "gemma-4",
+        {**_GEMMA4_VALUES, "embedding_length_per_layer_input": 32, "attention.shared_kv_layers": 0},
+        "window",
+        rows=False,
+        controls=_GEMMA4,
+        note="per-layer embeddings",
+        architecture="gemma4",
     ),
     "gemma3n": Family(
-        {**_KEYS, **_WINDOW, "block_count": 22, "embedding_length_per_layer_input": 16}, "window", rows=False,
+        "Gemma 3n",
+        "general",
+        {**_KEYS, **_WINDOW, "block_count": 22, "embedding_length_per_layer_input": 16},
+        "window",
+        rows=False,
         controls=_GEMMA,
+        note="per-layer embeddings",
     ),
-    "qwen2vl": Family(_SECTIONS),
-    "qwen3vl": Family({**_KEYS, **_SECTIONS, "block_count": 3, "n_deepstack_layers": 2}),
-    "glm4": Family(rows=False, controls=_GLM),
-    "glm4v": Family(_SECTIONS, controls=_GLM, architecture="glm4"),
-    "glm4moe": Family({**_KEYS, **_SHARED_EXPERTS}, rows=False, controls=_GLM),
-    "deepseek2": Family({**_LATENT, **_SHARED_EXPERTS}, controls=_DEEPSEEK),
-    "deepseek4": Family(_DEEPSEEK4, "hybrid", rows=False, controls=_DEEPSEEK),
-    "minimax-m2": Family({**_KEYS, **_EXPERTS, "expert_gating_func": 2}, controls=("[e~[", "]~b]", "]~!b[")),
-    "hunyuan-moe": Family({**_KEYS, **_EXPERTS, "expert_shared_feed_forward_length": 32}, controls=_HUNYUAN),
-    "hunyuan-dense": Family(_KEYS, controls=_HUNYUAN),
-    "ernie4_5": Family(controls=("</s>", "<s>")),
-    "seed_oss": Family(_KEYS, controls=("<seed:eos>", "<seed:bos>")),
-    "smollm3": Family(),
-    "olmo2": Family(controls=("<|endoftext|>", "<|user|>", "<|assistant|>")),
-    "exaone4": Family({**_KEYS, **_WINDOW}, "window", controls=("[|endofturn|]", "[BOS]", "[|user|]", "[|assistant|]")),
-    "cohere2": Family({**_KEYS, **_WINDOW, "logit_scale": 0.25}, "window", controls=_COHERE),
-    "command-r": Family({"logit_scale": 0.25}, controls=_COHERE),
-    "phi3": Family(controls=("<|end|>", "<|user|>", "<|assistant|>", "<|endoftext|>")),
-    "granite": Family({"embedding_scale": 12.0, "residual_scale": 0.22, "logit_scale": 8.0}, controls=_GRANITE),
+    "qwen2vl": Family("Qwen 2 and 2.5 VL", "hermes", _SECTIONS, note="M-RoPE"),
+    "qwen3vl": Family(
+        "Qwen 3 VL",
+        "hermes",
+        {**_KEYS, **_SECTIONS, "block_count": 3, "n_deepstack_layers": 2},
+        note="M-RoPE, deepstack",
+    ),
+    "glm4": Family("GLM-4", "glm", rows=False, controls=_GLM, note="no `rope.dimension_sections` in the file"),
+    "glm4v": Family("GLM-4.1V", "glm", _SECTIONS, controls=_GLM, architecture="glm4", note="M-RoPE"),
+    "glm4moe": Family(
+        "GLM 4.5, 4.6",
+        "glm",
+        {**_KEYS, **_SHARED_EXPERTS},
+        rows=False,
+        controls=_GLM,
+        note="no `rope.dimension_sections` in the file",
+    ),
+    "deepseek2": Family("DeepSeek V2, V3, R1", "deepseek", {**_LATENT, **_SHARED_EXPERTS}, controls=_DEEPSEEK),
+    "deepseek4": Family(
+        "DeepSeek V4", "dsml", _DEEPSEEK4, "hybrid", rows=False, controls=_DEEPSEEK, note="hash layers"
+    ),
+    "minimax-m2": Family(
+        "MiniMax M2", "minimax-m2", {**_KEYS, **_EXPERTS, "expert_gating_func": 2}, controls=("[e~[", "]~b]", "]~!b[")
+    ),
+    "hunyuan-moe": Family(
+        "Hunyuan A13B", "hunyuan", {**_KEYS, **_EXPERTS, "expert_shared_feed_forward_length": 32}, controls=_HUNYUAN
+    ),
+    "hunyuan-dense": Family("Hunyuan 0.5B to 7B", "hunyuan", _KEYS, controls=_HUNYUAN),
+    "ernie4_5": Family("ERNIE 4.5", "hermes", controls=("</s>", "<s>")),
+    "seed_oss": Family("Seed-OSS", "seed-oss", _KEYS, controls=("<seed:eos>", "<seed:bos>")),
+    "smollm3": Family("SmolLM3", "hermes"),
+    "olmo2": Family("OLMo 2", "general", controls=("<|endoftext|>", "<|user|>", "<|assistant|>")),
+    "exaone4": Family(
+        "EXAONE 4 1.2B",
+        "hermes",
+        _KEYS,
+        controls=("[|endofturn|]", "[BOS]", "[|user|]", "[|assistant|]"),
+    ),
+    "cohere2": Family(
+        "Command R7B, Command A", "cohere", {**_KEYS, **_WINDOW, "logit_scale": 0.25}, "window", controls=_COHERE
+    ),
+    "command-r": Family("Command R, R+", "command-r", {"logit_scale": 0.25}, controls=_COHERE),
+    "phi3": Family("Phi 3, Phi-4 mini", "phi", controls=("<|end|>", "<|user|>", "<|assistant|>", "<|endoftext|>")),
+    "granite": Family(
+        "Granite 3", "granite", {"embedding_scale": 12.0, "residual_scale": 0.22, "logit_scale": 8.0}, controls=_GRANITE
+    ),
     "granite-vision": Family(
+        "Granite 4 Vision",
+        "hermes",
         {"embedding_scale": 12.0, "residual_scale": 0.22, "logit_scale": 8.0, "deepstack_mapping": [-1, 1]},
-        controls=_GRANITE, architecture="granite",
+        controls=_GRANITE,
+        architecture="granite",
+        note="deepstack",
     ),
-    "granitehybrid": Family({**_MAMBA2, **_ATTENTION_EVERY_OTHER}, "hybrid", controls=_GRANITE),
-    "qwen35": Family({**_KEYS, **_SECTIONS, **_DELTA_NET}, "hybrid"),
-    "qwen3next": Family({**_KEYS, **_EXPERTS, **_DELTA_NET}, "hybrid"),
-    "lfm2": Family({"shortconv.l_cache": 3, **_ATTENTION_EVERY_OTHER}, "hybrid"),
-    "falcon-h1": Family({**_MAMBA2, **_KEYS}, "hybrid"),
+    "granitehybrid": Family("Granite 4", "hermes", {**_MAMBA2, **_ATTENTION_EVERY_OTHER}, "hybrid", controls=_GRANITE),
+    "qwen35": Family("Qwen 3.5", "qwen-coder", {**_KEYS, **_SECTIONS, **_DELTA_NET}, "hybrid"),
+    "qwen3next": Family("Qwen3-Next, Qwen3-Coder-Next", "qwen-coder", {**_KEYS, **_EXPERTS, **_DELTA_NET}, "hybrid"),
+    "lfm2": Family("LFM2, LFM2.5", "lfm2", {"shortconv.l_cache": 3, **_ATTENTION_EVERY_OTHER}, "hybrid"),
+    "falcon-h1": Family("Falcon-H1", "hermes", {**_MAMBA2, **_KEYS}, "hybrid"),
     "nemotron_h": Family(
+        "Nemotron-H, Nemotron Nano 2",
+        "nemotron-nano",
         {**_MAMBA2, "block_count": 3, "attention.head_count_kv": [_HEADS, 0, 0], "feed_forward_length": [0, 0, 96]},
         "hybrid",
     ),
-    "jamba": Family({**_MAMBA, **_ATTENTION_EVERY_OTHER}, "hybrid", controls=_END),
-    "mamba": Family(_MAMBA, "recurrent", controls=_END),
-    "mamba2": Family(_MAMBA2, "recurrent", controls=_END),
+    "jamba": Family("Jamba", "tool-calls", {**_MAMBA, **_ATTENTION_EVERY_OTHER}, "hybrid", controls=_END),
+    "mamba": Family("Mamba", "general", _MAMBA, "recurrent", controls=_END),
+    "mamba2": Family("Mamba 2", "general", _MAMBA2, "recurrent", controls=_END),
     # Not RWKV 7: llama.cpp reads memory there that nothing has written, and some logits are NaN.
     "rwkv6": Family(
-        {"wkv.head_size": _HEAD, "time_mix_extra_dim": 16, "time_decay_extra_dim": 16}, "recurrent", controls=_END
+        "RWKV 6",
+        "general",
+        {"wkv.head_size": _HEAD, "time_mix_extra_dim": 16, "time_decay_extra_dim": 16},
+        "recurrent",
+        controls=_END,
+        note="not RWKV 7: some of its logits are NaN",
     ),
-}  # fmt: skip
+}
 
 
 def write_family_gguf(
