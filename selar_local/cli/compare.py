@@ -16,6 +16,7 @@ from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, json_option, option
 from selar_local.cli.method_specs import methods_option, specs_of
 from selar_local.cli.model_argument import model_argument
+from selar_local.cli.model_sampling import model_sampling_option
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.option_sources import is_typed
 from selar_local.cli.options import build, build_sampling, config_options, method_options
@@ -109,6 +110,7 @@ class _Collector(Display):
 @option("-q", "--quiet", is_flag=True, help="the answers alone: no notes, thinking, progress or statistics")
 @config_options(("Model and engine", EngineConfig))
 @method_options
+@model_sampling_option
 def compare(model: str | None, prompt: str | None, methods: str, **values: Any) -> int:
     """Let MODEL answer PROMPT by several methods, one after the other, from the same seed.
 

@@ -48,6 +48,7 @@ class EngineOptions(TypedDict, total=False):
     reuse_answers: bool
     chat_template: str | None
     hang_timeout: float
+    model_sampling: bool
     queue_size: int
     parallel: int
 

@@ -8,7 +8,9 @@ import pytest
 
 from selar_local.templates import ChatTemplate
 
-WITHOUT = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}>{% endif %}"
+WITHOUT = (
+    "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}>{% endif %}"
+)
 WITH = "{% if tools %}TOOLS {{ tools | tojson }}\n{% endif %}" + WITHOUT
 LATE = WITHOUT.replace("[{{", "{% if loop.last and tools %}TOOLS {{ tools | tojson }}{% endif %}[{{", 1)
 GEMMA = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + WITHOUT
