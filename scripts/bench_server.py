@@ -57,6 +57,7 @@ class Command:
         )
         self.url = ""
         self.said: deque[str] = deque(maxlen=_LAST_WORDS)
+        self.logged = 0  # characters
         self._ready = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
         if not self._ready.wait(120) or not self.url:
@@ -70,6 +71,7 @@ class Command:
                 self.url = line.split()[-1]
                 self._ready.set()
             self.said.append(line)
+            self.logged += len(line)
         self._ready.set()
 
     def resident(self) -> tuple[int, dict[int, int]]:

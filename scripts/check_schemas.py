@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.schemas import random_text, schemas
 
 import selar_local as sl
-from selar_local.errors import OptionError
+from selar_local.errors import DecodeError, OptionError
 from selar_local.llama.json_schema import SchemaCompiler
 
 PIECES = [bytes([byte]) for byte in range(256)] + [b""]
@@ -106,6 +106,9 @@ def random_schemas(n: int, start: int, model: Path | None, max_tokens: int) -> N
         except OptionError as error:
             counts["refused"] += 1
             counts[f"  {str(error)[:70]}"] += 1
+            continue
+        except DecodeError:
+            counts["ended by an error: the vocabulary cannot write a text of the schema"] += 1
             continue
         if text is None:
             counts["unfinished"] += 1

@@ -1,10 +1,12 @@
 """A server under load, rude clients and a killed engine: what must hold afterwards.
 
-    python scripts/soak_server.py MODEL [--clients 32] [--minutes 10] [--seed N] [--json out.json]
+    python scripts/soak_server.py MODEL [--clients 32] [--minutes 10] [--files 256] [--seed N] [--json out.json]
 
 Starts ``selar-local serve MODEL`` on a free port of 127.0.0.1 and lets clients ask at random: both endpoints, all
-methods, streamed or not, half of the streams left in the middle, some requests that are none. Half-way the process
-that runs llama.cpp is killed. Exit code 0: everything in the report's list of checks holds. For POSIX, with ``ps``.
+methods, streamed or not, half of the streams left in the middle, some requests that are none. A fifth of the clients
+sends nothing, on 40 connections each, and a fifth reads nothing of long streams; first the others are alone for a
+while, to compare their time to the first token. Half-way the process that runs llama.cpp is killed. Exit code 0:
+everything in the report's list of checks holds. For POSIX, with ``ps``.
 """
 
 from __future__ import annotations
@@ -12,151 +14,28 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
-import socket
 import statistics
 import sys
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import httpx
 from bench_server import Command
-from soak_garbage import CHAT, GARBAGE, TEXT
+from soak_garbage import TEXT
+from soak_requests import WORDS, Outcome, ask, random_request, throw
+from soak_rude import be_deaf, be_silent
 
 METHODS = ("selar", "cot", "cot-greedy", "soft-thinking", "swir", "coconut")
-PROSE = 'the end of a long answer is in numbers and we are so sure it was 12 more than é — 你 {"a": 1}'
-WORDS = PROSE.split()
 WARM = 16  # requests, and pieces of garbage, of each client before the time begins
 NOTICED = 1.0  # seconds in which a request may still meet the process that was just killed
-
-
-class Outcome(NamedTuple):
-    """What became of a request. kind: done, left, crashed, or the fault that it is."""
-
-    kind: str
-    begun: float
-    ended: float
-    text: str = ""
-
-
-class Broken(Exception):
-    """An answer that is not as it must be."""
-
-
-def check_usage(body: dict[str, Any], usage: dict[str, Any], reason: Any, token_chunks: int | None) -> None:
-    """The counts, against what was asked for and what was seen. Raises Broken."""
-    made, most = usage["completion_tokens"], body["max_tokens"]
-    if reason not in ("stop", "length"):
-        raise Broken(f"finish_reason {reason}")
-    if usage["total_tokens"] != usage["prompt_tokens"] + made or usage["prompt_tokens"] < 1:
-        raise Broken(f"usage does not add up: {usage}")
-    if (made != most) if reason == "length" else not 1 <= made <= most:
-        raise Broken(f"{made} tokens of {most}, finish_reason {reason}")
-    if token_chunks is not None and not made - (reason == "stop") <= token_chunks <= made:
-        raise Broken(f"{token_chunks} chunks of tokens, usage says {made}")
-
-
-def text_of(choice: dict[str, Any]) -> str:
-    """Everything that a choice, or a chunk's, has written."""
-    said = choice.get("message") or choice.get("delta") or choice
-    return (said.get("reasoning_content") or "") + (said.get("content") or said.get("text") or "")
-
-
-def check_stream(body: dict[str, Any], text: str) -> str:
-    """A complete stream: what it wrote. Raises Broken, or Crash where its last event says so."""
-    if not text.endswith("\n\n"):
-        raise Broken("a stream without its end")
-    blocks = [block for block in text[:-2].split("\n\n") if not block.startswith(":")]  # comments mean nothing
-    if any(not block.startswith("data: ") or "\n" in block for block in blocks):
-        raise Broken("a stream with something that is no event")
-    if blocks[-1] != "data: [DONE]":
-        raise Crash(json.loads(blocks[-1][6:]))
-    *chunks, usage = (json.loads(block[6:]) for block in blocks[:-1])
-    choices = [choice for chunk in chunks for choice in chunk["choices"]]
-    reasons = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
-    if len(reasons) != 1 or len({chunk["id"] for chunk in (*chunks, usage)}) != 1:
-        raise Broken(f"finish reasons {reasons}, or chunks of several answers in one stream")
-    told = [choice["selar"] for choice in choices if "selar" in choice]
-    if told and told[-1]["seed"] != body["seed"]:
-        raise Broken("the answer of another request")
-    check_usage(body, usage["usage"], reasons[0], sum("token" in facts for facts in told) if told else None)
-    return "".join(map(text_of, choices))
-
-
-class Crash(Exception):
-    """An error in place of an answer, or as the end of a stream."""
-
-    def __init__(self, answer: Any) -> None:
-        super().__init__(str(answer)[:200])
-        error = answer.get("error") if isinstance(answer, dict) else None
-        self.expected = isinstance(error, dict) and error.get("code") == "engine_crashed"
-
-
-def ask(client: httpx.Client, path: str, body: dict[str, Any], leave_after: int | None = None) -> Outcome:
-    """One request. leave_after: the pieces of a stream after which the client goes away."""
-    begun = time.monotonic()
-    try:
-        with client.stream("POST", path, json=body) as answer:
-            pieces: list[str] = []
-            for piece in answer.iter_text():
-                pieces.append(piece)
-                if leave_after is not None and len(pieces) > leave_after:
-                    return Outcome("left", begun, time.monotonic())
-        whole = "".join(pieces)
-        if answer.status_code != 200:
-            raise Crash(json.loads(whole))
-        if body["stream"]:
-            text = check_stream(body, whole)
-        else:
-            (choice,) = (found := json.loads(whole))["choices"]
-            if choice.get("selar", body)["seed"] != body["seed"]:
-                raise Broken("the answer of another request")
-            check_usage(body, found["usage"], choice["finish_reason"], None)
-            text = text_of(choice)
-        return Outcome("done", begun, time.monotonic(), text)
-    except Crash as error:
-        return Outcome("crashed" if error.expected else f"refused: {error}", begun, time.monotonic())
-    except (Broken, ValueError, KeyError, TypeError) as error:
-        return Outcome(f"broken: {type(error).__name__} {error}", begun, time.monotonic())
-    except httpx.HTTPError as error:
-        return Outcome(f"no answer: {type(error).__name__} {error}", begun, time.monotonic())
-
-
-def random_request(draw: random.Random, methods: list[str]) -> tuple[str, dict[str, Any]]:
-    """An endpoint, and a body that it takes."""
-    prompt = " ".join(draw.choices(WORDS, k=draw.randint(1, 40)))
-    body: dict[str, Any] = {
-        "max_tokens": draw.randint(1, 64), "seed": draw.getrandbits(40), "stream": draw.random() < 0.6,
-        "selar": {"method": draw.choice(methods), "events": draw.random() < 0.5},
-    }  # fmt: skip
-    if body["stream"]:
-        body["stream_options"] = {"include_usage": True}
-    if draw.random() < 0.5:
-        return TEXT, {**body, "prompt": prompt}
-    return CHAT, {**body, "messages": [{"role": "user", "content": prompt}]}
-
-
-def throw(url: str, draw: random.Random) -> Outcome:
-    """Send something that is no request. What comes back, if anything, must be a refusal."""
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    begun, answer = time.monotonic(), b""
-    try:
-        with socket.create_connection((host, int(port)), timeout=60) as client:
-            client.sendall(draw.choice(GARBAGE))
-            client.shutdown(socket.SHUT_WR)
-            while piece := client.recv(1 << 16):
-                answer += piece
-    except TimeoutError:
-        return Outcome("garbage that is never answered", begun, time.monotonic())
-    except OSError:
-        pass  # the server has closed before it took everything
-    fault = bool(answer) and not answer.startswith(b"HTTP/1.1 4")
-    return Outcome(f"garbage got {answer[:60]!r}" if fault else "garbage", begun, time.monotonic())
 
 
 class Soak:
@@ -237,18 +116,34 @@ def growth(samples: list[tuple[float, int]]) -> float:
     return statistics.median(late) / statistics.median(early) - 1 if early and late else 0.0
 
 
+def started(run: Soak, polite: int, rude: int, seconds: float, seed: int) -> list[threading.Thread]:
+    """The clients, at work. rude: so many of either kind."""
+    until, url = time.monotonic() + seconds, run.server.url
+    jobs = [partial(run.run_client, seed * 1000 + i, until) for i in range(polite)]
+    jobs += [partial(kind, url, until) for kind in (be_silent, be_deaf) for _ in range(rude)]
+    threads = [threading.Thread(target=job, daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def to_first_token(outcomes: list[Outcome]) -> float:
+    """The median time to the first token of the streams."""
+    return statistics.median([o.first for o in outcomes if o.first is not None] or [0.0])
+
+
 def soak(run: Soak, clients: int, seconds: float, seed: int) -> tuple[dict[str, bool], dict[str, Any]]:
     """Everything: the checks with their verdicts, and the figures."""
     before = run.references()
     run.methods = list(before)
+    rude = clients // 5
+    polite = clients - 2 * rude
     run.warm_up(clients)
+    for thread in started(run, polite, 0, min(60.0, seconds / 4), seed + 1):
+        thread.join()
+    alone, run.outcomes = run.outcomes, []
     begun = time.monotonic()
-    threads = [
-        threading.Thread(target=run.run_client, args=(seed * 1000 + i, begun + seconds), daemon=True)
-        for i in range(clients)
-    ]
-    for thread in threads:
-        thread.start()
+    threads = started(run, polite, rude, seconds, seed)
     server_memory: list[tuple[float, int]] = []
     child_memory: list[tuple[float, int]] = []
     killed, victims = 0.0, set[int]()
@@ -266,11 +161,12 @@ def soak(run: Soak, clients: int, seconds: float, seed: int) -> tuple[dict[str, 
     stuck = sum(thread.is_alive() for thread in threads)
     kinds = Counter(outcome.kind for outcome in run.outcomes)
     crashed = [o for o in run.outcomes if o.kind == "crashed"]
-    idle = run.idle_within(10)
+    idle = run.idle_within(60)
     healthy = httpx.get(run.server.url + "/health", timeout=run.patience).json() == {"status": "ok"}
     after = run.references()
     grown = {"server": growth(server_memory), "child": growth(child_memory) if child_memory else 1.0}
     faults = {kind: count for kind, count in kinds.items() if kind not in ("done", "left", "crashed", "garbage")}
+    first = to_first_token(run.outcomes)
     checks = {
         "the server is healthy": healthy,
         "no client waits for ever": not stuck,
@@ -279,10 +175,13 @@ def soak(run: Soak, clients: int, seconds: float, seed: int) -> tuple[dict[str, 
         "the same requests give the same texts, before and after": bool(before) and before == after,
         "the child was killed and another came": bool(killed) and bool(child_memory),
         "only what ran then has failed": all(o.begun <= killed + NOTICED and o.ended >= killed for o in crashed),
+        "first tokens come at most half as fast as without the rude ones": first <= 2 * to_first_token(alone),
+        "the log is shorter than 1 MB": run.server.logged < 1_000_000,
     }
     figures = {
         "seconds": seconds, "clients": clients, "seed": seed, "methods": run.methods, "outcomes": dict(kinds),
-        "faults": faults, "memory_growth": grown,
+        "faults": faults, "memory_growth": grown, "logged": run.server.logged,
+        "first_token_seconds": {"alone": to_first_token(alone), "with rude clients": first},
         "memory_kib": {"server": server_memory[-1][1], "child": child_memory[-1][1] if child_memory else None},
     }  # fmt: skip
     return checks, figures
@@ -295,18 +194,22 @@ def soak(run: Soak, clients: int, seconds: float, seed: int) -> tuple[dict[str, 
 @click.option("--seed", default=0, show_default=True)
 @click.option("--parallel", default=3, show_default=True, help="beyond 3, texts may differ by rounding")
 @click.option("--threads", default=2, show_default=True)
+@click.option("--files", default=256, show_default=True, help="that the server may have open")
 @click.option("--ctx-size", default=512, show_default=True, help="of each request")
 @click.option("--patience", default=120.0, show_default=True, help="seconds after which an answer is missing")
 @click.option("--max-growth", default=0.05, show_default=True, help="of the memory, as a share")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the report to this file")
 def main(
-    model: str, clients: int, minutes: float, seed: int, parallel: int, threads: int, ctx_size: int, patience: float,
-    max_growth: float, json_path: str | None,
+    model: str, clients: int, minutes: float, seed: int, parallel: int, threads: int, files: int, ctx_size: int,
+    patience: float, max_growth: float, json_path: str | None,
 ) -> None:  # fmt: skip
     """Let rude clients at a server of MODEL and see what is left of it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     server = Command(
         model, "--parallel", parallel, "-t", threads, "-c", ctx_size, "--queue-size", max(256, 4 * clients)
     )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     code: int | None = None
     try:
         checks, figures = soak(Soak(server, patience), clients, minutes * 60, seed)

@@ -13,6 +13,7 @@ from selar_local.options import Options, from_mapping, opt, require
 __all__ = [
     "ALL_TOKENS",
     "CACHE_TYPES",
+    "LLAMA_LOG",
     "CacheType",
     "ChatConfig",
     "EngineConfig",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 Overflow = Literal["drop", "error"]
+#: The logger that gets what llama.cpp logs.
+LLAMA_LOG = "selar_local.llama"
 #: KV cache types llama.cpp accepts on its command line, with their ggml_type numbers.
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
 CACHE_TYPES: dict[CacheType, int] = {
@@ -55,6 +58,7 @@ class EngineConfig(Options):
     repack: bool | None = opt(
         None, "repack weights for the CPU (default: on, but off where the build uses AMX)", "--repack/--no-repack"
     )
+    verbose: bool = opt(False, "show all that llama.cpp logs", "--verbose")
     check_tensors: bool = opt(False, "scan the weights for invalid numbers while loading", "--check-tensors")
     prompt_cache: bool = opt(
         True, "keep what prompts begin with, for those that begin alike", "--prompt-cache/--no-prompt-cache"

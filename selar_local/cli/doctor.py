@@ -127,6 +127,7 @@ def _verdict(model: dict[str, Any]) -> str:
 def _readable(model: dict[str, Any]) -> dict[str, Any]:
     """The facts with units that a person reads."""
     rows = {**model, "size": f"{model['size']:,} bytes", "n_params": f"{model['n_params']:,}"}
+    rows["warnings"] = "; ".join(model["warnings"]) or "none"
     return {
         name: {True: "yes", False: "no"}[value] if isinstance(value, bool) else value for name, value in rows.items()
     }

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from queue import Full, Queue
 from typing import IO
 
+from selar_local.config import LLAMA_LOG
+
 _WAITING = 1000  # lines that wait to be written; more are left out
 _LAST_SECONDS = 1.0  # for those that wait at the end
 
@@ -44,6 +46,7 @@ class ServerLog(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
+        self.addFilter(lambda record: record.name != LLAMA_LOG)  # --verbose shows it
         self.addFilter(Sparing())
         self._lines: Queue[str] = Queue(_WAITING)
         threading.Thread(target=self._write, args=(_own_stderr(),), name="selar-local log", daemon=True).start()

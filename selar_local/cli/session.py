@@ -76,10 +76,19 @@ class Session:
         """Where no method was named, take the one that this model is decoded with."""
         if not self._method_named and self.method.feeds_vectors and engine.info.no_vectors is not None:
             self.method = default_method(engine.info)
-        self._recommended = engine.info.sampling
-        note = recommended_in_force(self._recommended, self.method, self.given)
-        if note is not None and not self.as_json:
+        self.begin_with(engine.info.sampling)
+
+    def begin_with(self, recommended: Mapping[str, Any], *, silent: bool = False) -> None:
+        """Begin with the sampling that the model file recommends, and say so."""
+        self._recommended = recommended
+        note = recommended_in_force(recommended, self.method, self.given)
+        if note is not None and not self.as_json and not silent:
             self.display.note(note)
+
+    def facts(self, result: Result, path: str) -> dict[str, Any]:
+        """An answer as JSON has it, with the sampling in force."""
+        sampling = {**self.sampling.as_dict(), "seed": result.seed}
+        return {**as_dict(result, self.used or self.method, path), "sampling": sampling}
 
     def open_trace(self) -> AbstractContextManager[list[Output]]:
         """The trace and its page, before the model is loaded: a path that cannot be written is an error at once."""
@@ -100,8 +109,7 @@ class Session:
             self.display.legend()
         result = self.show(engine, trace, prompt=text, raw=raw, system=self.system)
         if self.as_json:
-            sampling = {**self.sampling.as_dict(), "seed": result.seed}
-            print_json({**as_dict(result, self.used or self.method, engine.info.path), "sampling": sampling})
+            print_json(self.facts(result, engine.info.path))
         else:
             self.report(result)
         for output in trace:

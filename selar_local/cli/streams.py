@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -17,13 +18,17 @@ _PICTURES |= {ord("\r"): "", 0x7F: "\u2421", **dict.fromkeys(range(0x80, 0xA0), 
 def repair() -> None:
     """Closed streams become the null device (files opened later must not take their numbers).
 
-    Text that an encoding does not know is replaced, never an error.
+    What goes to a file or a pipe is UTF-8, also where Windows has a code page for it, unless ASCII was asked for. Text
+    that an encoding does not know is replaced, never an error.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
-        with contextlib.suppress(AttributeError, ValueError):  # replaced streams may not have it
-            getattr(sys, name).reconfigure(errors="replace")
+        stream = getattr(sys, name)
+        with contextlib.suppress(AttributeError, ValueError, LookupError):  # replaced streams may not have it
+            stream.reconfigure(errors="replace")
+            if mode == "w" and not is_terminal(stream) and codecs.lookup(stream.encoding).name != "ascii":
+                stream.reconfigure(encoding="utf-8")
 
 
 def silence() -> None:

@@ -21,6 +21,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
+from selar_local.config import LLAMA_LOG
 from selar_local.engine.engine import Engine
 from selar_local.engine.events import Message, Result, Started
 from selar_local.engine.wire import Wire
@@ -103,7 +104,10 @@ def _serve(wire: Wire, put: Put, leave: Callable[[], None]) -> None:
     """leave: ends the process. Another must take over where the engine's worker has failed."""
     _, _, content = wire.receive()
     try:
-        engine = Engine(**_unpacked(content), on_progress=lambda share: put(("progress", 0, share)))
+        arguments = _unpacked(content)
+        if arguments["config"].verbose:
+            logging.getLogger(LLAMA_LOG).setLevel(logging.DEBUG)
+        engine = Engine(**arguments, on_progress=lambda share: put(("progress", 0, share)))
     except Exception as error:
         put(("error", 0, _portable(error)))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ class ModelInfo:
     name: what a person calls the model. description: llama.cpp's words for its kind, such as "qwen2 1B Q4_K - Medium".
     no_vectors: why the model takes token ids alone; None where it takes vectors, and the difference is a number.
     sampling: what the file recommends, which requests begin with; empty without `model_sampling`.
+    warnings: why answers may be worse than the model's, a sentence each.
     """
 
     path: str
@@ -44,6 +45,7 @@ class ModelInfo:
     injection_max_abs_diff: float | None
     no_vectors: str | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         difference = self.injection_max_abs_diff or None
@@ -77,4 +79,20 @@ def describe(runtime: LlamaRuntime, config: EngineConfig) -> ModelInfo:
         injection_max_abs_diff=runtime.injection_max_abs_diff,
         no_vectors=runtime.no_vectors,
         sampling=recommended_sampling(model.gguf.metadata) if config.model_sampling else {},
+        warnings=tuple(_warnings(runtime)),
     )
+
+
+def _warnings(runtime: LlamaRuntime) -> Iterator[str]:
+    """What llama.cpp warns of in its log, as far as it changes answers."""
+    model, metadata = runtime.model, runtime.model.gguf.metadata
+    if metadata.get("tokenizer.ggml.model") == "gpt2" and not metadata.get("tokenizer.ggml.pre"):
+        yield (
+            "the file does not name its pre-tokenizer (tokenizer.ggml.pre): text is cut into other tokens than those "
+            "that the model was trained on; get a newer conversion"
+        )
+    if 0 < model.n_ctx_train < runtime.capacity:
+        yield (
+            f"the context of {runtime.capacity} tokens is longer than the {model.n_ctx_train} "
+            "that the model was trained for: texts beyond them get worse"
+        )

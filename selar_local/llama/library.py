@@ -8,6 +8,7 @@ import logging
 import threading
 from typing import Any
 
+from selar_local.config import LLAMA_LOG
 from selar_local.llama.ggml import symbol
 from selar_local.llama.native import C, binding_version
 
@@ -23,7 +24,7 @@ __all__ = [
     "uses_openmp",
 ]
 
-logger = logging.getLogger("selar_local.llama")
+logger = logging.getLogger(LLAMA_LOG)
 
 # ggml_log_level: 1 debug, 2 info, 3 warning, 4 error, 5 the line before goes on
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}

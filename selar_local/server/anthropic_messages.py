@@ -100,6 +100,8 @@ def _chat(body: CountRequest) -> ChatRequest:
         text = "context_management is not supported: the client edits its messages"
         raise bad_request(text, "context_management", "unsupported_parameter")
     turns = [message for i, one in enumerate(body.messages) for message in _turns(one, f"messages[{i}]")]
+    if not turns:
+        raise bad_request("messages have no content", "messages")
     if body.system:
         turns.insert(0, {"role": "system", "content": text_of(body.system, ("text",), "system")})
     last = turns[-1]

@@ -56,3 +56,10 @@ def test_a_model_that_takes_ids_alone(family_model, cli):
     assert "takes no vectors" in report["model"]["no_vectors"] and "hint" not in report["model"]
     with_sections = json.loads(cli("doctor", family_model("glm4v"), "--json", "-t", "1").out)
     assert with_sections["injection_max_abs_diff"] == 0 and with_sections["model"]["no_vectors"] is None
+
+
+def test_what_makes_answers_worse(tiny, cli):
+    done = cli("doctor", tiny(metadata={"tokenizer.ggml.pre": None}), "-t", "1", "-c", "512")
+    assert (
+        "warnings:" in done.out and "does not name its pre-tokenizer" in done.out and done.err.startswith("warning: ")
+    )

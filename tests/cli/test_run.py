@@ -241,12 +241,25 @@ def test_a_real_model_says_the_same_again(smollm2, tmp_path, cli):
 
 
 def test_a_model_that_takes_ids_alone(family_model, cli):
-    path = family_model("glm4")
-    unnamed = cli("run", path, "-p", "the", "--raw", "-n", "4", "-s", "1", "-t", "1")
+    path, short = family_model("glm4"), ("-t", "1", "-c", "512")
+    unnamed = cli("run", path, "-p", "the", "--raw", "-n", "4", "-s", "1", *short)
     assert unnamed.code == 0 and unnamed.err.count("soft methods cannot be used: ") == 1
-    named = cli("run", path, "-p", "the", "--raw", "-n", "4", "-s", "1", "-t", "1", "--method", "cot", "--json")
+    named = cli("run", path, "-p", "the", "--raw", "-n", "4", "-s", "1", *short, "--method", "cot", "--json")
     assert json.loads(named.out)["text"] == unnamed.out.removesuffix("\n")
     for choice in (["--method", "selar"], ["--tau", "0.3"]):
-        refused = cli("run", path, "-p", "the", "--raw", "-t", "1", *choice)
+        refused = cli("run", path, "-p", "the", "--raw", *short, *choice)
         assert (refused.code, refused.out) == (1, "")
         assert refused.err.startswith("error: selar cannot be used, cot can: ") and refused.err.count("\n") == 1
+
+
+def test_what_makes_answers_worse_is_said_in_a_line(model, cli, tiny):
+    done = cli("run", tiny(metadata={"tokenizer.ggml.pre": None}), "-p", "a", "-n", "2", "-t", "1", "-c", "600", "-q")
+    first, second = done.err.splitlines()
+    assert first.startswith("warning: the file does not name its pre-tokenizer")
+    assert second.startswith("warning: the context of 600 tokens is longer than the 512 ")
+    assert cli("run", model, "-p", "a", "-n", "2", "-t", "1", "-c", "512", "-q").err == ""
+
+
+def test_verbose_shows_the_log_of_llama_cpp(model, process):
+    done = process("run", model, "-p", "a", "-n", "2", "-t", "1", "--verbose", "-q")
+    assert "llama_model_loader" in done.err and "llama_model_loader" not in done.out

@@ -68,8 +68,13 @@ def test_a_conversation_and_a_server_say_it(carded: sl.Engine) -> None:
         assert client.get("/v1/selar/model").json()["sampling"] == FOUND
 
 
-def test_the_command_says_it(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_it(
+    path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from selar_local.cli.main import main
+
+    (tmp_path / "nothing").touch()
+    monkeypatch.setattr("sys.stdin", (tmp_path / "nothing").open())
 
     def run(*words: str) -> tuple[str, str]:
         with pytest.raises(SystemExit):
