@@ -94,6 +94,7 @@ class EngineConfig(Options):
         high=10**6,
         cli=False,
     )
+    model_sampling: bool = opt(True, "begin with the sampling that the model file recommends, where it does", cli=False)
     queue_size: int = opt(256, "requests that may wait for a place; beyond it: busy", "--queue-size", low=0, cli=False)
     parallel: int = opt(1, "sequences decoded together", "-np", "--parallel", low=1, high=256, cli=False)
 

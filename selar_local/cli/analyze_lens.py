@@ -71,7 +71,7 @@ def lens(model: str | None, as_json: bool, output: Path | None, quiet: bool, **v
         raise click.UsageError("--contrast must be above 0: without the push there is nothing to compare")
     sampling, _ = build_sampling(method, values)
     config = build(LensConfig, values)
-    engine_config = build(EngineConfig, values)
+    engine_config = build(EngineConfig, {**values, "model_sampling": False})
     if values["raw"] and values["system"] is not None:
         raise click.UsageError("--system has no place in a --raw prompt")
     prompts = _prompts(values["given"], values["prompts_file"])[: config.limit]

@@ -55,7 +55,7 @@ def calibrate(model: str | None, prompts_file: str | None, as_json: bool, quiet:
     sampling, _ = build_sampling(method, values)
     config = build(CalibrationConfig, values)
     prompts = (read_prompts(prompts_file) if prompts_file is not None else list(QUESTIONS))[: config.limit]
-    engine_config = _shared(build(EngineConfig, values), min(_TOGETHER, len(prompts)))
+    engine_config = _shared(build(EngineConfig, {**values, "model_sampling": False}), min(_TOGETHER, len(prompts)))
     path = find_model(model)
     with open_engine(path, engine_config, display) as engine:
         display.note(f"asking {path.name} {len(prompts)} questions, at most {config.max_tokens} tokens each")

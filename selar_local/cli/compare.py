@@ -16,11 +16,12 @@ from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, json_option, option
 from selar_local.cli.method_specs import methods_option, specs_of
 from selar_local.cli.model_argument import model_argument
+from selar_local.cli.model_sampling import model_sampling_option
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.option_sources import is_typed
 from selar_local.cli.options import build, build_sampling, config_options, method_options
 from selar_local.cli.prompt import joined, prompt_options, read_prompt, text_beside
-from selar_local.cli.session import Session, as_dict
+from selar_local.cli.session import Session
 from selar_local.cli.streams import is_terminal, print_json, printable
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 
@@ -109,6 +110,7 @@ class _Collector(Display):
 @option("-q", "--quiet", is_flag=True, help="the answers alone: no notes, thinking, progress or statistics")
 @config_options(("Model and engine", EngineConfig))
 @method_options
+@model_sampling_option
 def compare(model: str | None, prompt: str | None, methods: str, **values: Any) -> int:
     """Let MODEL answer PROMPT by several methods, one after the other, from the same seed.
 
@@ -139,9 +141,11 @@ def compare(model: str | None, prompt: str | None, methods: str, **values: Any) 
             text = joined(beside.wait(display.warn), text)
         if engine.info.no_vectors is not None and not is_typed("methods"):
             sessions = {label: one for label, one in sessions.items() if not one.method.feeds_vectors}
+        for number, session in enumerate(sessions.values()):
+            session.begin_with(engine.info.sampling, silent=number > 0)
         answers = _answers(engine, text, sessions)
         if values["as_json"]:
-            parts = [{"label": one.label, **as_dict(one.result, one.method, engine.info.path)} for one in answers]
+            parts = [{"label": one.label, **sessions[one.label].facts(one.result, engine.info.path)} for one in answers]
             print_json({"model": engine.info.path, "seed": given["seed"], "answers": parts})
     if width:
         click.echo("\n".join(_table(answers, width, display, quiet=values["quiet"])))

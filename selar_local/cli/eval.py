@@ -19,14 +19,16 @@ from selar_local.cli.interrupt import importing
 from selar_local.cli.method_specs import methods_option, specs_of
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
-from selar_local.cli.option_sources import defaults_in_use
+from selar_local.cli.option_sources import defaults_in_use, is_typed
 from selar_local.cli.options import build, build_sampling, config_options, method_options
 from selar_local.cli.streams import is_terminal, print_json
 from selar_local.cli.wording import counted
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
+from selar_local.errors import UnsupportedModel
 from selar_local.evaluation.config import EvaluationConfig, MethodSpec, levels_of, with_defaults
 from selar_local.evaluation.problems import TASKS, load_problems, prompt_of
 from selar_local.methods import CoT
+from selar_local.options import described
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
@@ -117,7 +119,7 @@ def _configs(values: dict[str, Any]) -> tuple[EvaluationConfig, EngineConfig]:
     given = build(EvaluationConfig, values)
     if given.task not in TASKS:
         raise click.UsageError(f"--task must be one of {', '.join(TASKS)}, not {given.task}")
-    return given, build(EngineConfig, values)
+    return given, build(EngineConfig, {**values, "model_sampling": False})
 
 
 def _problems(config: EvaluationConfig) -> list[Problem]:
@@ -181,9 +183,22 @@ def _evaluate(plan: Evaluation, folder: Path, display: Display, observer: Observ
 
     try:
         return evaluate(plan, folder, opened, observer, regrade=regrade)
+    except UnsupportedModel:
+        fitting = _without_vectors(plan)
+        if fitting is None:
+            raise
+        return _evaluate(fitting, folder, display, observer, regrade)
     except KeyboardInterrupt:
         display.note(f"what is finished is kept in {folder}: the same command goes on from there")
         raise
+
+
+def _without_vectors(plan: Evaluation) -> Evaluation | None:
+    """The study without the methods that feed vectors; None where there are none, or where methods were named."""
+    fitting = tuple(spec for spec in plan.specs if not spec.method.feeds_vectors)
+    options = {one.name for spec in plan.specs for one in described(type(spec.method)) if one.flags}
+    named = any(is_typed(name) for name in ("methods", "sweep", "baseline", *options))
+    return None if named or fitting == plan.specs else replace(plan, specs=fitting)
 
 
 def _study(logs: list[Path], labels: list[str]) -> Study:

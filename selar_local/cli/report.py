@@ -26,7 +26,7 @@ Examples:
 
 
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="Tables and plots of evaluations.")
-@click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @option(
     "-o",
     "--output",
@@ -47,6 +47,9 @@ def report(logs: tuple[Path, ...], output: Path | None, baseline: str | None, qu
     suffix = "" if output is None else output.suffix.lower()
     if output is not None and suffix not in (*_HTML, *_MARKDOWN, _STUDIES):
         raise click.UsageError(f"--output must end in .html, .md or .json, not {output.name}")
+    for path in logs:
+        if not path.exists():
+            raise click.UsageError(f"{path} does not exist")
     try:
         _write(logs, output, suffix, baseline or _BASELINE)
     except ImportError as error:

@@ -11,6 +11,7 @@ from selar_local.cli.grouped_help import GroupedCommand, json_option, option
 from selar_local.cli.interrupt import importing
 from selar_local.cli.keyboard import pastes_marked
 from selar_local.cli.model_argument import model_argument
+from selar_local.cli.model_sampling import model_sampling_option
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import (
     build,
@@ -58,6 +59,7 @@ Examples:
 @option("-q", "--quiet", is_flag=True, help="the answer alone: no notes, thinking, progress or statistics")
 @config_options(("Chat", ChatConfig), ("Model and engine", EngineConfig))
 @method_options
+@model_sampling_option
 def run(model: str | None, prompt: str | None, method: str, **values: Any) -> int:
     """Generate with MODEL: a GGUF file, hf:owner/repo[:file-or-quant], or a name that `selar-local models` lists
     (default: the bundled model).

@@ -15,6 +15,7 @@ from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
 from selar_local.cli.interrupt import importing
 from selar_local.cli.model_argument import model_argument
+from selar_local.cli.model_sampling import model_sampling_option, recommended_in_force
 from selar_local.cli.opening import find, open_engine, open_isolated
 from selar_local.cli.options import (
     build,
@@ -78,6 +79,7 @@ Examples:
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")
 @config_options(("Model and engine", EngineConfig))
 @method_options
+@model_sampling_option
 def serve(
     model: str | None, method: str, isolated: bool, open_page: bool, log_requests: bool, quiet: bool, **values: Any
 ) -> int:
@@ -134,6 +136,9 @@ def _defaults(method: str, values: dict[str, Any]) -> Defaults:
 
 def _fitted(defaults: Defaults, engine: Engine | IsolatedEngine, display: Display) -> Defaults:
     """Where no method was named, the one that this model is decoded with. Raises UnsupportedModel."""
+    note = recommended_in_force(engine.info.sampling, defaults.method, defaults.sampling)
+    if note is not None:
+        display.note(note)
     if engine.info.no_vectors is None:
         return defaults
     display.note(f"soft methods cannot be used: {engine.info.no_vectors}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, fields
 from functools import partial
@@ -12,6 +12,7 @@ import click
 
 from selar_local.advice import advice
 from selar_local.cli.display import Display
+from selar_local.cli.model_sampling import recommended_in_force
 from selar_local.cli.option_sources import is_typed
 from selar_local.cli.options import as_usage, flag_of, is_named
 from selar_local.cli.streams import print_json
@@ -45,6 +46,7 @@ class Session:
         self.generation = generation
         self._method_named = is_named(method)
         self._noted: set[str] = set()
+        self._recommended: Mapping[str, Any] = {}  # by the model file, once it is open
         self.used: Method | None = None  # the method of the last answer, a calibrated tau filled in
         self.system: str | None = values["system"]
         self.thinking: bool | None = values["thinking"]
@@ -68,12 +70,25 @@ class Session:
     @property
     def sampling(self) -> SamplingConfig:
         """The sampling in force: it changes with the method where that has defaults of its own."""
-        return self.method.sampling(self.given)
+        return self.method.sampling(self.given, self._recommended)
 
     def fit(self, engine: Any) -> None:
         """Where no method was named, take the one that this model is decoded with."""
         if not self._method_named and self.method.feeds_vectors and engine.info.no_vectors is not None:
             self.method = default_method(engine.info)
+        self.begin_with(engine.info.sampling)
+
+    def begin_with(self, recommended: Mapping[str, Any], *, silent: bool = False) -> None:
+        """Begin with the sampling that the model file recommends, and say so."""
+        self._recommended = recommended
+        note = recommended_in_force(recommended, self.method, self.given)
+        if note is not None and not self.as_json and not silent:
+            self.display.note(note)
+
+    def facts(self, result: Result, path: str) -> dict[str, Any]:
+        """An answer as JSON has it, with the sampling in force."""
+        sampling = {**self.sampling.as_dict(), "seed": result.seed}
+        return {**as_dict(result, self.used or self.method, path), "sampling": sampling}
 
     def open_trace(self) -> AbstractContextManager[list[Output]]:
         """The trace and its page, before the model is loaded: a path that cannot be written is an error at once."""
@@ -94,7 +109,7 @@ class Session:
             self.display.legend()
         result = self.show(engine, trace, prompt=text, raw=raw, system=self.system)
         if self.as_json:
-            print_json(as_dict(result, self.used or self.method, engine.info.path))
+            print_json(self.facts(result, engine.info.path))
         else:
             self.report(result)
         for output in trace:

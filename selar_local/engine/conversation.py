@@ -69,7 +69,7 @@ class Conversation(TurnSettings):
 
         options: the fields of `SamplingConfig` and `GenerationConfig`, for every turn. Raises OptionError.
         """
-        super().__init__(default_method(engine.info) if method is None else method, options)
+        super().__init__(default_method(engine.info) if method is None else method, options, engine.info.sampling)
         self.engine = engine
         self.thinking = thinking
         self.overflow = overflow

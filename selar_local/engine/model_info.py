@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from selar_local.catalog.labels import model_name
 from selar_local.config import EngineConfig
+from selar_local.engine.recommended import recommended_sampling
 from selar_local.engine.reprs import call
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class ModelInfo:
 
     name: what a person calls the model. description: llama.cpp's words for its kind, such as "qwen2 1B Q4_K - Medium".
     no_vectors: why the model takes token ids alone; None where it takes vectors, and the difference is a number.
+    sampling: what the file recommends, which requests begin with; empty without `model_sampling`.
     warnings: why answers may be worse than the model's, a sentence each.
     """
 
@@ -42,6 +44,7 @@ class ModelInfo:
     threads: int
     injection_max_abs_diff: float | None
     no_vectors: str | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -75,6 +78,7 @@ def describe(runtime: LlamaRuntime, config: EngineConfig) -> ModelInfo:
         threads=model.threads,
         injection_max_abs_diff=runtime.injection_max_abs_diff,
         no_vectors=runtime.no_vectors,
+        sampling=recommended_sampling(model.gguf.metadata) if config.model_sampling else {},
         warnings=tuple(_warnings(runtime)),
     )
 

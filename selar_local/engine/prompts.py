@@ -85,7 +85,7 @@ class Prompts:
         """The request for the arguments of `BaseEngine.stream`, as text. Raises its errors."""
         chosen = default_method(self._info) if method is None else as_method(method)
         require_usable(chosen, self._info)
-        sampling, generation = configs_of(chosen, options)
+        sampling, generation = configs_of(chosen, options, self._info.sampling)
         chosen = chosen.fitted(lambda k, gate_on: self._calibrated_tau(k, gate_on, sampling))
         require((prompt is None) != (messages is None), "give either a prompt or messages")
         listed = isinstance(tools, Sequence) and all(isinstance(tool, Mapping) for tool in tools)

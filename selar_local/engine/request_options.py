@@ -48,6 +48,10 @@ class EngineOptions(TypedDict, total=False):
     reuse_answers: bool
     chat_template: str | None
     hang_timeout: float
+    verbose: bool
+    swa_full: bool
+    cache_ram: int
+    model_sampling: bool
     queue_size: int
     parallel: int
 

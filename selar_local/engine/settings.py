@@ -37,11 +37,14 @@ def require_usable(method: Method, info: ModelInfo) -> None:
         raise UnsupportedModel(f"{method.name} cannot be used, {CoT.name} can: {info.no_vectors}")
 
 
-def configs_of(method: Method, options: Mapping[str, Any]) -> tuple[SamplingConfig, GenerationConfig]:
+def configs_of(
+    method: Method, options: Mapping[str, Any], recommended: Mapping[str, Any] | None = None
+) -> tuple[SamplingConfig, GenerationConfig]:
     """The sampling and generation options of a request with this method. Raises OptionError."""
     _require_known(method, options)
     generation = from_mapping(GenerationConfig, {k: v for k, v in options.items() if k in _GENERATION})
-    return method.sampling({k: v for k, v in options.items() if k not in _GENERATION}), generation
+    given = {name: value for name, value in options.items() if name not in _GENERATION}
+    return method.sampling(given, recommended), generation
 
 
 def _require_known(method: Method, options: Mapping[str, Any]) -> None:
@@ -53,8 +56,14 @@ def _require_known(method: Method, options: Mapping[str, Any]) -> None:
 class TurnSettings:
     """A method, and the sampling and generation options that were given. They always fit together."""
 
-    def __init__(self, method: Method | str | None, options: Mapping[str, Any]) -> None:
-        """Raises OptionError."""
+    def __init__(
+        self,
+        method: Method | str | None,
+        options: Mapping[str, Any],
+        recommended: Mapping[str, Any] | None = None,
+    ) -> None:
+        """recommended: the sampling that the model file has. Raises OptionError."""
+        self._recommended = recommended
         self.configure(as_method(method), options)
 
     @property
@@ -80,7 +89,7 @@ class TurnSettings:
         chosen = as_method(method)
         _require_known(chosen, options)
         given = {name: value for name, value in options.items() if value is not None}
-        self._sampling, self._generation = configs_of(chosen, given)
+        self._sampling, self._generation = configs_of(chosen, given, self._recommended)
         self._method, self._options = chosen, given
 
     @property

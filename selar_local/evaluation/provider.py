@@ -73,7 +73,7 @@ class ModelArguments:
         require(thinking in (None, True, False), f"thinking must be true or false, not {thinking!r}")
         require(isolated in (True, False), f"isolated must be true or false, not {isolated!r}")
         method = method_class(rest.pop("method", DEFAULT_METHOD))
-        engine = _taken(rest, EngineConfig)
+        engine = {"model_sampling": False, **_taken(rest, EngineConfig)}  # what a study compares is the method's own
         sampling = {name: value for name, value in _taken(rest, SamplingConfig).items() if value is not None}
         require("seed" not in sampling, "seed is no model argument: it would be the same for all samples of a problem")
         own = {one.name for one in fields(method)}

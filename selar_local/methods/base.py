@@ -217,12 +217,17 @@ class Method(Options, ABC):
         """Whether the first step's view must carry the hidden state."""
         return False
 
-    def sampling(self, given: Mapping[str, Any]) -> SamplingConfig:
-        """The sampling of a request: what was `given`, else the method's own default, else the general one.
+    def sampling(self, given: Mapping[str, Any], recommended: Mapping[str, Any] | None = None) -> SamplingConfig:
+        """The sampling of a request.
 
-        Raises OptionError for a sampling this method cannot work with.
+        What was `given`, else the method's own default, else what the model file has `recommended`, else the general
+        default. (A temperature of 0 is not recommended to methods that mix.) Raises OptionError for a sampling this
+        method cannot work with.
         """
-        sampling = from_mapping(SamplingConfig, {**self.sampling_defaults, **given})
+        general = dict(recommended or {})
+        if general.get("temperature") == 0 and self.feeds_vectors:
+            del general["temperature"]
+        sampling = from_mapping(SamplingConfig, {**general, **self.sampling_defaults, **given})
         self.check_sampling(sampling)
         return sampling
 

@@ -79,17 +79,21 @@ def filtered_distribution(
 
     logits: (n_vocab,) float32. `at_least` candidates are listed even when a filter removed them
     (probability 0). Nucleus: up to and including the first token whose cumulative probability exceeds
-    top_p. min_p: relative to the largest probability. Temperature 0 keeps the largest logit alone.
+    top_p. min_p: relative to the largest probability. Temperature 0 keeps the most probable one of what the
+    filters leave at temperature 1, which is the largest logit but for typical and XTC.
     xtc: whether XTC acts in this step.
     """
+    chosen = xtc or sampling.typical_p < 1
     keep = sampling.top_k if sampling.top_k > 0 else logits.shape[0]
-    if sampling.temperature == 0:
+    if sampling.temperature == 0 and not chosen:
         keep = 1
     ids, values = top_k(logits, max(keep, at_least))
     keep = min(keep, ids.shape[0])
     probs = np.zeros(ids.shape[0])
-    if xtc or sampling.typical_p < 1:
+    if chosen:
         kept, shares = _chosen(values[:keep], sampling, xtc=xtc)
+        if sampling.temperature == 0:
+            kept, shares = kept[:1], np.ones(1)
         probs[: len(shares)] = shares
         return Distribution(np.concatenate((ids[kept], np.delete(ids, kept))), probs)
     weights = _few(values[:keep].tolist(), sampling) if keep <= _FEW else _many(values[:keep], sampling)

@@ -104,7 +104,10 @@ class _Thinking(Stepper):
         self._after = method.after_sampling(setting.sampling)
         self._is_end = setting.vocabulary.is_end
         own = own_think_tokens(setting.vocabulary, setting.thinking)
+        #: The tokens that a cold stop prints and feeds.
+        self._end = setting.closing if own is None else (own[1],)
         self._closing = None if own is None else own[1]
+        self._waiting: tuple[int, ...] = ()
         self._noise = setting.noise()
         self._low_steps = 0
         self._was_thinking = False
@@ -116,6 +119,10 @@ class _Thinking(Stepper):
         if self.soft and self._was_thinking and not view.thinking:  # closed by tags of several tokens
             self._go_on_plainly()
         self._was_thinking = view.thinking
+        if self._waiting:
+            forced, *rest = self._waiting
+            self._waiting = tuple(rest)
+            return Decision(Token(forced), None, forced, "normal")
         if not self.soft:
             return Decision(Token(view.token), mode="normal")
         entropy = softmax(view.logits, view.temperature).entropy
@@ -125,7 +132,8 @@ class _Thinking(Stepper):
             return Decision(Token(shown), entropy, shown, "soft", kept="end")
         if shown == self._closing or self._is_cold(entropy):
             self._go_on_plainly()
-            last = view.token if self._closing is None else self._closing
+            last, *rest = self._end or (view.token,)
+            self._waiting = tuple(rest)
             return Decision(Token(last), entropy, last, "normal")
         return Decision(mixture, entropy, shown, "soft")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -42,7 +43,9 @@ def offered(service: Service) -> dict[str, Any]:
         "thinking": defaults.thinking,
         "no_vectors": info.no_vectors,
         "methods": [
-            _method(cls, defaults) for cls in METHODS.values() if info.no_vectors is None or not cls.feeds_vectors
+            _method(cls, defaults, info.sampling)
+            for cls in METHODS.values()
+            if info.no_vectors is None or not cls.feeds_vectors
         ],
         "sampling": [_of_sampling(one) for one in described(SamplingConfig)],
         "generation": [
@@ -62,6 +65,7 @@ def model_served(engine: Engine | IsolatedEngine) -> dict[str, Any]:
         **_file_facts(path, config.chat_template),
         **{name: getattr(config, name) for name in ENGINE_SETTINGS},
         "ctx_size": engine.info.ctx_size,
+        "sampling": dict(engine.info.sampling),
     }
 
 
@@ -70,11 +74,12 @@ def _file_facts(path: Path, chat_template: str | None) -> dict[str, Any]:
     return {**model_facts(path, chat_template), "thinks": thinks(path, chat_template)}
 
 
-def _method(cls: type[Method], defaults: Defaults) -> dict[str, Any]:
+def _method(cls: type[Method], defaults: Defaults, recommended: Mapping[str, Any]) -> dict[str, Any]:
     # What a request that names the method and nothing else comes to: the one place that knows.
     arguments = wishes(Common(selar={"method": cls.name}), defaults, None, raw=False).arguments
     method = arguments["method"]
-    sampling = method.sampling({f.name: arguments[f.name] for f in fields(SamplingConfig) if f.name in arguments})
+    given = {f.name: arguments[f.name] for f in fields(SamplingConfig) if f.name in arguments}
+    sampling = method.sampling(given, recommended)
     seed = defaults.sampling.get("seed")
     return {
         "name": cls.name,

@@ -24,7 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-__all__ = ["Refused", "environment"]
+__all__ = ["Exhausted", "Refused", "environment"]
 
 _MAX_TEXT = 1 << 24  # characters of one string, the prompt included: far beyond any context
 _MAX_TOTAL = 1 << 29  # characters of all strings made on the way
@@ -47,6 +47,10 @@ class Refused(jinja2.TemplateError):
     """The template itself called ``raise_exception``."""
 
 
+class Exhausted(jinja2.TemplateError):
+    """The budget is used up."""
+
+
 class _Budget(threading.local):
     """What the rendering that runs in this thread may still use."""
 
@@ -61,13 +65,13 @@ class _Budget(threading.local):
     def step(self) -> None:
         self.steps -= 1
         if self.steps < 0 or time.monotonic() > self.deadline:
-            raise jinja2.TemplateError("it runs too long")
+            raise Exhausted("it runs too long")
 
     def spend(self, characters: int) -> None:
         """Pay for a string (or list) of about that size, before it is made."""
         self.text -= characters
         if characters > _MAX_TEXT or self.text < 0:
-            raise jinja2.TemplateError("it makes too much text")
+            raise Exhausted("it makes too much text")
 
     def weigh(self, value: Any) -> int:
         """About how long the value is when written out (exponential, where lists hold lists twice)."""
@@ -82,7 +86,7 @@ class _Budget(threading.local):
             elif isinstance(item, Namespace):
                 todo.append(getattr(item, "_Namespace__attrs", None))
             if total > _MAX_TEXT:
-                raise jinja2.TemplateError("it makes too much text")
+                raise Exhausted("it makes too much text")
         return total
 
 
@@ -206,7 +210,7 @@ def _strftime_now(pattern: str) -> str:
 def _range(*bounds: int) -> range:
     numbers = range(*bounds)
     if len(numbers) > _MAX_RANGE:
-        raise jinja2.TemplateError("it runs too long")
+        raise Exhausted("it runs too long")
     return numbers
 
 

@@ -11,7 +11,7 @@ from jinja2 import meta
 
 from selar_local.errors import TemplateError
 from selar_local.templates.messages import THINKING_FORMS, checked, fold_system, in_parts, variants
-from selar_local.templates.sandbox import Refused, environment
+from selar_local.templates.sandbox import Exhausted, Refused, environment
 from selar_local.templates.tool_texts import as_texts
 from selar_local.templates.variables import Variables
 
@@ -116,7 +116,8 @@ class ChatTemplate:
         try:
             shown = [form(message) if message["role"] == "assistant" else message for message in messages]
             return self._run_with_calls(shown, given)
-        except TemplateError:  # gpt-oss: no thinking beside content and calls
+        except TemplateError as error:  # gpt-oss: no thinking beside content and calls
+            _raise_if_exhausted(error)
             return self._run_with_calls(messages, given)
 
     def _run_with_calls(self, messages: list[dict[str, Any]], given: dict[str, Any]) -> str:
@@ -133,6 +134,7 @@ class ChatTemplate:
             try:
                 text = self._run(variant.messages, **given)
             except TemplateError as error:
+                _raise_if_exhausted(error)
                 errors.append(error)
                 continue
             texts.append((variant.faults(text), text))
@@ -207,6 +209,12 @@ class ChatTemplate:
         except Exception as error:
             what = "refuses the messages" if isinstance(error, Refused) else "fails"
             raise TemplateError(f"the model's chat template {what}: {_one_line(error)}") from error
+
+
+def _raise_if_exhausted(error: TemplateError) -> None:
+    """Another try would last as long."""
+    if isinstance(error.__cause__, Exhausted):
+        raise error
 
 
 def _mark_end(messages: list[dict[str, Any]]) -> str:

@@ -193,7 +193,7 @@ def test_files_without_prompts(name, data, told, model, tmp_path, cli):
         (("--seed", "-1"), "--seed must be between 0 and"),
         (("--k", "1"), "--k must be between 2 and"),
         (("--temperature", "0"), "temperature 0 leaves selar nothing to mix"),
-        (("--top-p", "0"), "--top-p must be above 0"),
+        (("--top-p", "-1"), "--top-p must be between 0 and 1"),
         (("--gate-on", "neither"), "'neither' is not one of"),
         (("--tau", "0.5"), "No such option"),
     ],
@@ -212,7 +212,7 @@ def test_no_such_model(tmp_path, cli):
 def test_a_prompt_that_does_not_fit(model, tmp_path, cli):
     (tmp_path / "long.txt").write_text("short\n" + "long " * 300)
     done = cli("calibrate", model, "--prompts", tmp_path / "long.txt", "-c", "128", "-t", "1", "-q")
-    assert done.code == 1 and done.err.startswith("error: prompt 2: the prompt has ")
+    assert done.code == 1 and done.err.startswith("error: prompt 2: the prompt is too long: it has ")
 
 
 def test_a_result_that_cannot_be_kept_is_told(chat_model, tmp_path, cli, monkeypatch, with_valley):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import json
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,8 @@ from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.engine import Engine
 from selar_local.errors import OptionError
 from selar_local.options import described
+
+ENGINE: Any = SimpleNamespace(info=SimpleNamespace(no_vectors=None, sampling={}))  # asked nothing else
 
 OPTIONS = ("-t", "1", "--seed", "1")
 
@@ -53,7 +57,7 @@ def typed(monkeypatch, cli, chat_model):
 
 @pytest.fixture
 def conversation():
-    return sl.Conversation(None, method="selar")
+    return sl.Conversation(ENGINE, method="selar")
 
 
 def said(message):

@@ -8,6 +8,8 @@ import stat
 import sys
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
@@ -22,6 +24,8 @@ from selar_local.cli.chat_input import PlainLines, open_reader, quotes_open, unq
 from selar_local.cli.keyboard import Interrupts, can_edit
 from selar_local.errors import OptionError
 from selar_local.methods import METHODS
+
+ENGINE: Any = SimpleNamespace(info=SimpleNamespace(no_vectors=None, sampling={}))  # asked nothing else
 
 NAMES = [command.name for command in COMMANDS]
 
@@ -138,7 +142,7 @@ def test_files_without_a_question():
 
 
 def test_what_tab_offers(tmp_path, monkeypatch):
-    talk = sl.Conversation(None)
+    talk = sl.Conversation(ENGINE)
 
     def offered(text):
         found = ChatCompleter(talk).get_completions(Document(text), CompleteEvent())
@@ -216,4 +220,4 @@ def test_interrupts_leave_other_handlers_alone(monkeypatch):
 
 def test_without_a_terminal_there_are_plain_lines():
     assert not can_edit()
-    assert isinstance(open_reader(Interrupts(), sl.Conversation(None), history=False, colors=False), PlainLines)
+    assert isinstance(open_reader(Interrupts(), sl.Conversation(ENGINE), history=False, colors=False), PlainLines)

@@ -323,6 +323,17 @@ def test_the_options_are_each_there_once(cli):
     assert "Problems and budget:" in page and "Options of selar:" in page and "Model and engine:" in page
 
 
+def test_a_model_that_takes_ids_alone(family_model, cli, folder, tmp_path):
+    words = ("eval", family_model("glm4"), *SHORT, "--json")
+    done = cli(*words, "--out", folder)
+    assert done.code == 0 and list(json.loads(done.out)["methods"]) == ["cot"]
+    assert done.err.count("soft methods cannot be used: ") == 1
+    for number, named in enumerate((["--methods", "cot,selar"], ["--tau", "0.3"])):
+        refused = cli(*words, "--out", tmp_path / str(number), *named)
+        assert refused.code == 1 and refused.out == ""
+        assert refused.err.splitlines()[-1].startswith("error: selar cannot be used, cot can: ")
+
+
 def test_options_that_servers_do_not_have(cli):
     with open_ai("x") as one:
         done = cli("eval", "--url", one.url, "--methods", "cot,selar")

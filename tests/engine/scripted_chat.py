@@ -37,7 +37,9 @@ class ScriptedChat:
     """Answers in the order of the script, and then with "ok". `asked` has the arguments of each turn."""
 
     def __init__(self, *script: Answer, ctx_size: int = 1000) -> None:
-        self.info: Any = SimpleNamespace(ctx_size=ctx_size, name="scripted", chat_template=True, no_vectors=None)
+        self.info: Any = SimpleNamespace(
+            ctx_size=ctx_size, name="scripted", chat_template=True, no_vectors=None, sampling={}
+        )
         self.asked: list[dict[str, Any]] = []
         self._script = list(script)
 

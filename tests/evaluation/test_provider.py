@@ -67,7 +67,7 @@ def test_arguments_are_split():
         {"method": "selar", "tau": 0.3, "parallel": 16, "min_p": 0.1, "greedy": True, "thinking": True}
     )
     assert got.method == sl.Selar(tau=0.3)
-    assert got.engine == EngineConfig(parallel=16)
+    assert got.engine == EngineConfig(parallel=16, model_sampling=False)
     assert got.sampling == {"min_p": 0.1, "greedy": True}
     assert (got.thinking, got.isolated) == (True, False)
     assert ModelArguments.of({}).method == sl.Selar()

@@ -155,29 +155,16 @@ def _answers(url: str) -> int:
 
 
 def test_a_killed_server_loses_no_answer(tiny, data, tmp_path):
-    """One alone is killed: the study ends and keeps what it has. Of two, one is killed: the other does its part."""
+    """The other does its part; what the study has is what this machine would have made, bit for bit."""
     model = tiny(chat_template=TEMPLATE, n_ctx_train=4096)
     serve = (model, "--port", 0, "--parallel", 1, "-c", 512, "-t", 1, "--tau", "0.9", "--temperature", "0.1")
     common = (
-        "--data",
-        data,
-        "-n",
-        64,
-        "--limit",
-        12,
-        "--methods",
-        "cot,selar",
-        "--out",
-        tmp_path / "logs",
-        "--json",
-        "-q",
-    )
+        "--data", data, "-n", 64, "--limit", 12, "--methods", "cot,selar", "--out", tmp_path / "logs", "--json", "-q",
+    )  # fmt: skip
     with serving() as start:
-        first, second, third = (start(*serve) for _ in range(3))
-        alone = _evaluated("--url", first.listening(), *common, home=tmp_path, kill=first)
-        assert alone.returncode == 1 and "no server is left" in alone.stderr, alone.stderr
-        both = f"{second.listening()},{third.listening()}/v1"
-        done = _evaluated("--url", both, *common, home=tmp_path, kill=second)
+        first, second = start(*serve), start(*serve)
+        urls = f"{first.listening()},{second.listening()}/v1"
+        done = _evaluated("--url", urls, *common, home=tmp_path, kill=first)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert {name: one["answers"] for name, one in told["methods"].items()} == {"cot": 12, "selar": 12}
@@ -185,7 +172,7 @@ def test_a_killed_server_loses_no_answer(tiny, data, tmp_path):
     assert told["methods"]["selar"]["explored_share"] > 0 and sum(told["methods"]["selar"]["entropies"]) > 0
     logs = [read_eval_log(str(path)) for path in (tmp_path / "logs").glob("*.eval")]
     served = {sample.output.metadata["server"] for log in logs for sample in log.samples}
-    assert served == {one.url[7:] for one in (first, second, third)}
+    assert served == {one.url[7:] for one in (first, second)}
     engine = (model, "-c", 512, "-t", 1, "--parallel", 1)
     here = _evaluated(*engine, *common[:8], "--out", tmp_path / "here", "-q", home=tmp_path)
     assert here.returncode == 0, here.stderr

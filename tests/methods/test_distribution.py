@@ -304,3 +304,13 @@ def test_a_sum_below_one_never_draws_what_was_filtered_out() -> None:
 def test_bad_sampling_options_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(OptionError):
         SamplingConfig(**options)
+
+
+def test_temperature_0_takes_the_first_of_what_typical_and_xtc_leave() -> None:
+    """As in llama.cpp, where the temperature comes last."""
+    for options, first in (({}, 1), ({"typical_p": 0.2}, 3)):
+        found = filtered(FOUR, at_least=3, temperature=0, **options)
+        assert (found.ids[0], found.probs.tolist()[:3]) == (first, [1, 0, 0])
+    sampling = SamplingConfig(temperature=0, top_k=0, top_p=1.0, xtc_threshold=0.2)
+    found = filtered_distribution(FOUR, sampling, 3, xtc=True)
+    assert (found.ids[:3].tolist(), found.probs[:3].tolist()) == ([3, 1, 0], [1, 0, 0])

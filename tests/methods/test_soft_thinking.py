@@ -311,6 +311,14 @@ def test_the_cold_stop_looks_at_the_entropy_at_the_temperature() -> None:
     assert modes(steps(sl.SoftThinking(cold_stop_entropy=0.5, cold_stop_steps=1), [WARM])) == "s"
 
 
+def test_a_cold_stop_has_the_family_s_closing_text_where_it_is_several_tokens() -> None:
+    stepper = start(sl.SoftThinking(cold_stop_entropy=9, cold_stop_steps=2), LETTERS, closing=(C, D))
+    found = [stepper(view(logits({A: 0.6, B: 0.4}, LETTERS), token=B)) for _ in range(5)]
+    assert modes(found) == "snnnn"
+    assert [decision.next_input for decision in found[1:]] == [Token(C), Token(D), Token(B), Token(B)]
+    assert [decision.token for decision in found[1:3]] == [C, D]
+
+
 def test_a_cold_stop_without_a_closing_token_goes_on_with_the_drawn_one() -> None:
     values = logits({A: 0.9, B: 0.1}, LETTERS)
     stepper = start(sl.SoftThinking(cold_stop_entropy=9, cold_stop_steps=2), LETTERS)

@@ -29,6 +29,7 @@ _OPENINGS = {
     "cohere": "<|START_TEXT|>",
 }
 _BODY = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}"
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %}"
     "{{ m.content or '' }}{% for c in m.tool_calls or [] %}[{{ c.function.name }} {{ c.function.arguments | tojson }}]"

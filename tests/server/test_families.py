@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +27,13 @@ def family(request) -> Family:
 
 
 @pytest.fixture(scope="module")
-def engine(tiny, family) -> Iterator[sl.Engine]:
-    with sl.load(tiny(controls=family.controls, chat_template=family.template, n_ctx_train=4096), threads=1) as opened:
+def model(tiny, family) -> Path:
+    return tiny(controls=family.controls, chat_template=family.template, n_ctx_train=4096)
+
+
+@pytest.fixture(scope="module")
+def engine(model) -> Iterator[sl.Engine]:
+    with sl.load(model, threads=1) as opened:
         yield opened
 
 
@@ -46,6 +53,15 @@ def test_two_turns(family, engine, monkeypatch):
     assert [(m["role"], m["content"]) for m in talk.messages] == list(
         zip(roles, ["Why?", ANSWER, "And why not?", ANSWER], strict=True)
     )
+
+
+def test_the_run_command(family, engine, model, cli, monkeypatch):
+    play(monkeypatch, engine, family.answering)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    done = cli("run", model, "Why?", "--method", "cot", "-t", "1", "--json")
+    assert done.code == 0, done.err
+    answer = json.loads(done.out)
+    assert (answer["text"], answer["thinking"]) == (ANSWER, "so" if family.thinks else "")
 
 
 def asked(engine: sl.Engine, messages: list[Any], **more: Any) -> Any:

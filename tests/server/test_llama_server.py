@@ -143,7 +143,10 @@ def test_a_call_that_must_be_made(api, stream):
     response = api.chat(tools=[OPEN], tool_choice="required", parallel_tool_calls=False, max_tokens=200, stream=stream)
     if stream:
         deltas = [c["delta"] for chunk in events(response.text)[:-1] for c in chunk["choices"]]
-        (call,) = [call for delta in deltas for call in delta.get("tool_calls", ())]
+        first, *more = [call for delta in deltas for call in delta.get("tool_calls", ())]
+        assert all(call["index"] == 0 and "name" not in call["function"] for call in more)
+        arguments = "".join(call["function"]["arguments"] for call in (first, *more))
+        call = {"function": {"name": first["function"]["name"], "arguments": arguments}}
         assert not any(delta.get("content") for delta in deltas)
     else:
         message = response.json()["choices"][0]["message"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 
@@ -131,3 +132,12 @@ def test_the_caller_s_messages_stay_as_they_are():
     for source in (PRINTED, ONLY_NONE, TYPED, BLOCKS):
         ChatTemplate(source).render(messages)
     assert json.dumps(messages) == before
+
+
+def test_a_template_that_runs_too_long_is_tried_once():
+    template = ChatTemplate("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}")
+    assert not template._wants_parts  # the trials are over
+    start = time.monotonic()
+    with pytest.raises(TemplateError, match="runs too long"):
+        template.render([HI, CALLING, RESULT])
+    assert time.monotonic() - start < 60

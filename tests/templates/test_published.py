@@ -55,9 +55,9 @@ SHAPES: dict[str, tuple[list[Any], dict[str, Any]]] = {
 }
 
 
-def faults(text: str, messages: list[Any]) -> int:
-    """What a prompt lacks of its messages, and what it has in Python's words."""
-    found = 0
+def faults(text: str, messages: list[Any], tools: list[Any]) -> int:
+    """What a prompt lacks of its messages and tools, and what it has in Python's words."""
+    found = sum(tool["function"]["description"] not in text for tool in tools)
     for message in messages:
         content = message["content"]
         texts = [content] if isinstance(content, str) else [part["text"] for part in content or ()]
@@ -85,5 +85,6 @@ def test_a_published_template(file):
         except TemplateError as error:
             assert plain is None and "\n" not in str(error), shape
             continue
-        better = plain is None or faults(ours, messages) < faults(plain, messages)
+        tools = options.get("tools", [])
+        better = plain is None or faults(ours, messages, tools) < faults(plain, messages, tools)
         assert ours == plain or better, shape

@@ -1,0 +1,31 @@
+"""``--no-model-sampling``: whether the sampling begins with what the model file recommends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from selar_local.cli.grouped_help import option
+from selar_local.methods import Method
+
+__all__ = ["model_sampling_option", "recommended_in_force"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def model_sampling_option(function: F) -> F:
+    """A decorator that adds the flag."""
+    return option(
+        "--model-sampling/--no-model-sampling",
+        default=None,
+        heading="Sampling and length",
+        help="begin with the sampling that the model file recommends, where it does [default:\u00a0on]",
+    )(function)
+
+
+def recommended_in_force(recommended: Mapping[str, Any], method: Method, given: Mapping[str, Any]) -> str | None:
+    """A note on the options that the file has set; None where there are none."""
+    sampling = method.sampling(given, recommended)
+    names = [name for name in recommended if name not in given and name not in method.sampling_defaults]
+    values = ", ".join(f"{name} {value}" for name in names if (value := getattr(sampling, name)) == recommended[name])
+    return f"the model file recommends {values} (--no-model-sampling leaves that out)" if values else None
