@@ -99,10 +99,8 @@ class Soak:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             lines = httpx.get(self.server.url + "/metrics", timeout=self.patience).text.splitlines()
-            gauges = [
-                line.split()[-1] for line in lines if line.startswith("selar_local_requests_") and "{" not in line
-            ]
-            if gauges == ["0", "0"]:
+            gauges = [line for line in lines if line.startswith("selar_local_requests_") and "{" not in line]
+            if [float(line.split()[-1]) for line in gauges] == [0, 0]:
                 return True
             time.sleep(0.1)
         return False

@@ -221,7 +221,7 @@ class ChildProcess:
 
     def close(self) -> None:
         """End the process: it is asked to end, and killed where it does not react or still loads."""
-        self.closed = True
+        self.closed = self.closed or not self._gone.is_set()  # one that has died was not asked to
         if os.getpid() != self._owner:
             return
         if self._ready:

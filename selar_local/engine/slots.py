@@ -7,6 +7,10 @@ in chunks of the same size, are the same to the bit as if all had been decoded a
 A generated token is reused where it was fed as a token, up to the first step that fed something else, and only by a
 prompt that continues all of the earlier prompt: a follow-up turn. Such tokens were decoded one by one, so the next
 turn has the bits of a conversation that went on. The same texts read anew may give other last bits.
+
+Recurrent and hybrid models keep a running state that cannot take tokens back, sliding-window models forget what has
+left the window. Their slots go back to where they were saved alone: at the last whole chunk of a prompt, at its end,
+where a later prompt went on, and at the last whole chunk that a prompt shared with an earlier one.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ class _Slot:
     used: int = 0  # when it was taken last
     busy: bool = False
     states: dict[int, State] = field(default_factory=dict)  # saved at these lengths, rising
+    shared: int = 0  # tokens that the prompt had in common with an earlier one: a third may have them too
 
     def empty(self) -> None:
         """Forget all tokens; no sequence uses the slot."""
@@ -89,6 +94,8 @@ class Slots:
         """
         free = [slot for slot in self._slots if not slot.busy and slot.index not in self._spoilt]
         source, length = (None, 0) if anew else self._best(prompt)
+        known = self._slots if self._state_bytes else ()
+        shared = max((_common(slot.tokens, tuple(prompt), len(prompt)) for slot in known), default=0)
         target = min(free, key=lambda slot: (slot.length > 0, slot.used))  # an empty one, else the one unused longest
         # The source is taken itself, unless that would lose much of its other content.
         if source is not None and source in free and 2 * length >= source.length:
@@ -101,6 +108,7 @@ class Slots:
         target.tokens, target.prompt_length, target.length = tuple(prompt), len(prompt), reused
         target.cuts = [*cuts, reused] if reused else []
         target.states = {n: state for n, state in states.items() if n in target.cuts}
+        target.shared = shared
         if reused and reused not in target.states:
             self._runtime.tidy(target.index, reused)  # the same prompt, read from here again, comes here by `restore`
             self._save(target)
@@ -163,8 +171,9 @@ class Slots:
         slot.length = length
         if self._chunk and whole:
             slot.cuts.append(length)
-        left = slot.prompt_length - length
-        if (left <= self._chunk and slot.cuts[-1:] == [length]) or (left == 0 and self._reuse_answers):
+        left, beyond = slot.prompt_length - length, length + self._chunk
+        cut = slot.cuts[-1:] == [length] and (left <= self._chunk or length <= slot.shared < beyond)
+        if cut or (left == 0 and self._reuse_answers):
             self._save(slot)
 
     def release(self, index: int, length: int, fed: Sequence[int] = ()) -> None:

@@ -21,7 +21,7 @@ __all__ = ["Connection", "Connections", "most_connections"]
 HEAD_SECONDS = 20.0
 #: Seconds after which a client that takes nothing of its answer is dropped.
 UNREAD_SECONDS = 10.0
-_UNSENT = 16 << 10  # bytes of an answer in this process, and as many in the system, before the answer has to wait
+_UNSENT = 8 << 10  # bytes of an answer in this process, and as many in the system, before the answer has to wait
 _SPARE_FILES = 64  # for the model, the engine's process, and connections that were just accepted
 
 

@@ -80,6 +80,18 @@ def test_a_process_that_does_not_come_back_is_replaced(model):
 
 
 @posix
+def test_who_comes_to_a_process_that_was_just_replaced_hears_of_its_death(model):
+    with sl.load(model, threads=1, isolated=True) as engine:
+        old = engine._child
+        kill(engine)
+        with pytest.raises(EngineCrashed):
+            old.ask("tokenize", text="a")
+        assert engine.generate("Hello", max_tokens=1, seed=1).text is not None  # another one is there
+        with pytest.raises(EngineCrashed):
+            old.ask("tokenize", text="a")
+
+
+@posix
 def test_the_app_alone_decides_when_the_process_ends(model):
     with sl.load(model, threads=1, isolated=True) as engine:
         for number in (signal.SIGINT, signal.SIGTERM):

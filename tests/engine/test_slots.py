@@ -288,6 +288,14 @@ def test_a_running_state_goes_back_to_the_last_whole_chunk() -> None:
     assert answered(slots, cells, [*first[:7], 50, 51], [70]) == 8
 
 
+def test_a_running_state_goes_back_to_what_two_prompts_had_in_common() -> None:
+    """A long question after a system message: the second prompt saves what the third one needs."""
+    cells, slots = remembering()
+    system = list(range(10))
+    held = [answered(slots, cells, [*system, *range(at, at + 12)], [70]) for at in (100, 200, 300, 400)]
+    assert held == [0, 0, 8, 8]
+
+
 def test_a_question_asked_again_is_read_from_where_it_was_read_before() -> None:
     cells, slots = remembering()
     first, answer = list(range(10)), [70, 71, 72]
