@@ -8,8 +8,6 @@ from typing import Any
 from selar_local.engine.events import Usage
 from selar_local.methods import Method, Selar
 
-__all__ = ["advice"]
-
 _MANY = 0.25  # share of exploration steps; the paper's models have 0.06 to 0.14
 _ENOUGH_STEPS = 20
 

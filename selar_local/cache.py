@@ -18,8 +18,6 @@ from typing import Any
 
 from selar_local.errors import ModelFileError, ModelNotFound
 
-__all__ = ["cache_dir", "file_key", "read", "sha256_of", "write"]
-
 _BLOCK = 1 << 20  # bytes hashed between two looks at ``cancelled``
 
 

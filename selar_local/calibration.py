@@ -10,8 +10,6 @@ from typing import Any
 from selar_local.cache import file_key, read, write
 from selar_local.config import SamplingConfig
 
-__all__ = ["Calibration", "find", "keep"]
-
 _FORMAT = "1"  # of an entry; another one is another key
 
 

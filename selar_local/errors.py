@@ -2,24 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "ConversationBusy",
-    "ConversationFileError",
-    "DecodeError",
-    "EngineBusy",
-    "EngineClosed",
-    "EngineCrashed",
-    "MissingExtra",
-    "ModelFileError",
-    "ModelNotFound",
-    "NotCalibrated",
-    "OptionError",
-    "PromptTooLong",
-    "SelarError",
-    "TemplateError",
-    "UnsupportedModel",
-]
-
 
 class SelarError(Exception):
     """Base of all errors of selar-local. ``str(error)`` is one clear line."""

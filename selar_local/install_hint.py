@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
-__all__ = ["install_hint", "pip_install", "quoted", "version_of"]
-
 _DISTRIBUTION = "selar-local"
 _PLAIN_WORD = re.compile(r"[\w@+:.,/\\=-]+", re.ASCII)  # cmd.exe and PowerShell take these without quotes
 

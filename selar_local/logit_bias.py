@@ -9,8 +9,6 @@ from typing import Any
 
 from selar_local.errors import OptionError
 
-__all__ = ["logit_biases"]
-
 _ENTRY = re.compile(r"\s*(\d{1,10})\s*([+-].+)")
 _MOST = 2048
 

@@ -17,8 +17,6 @@ from typing import Any, Literal, TypeVar
 
 from selar_local.errors import OptionError
 
-__all__ = ["Option", "Options", "described", "from_mapping", "opt", "require", "shown"]
-
 T = TypeVar("T")
 
 _DEFAULT_IN_WORDS = re.compile(r" \(default: (.*)\)$")

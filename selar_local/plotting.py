@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "COLOURS", "INK", "SUFFIXES", "Draw", "colour_of", "colours_of", "draw_plot", "figure_of", "legend_below",
-    "percent_on_log_scale", "plot_style", "require_plots",
-]  # fmt: skip
-
 SUFFIXES = (".png", ".svg")
 #: Text and axes. A page that embeds an SVG replaces it with its own text colour.
 INK = "#222222"

@@ -31,8 +31,6 @@ if TYPE_CHECKING:  # the command line declares its options without llama.cpp
     from selar_local.engine.engine import Engine
     from selar_local.engine.stream import Stream
 
-__all__ = ["CalibrationConfig", "Samples", "calibration_of", "collect"]
-
 Floats = npt.NDArray[np.float64]
 
 

@@ -13,8 +13,6 @@ from selar_local.plotting import INK, Draw, colour_of, draw_plot, legend_below, 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_entropies"]
-
 _BINS = 40
 #: Bars that show several methods together have the colour of none.
 _MIXED = "#9a9a9a"

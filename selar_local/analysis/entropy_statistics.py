@@ -14,8 +14,6 @@ from selar_local.analysis.valley import Valley, certain_entropy, find_valley
 from selar_local.errors import SelarError
 from selar_local.trace import Trace
 
-__all__ = ["PARTS", "Count", "EntropyStatistics", "TraceEntropies", "pooled"]
-
 Floats = npt.NDArray[np.float64]
 Choice = npt.NDArray[np.bool_]
 

@@ -15,8 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Rise", "largest_rise"]
-
 Floats = npt.NDArray[np.float64]
 
 _DRAWS = 50_000  # of the limit law: p-values are multiples of 1 / _DRAWS

@@ -9,8 +9,6 @@ from typing import Final
 
 from selar_local.formats import HERMES, TAGS
 
-__all__ = ["CLASSES", "token_classes"]
-
 NUMBER, START, CONTINUATION = "number", "word start", "word continuation"
 SYMBOL, SPACE, SPECIAL = "symbol", "white space", "special"
 #: In the order of tables.

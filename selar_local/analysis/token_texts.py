@@ -13,8 +13,6 @@ from selar_local.trace import Trace
 if TYPE_CHECKING:
     from selar_local.llama.vocabulary import Vocabulary
 
-__all__ = ["Piece", "Pieces", "TokenTexts", "token_texts"]
-
 
 class Piece(NamedTuple):
     """The text of a token. kind: "text"; "bytes": part of a character, in hexadecimal digits; "control": a name."""

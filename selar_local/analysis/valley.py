@@ -19,8 +19,6 @@ import numpy.typing as npt
 from selar_local.analysis.monotone import largest_rise
 from selar_local.config import require
 
-__all__ = ["Valley", "certain_entropy", "find_valley", "same_share"]
-
 Floats = npt.NDArray[np.float64]
 
 _LEVEL = 0.05  # of the test

@@ -8,8 +8,6 @@ from typing import Any, TypeVar
 from selar_local.cli.grouped_help import option
 from selar_local.methods import Method
 
-__all__ = ["model_sampling_option", "recommended_in_force"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

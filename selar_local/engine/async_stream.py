@@ -15,8 +15,6 @@ from selar_local.engine.stream import Arrived, BaseStream
 if TYPE_CHECKING:
     from selar_local.engine.base_engine import BaseEngine
 
-__all__ = ["AsyncStream"]
-
 
 class _Arrived(Arrived):
     """The messages of one generation so far; the event loop's thread alone touches them.

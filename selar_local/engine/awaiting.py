@@ -11,8 +11,6 @@ from typing import Generic, TypeVar
 
 from selar_local.engine.events import Emit, Message, Result, Started, TokenEvent
 
-__all__ = ["Inbox", "Launch", "Refused"]
-
 T = TypeVar("T")
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     E = TypeVar("E", bound="BaseEngine")
 
-__all__ = ["BaseEngine"]
-
 
 class BaseEngine(ABC):
     """A model ready to generate: `Engine`, or `IsolatedEngine` in a process of its own. Thread-safe.

@@ -27,8 +27,6 @@ from selar_local.engine.events import Message, Result, Started
 from selar_local.engine.wire import Wire
 from selar_local.errors import OptionError, SelarError
 
-__all__ = ["main"]
-
 _QUERIES = ("render", "tokenize", "token_bytes", "is_end")
 _END = object()
 

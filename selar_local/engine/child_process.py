@@ -29,8 +29,6 @@ from selar_local.engine.remote_generation import RemoteGeneration
 from selar_local.engine.wire import Wire
 from selar_local.errors import EngineClosed, EngineCrashed, OptionError, SelarError
 
-__all__ = ["CHILD_ARGUMENT", "ChildProcess"]
-
 _PATIENCE = 10.0  # seconds that a process has to end when asked: the decode of one chunk takes less
 #: A frozen app is started with this argument to be the child: see `selar_local.run_child_if_asked`.
 CHILD_ARGUMENT = "--selar-local-child"

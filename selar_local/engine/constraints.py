@@ -11,8 +11,6 @@ from selar_local.llama.grammar import Grammar
 from selar_local.llama.json_schema import SchemaCompiler, SchemaGrammar
 from selar_local.llama.model import LlamaModel
 
-__all__ = ["Constraint", "Constraints"]
-
 Constraint = Grammar | SchemaGrammar
 
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from selar_local.engine.base_engine import BaseEngine
     from selar_local.engine.request_options import TurnOptions
 
-__all__ = ["Conversation"]
-
 _MAX_SEED = 2**63
 
 

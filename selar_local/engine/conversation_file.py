@@ -16,8 +16,6 @@ from selar_local.engine.history import ChatMessage, checked_messages
 from selar_local.errors import ConversationFileError, OptionError
 from selar_local.methods import Method, method_class
 
-__all__ = ["SavedConversation", "is_conversation", "read", "write"]
-
 _TYPE = "conversation"
 _VERSION = 1
 _LARGEST = 1 << 28  # bytes; far more than any conversation has

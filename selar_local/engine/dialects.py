@@ -12,8 +12,6 @@ from selar_local.methods.base import NamedTokens
 from selar_local.methods.think_tokens import own_think_tokens
 from selar_local.templates import ChatTemplate, template_text
 
-__all__ = ["Dialect", "Dialects", "has_thinking_tags"]
-
 _WITH_TOOLS = "tool_use"
 
 

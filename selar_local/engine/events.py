@@ -12,22 +12,6 @@ from selar_local.errors import SelarError
 from selar_local.formats import Call, Delta
 from selar_local.methods.base import Method, Mixture, NextInput, Token
 
-__all__ = [
-    "FINISH_REASONS",
-    "Emit",
-    "Fed",
-    "Logprobs",
-    "Message",
-    "Prefilled",
-    "Result",
-    "Started",
-    "Timings",
-    "TokenEvent",
-    "Usage",
-    "fed_by",
-    "is_mismatched",
-]
-
 FINISH_REASONS = ("stop", "length", "cancelled", "error")
 
 

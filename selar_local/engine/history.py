@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from selar_local.errors import OptionError
 
-__all__ = ["ChatMessage", "ContextUse", "checked_messages", "last_question", "turn_starts", "turns_to_drop"]
-
 ChatMessage = dict[str, str]
 _ROLES = ("system", "user", "assistant", "tool")
 

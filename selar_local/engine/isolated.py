@@ -20,8 +20,6 @@ from selar_local.errors import EngineClosed
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["IsolatedEngine"]
-
 
 class IsolatedEngine(BaseEngine):
     """The same as `Engine`, at the price of a process: `EngineCrashed` where llama.cpp dies, then a new one.

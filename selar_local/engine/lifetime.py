@@ -10,8 +10,6 @@ from typing import Protocol, TypeVar
 
 from selar_local.errors import EngineClosed
 
-__all__ = ["Closable", "close_stopped", "end_with", "require_own_process"]
-
 
 class Closable(Protocol):
     """The part of an engine that computes, and that must end: a thread or a process. It does not know the engine."""

@@ -9,8 +9,6 @@ from selar_local.llama.breakers import breakers_of
 from selar_local.llama.model import LlamaModel
 from selar_local.methods.adjustment import Breakers, Changes
 
-__all__ = ["LogitChanges"]
-
 
 class LogitChanges:
     """Makes the changes of one model's requests. It keeps the breakers of the last request that had DRY."""

@@ -13,8 +13,6 @@ from selar_local.engine.events import Logprobs
 from selar_local.methods.distribution import top_k
 from selar_local.methods.entropy import softmax
 
-__all__ = ["LogprobReport"]
-
 
 class LogprobReport:
     """What was reported so far. They are the model's own: temperature 1, no filters, no penalties."""

@@ -14,8 +14,6 @@ from selar_local.engine.reprs import call
 if TYPE_CHECKING:
     from selar_local.llama.runtime import LlamaRuntime
 
-__all__ = ["ModelInfo", "describe"]
-
 
 @dataclass(frozen=True)
 class ModelInfo:

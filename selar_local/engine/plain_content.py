@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["contents", "cut_at", "marked"]
-
 #: Characters that no text has: Unicode keeps them for the use within a program.
 _MARKS = tuple(map(chr, range(0xFDD0, 0xFDE8)))
 Messages = Sequence[Mapping[str, Any]]

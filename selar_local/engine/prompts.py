@@ -33,8 +33,6 @@ from selar_local.templates import ChatTemplate
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Prompts"]
-
 _MAY_BE_SPECIAL = re.compile(r"[<\[|｜]|\w_\w")  # what the texts of control tokens have
 _SHORT = 32  # characters for each token of the context: such a text may fit
 _LONG = 50_000  # characters from which on one text at a time is tokenised: the short ones do not wait for it

@@ -11,8 +11,6 @@ from selar_local.config import SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.options import described
 
-__all__ = ["recommended_sampling"]
-
 _PREFIX = "general.sampling."
 #: llama.cpp's keys. It has others for mirostat and the order of the samplers, which we do not have.
 _NAMES = {

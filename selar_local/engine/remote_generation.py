@@ -18,8 +18,6 @@ from selar_local.engine.events import (
 from selar_local.errors import SelarError
 from selar_local.methods.base import Method
 
-__all__ = ["RemoteGeneration"]
-
 
 class RemoteGeneration:
     """The messages of one generation on their way to `emit`, and a result for it where the process dies."""

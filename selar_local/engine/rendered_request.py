@@ -12,8 +12,6 @@ from selar_local.engine.transcript import Transcript
 from selar_local.formats import GENERAL, Format
 from selar_local.methods.base import Method, NamedTokens
 
-__all__ = ["RenderedRequest", "request_notes"]
-
 _TAIL = 256  # characters of the prompt's end: the last turn's opening, which may open or close the thinking
 
 

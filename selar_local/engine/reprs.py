@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["call", "short"]
-
 _LONGEST = 60  # characters of a text
 
 

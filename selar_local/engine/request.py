@@ -14,8 +14,6 @@ from selar_local.methods.base import Method
 if TYPE_CHECKING:
     from selar_local.engine.constraints import Constraint
 
-__all__ = ["Request"]
-
 
 @dataclass(frozen=True)
 class Request:

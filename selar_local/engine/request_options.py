@@ -12,18 +12,6 @@ from typing import Any, Literal, TypedDict
 from selar_local.config import CacheType
 from selar_local.methods.base import Method
 
-__all__ = [
-    "EngineOptions",
-    "GenerationOptions",
-    "Messages",
-    "Prompt",
-    "RenderOptions",
-    "RequestOptions",
-    "SamplingOptions",
-    "Tools",
-    "TurnOptions",
-]
-
 Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]]
 #: A text, or token ids.

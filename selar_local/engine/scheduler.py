@@ -15,8 +15,6 @@ from selar_local.errors import DecodeError, SelarError
 from selar_local.llama.context import Aborted, ContextFull
 from selar_local.llama.runtime import Chunk, Feed, LlamaRuntime
 
-__all__ = ["Scheduler"]
-
 logger = logging.getLogger("selar_local.engine")
 
 # llama.cpp computes up to three rows with the arithmetic of one row. So up to three sequences never share a prompt

@@ -36,8 +36,6 @@ from selar_local.methods.distribution import Distribution, draw, filtered_distri
 if TYPE_CHECKING:
     from selar_local.llama.model import LlamaModel
 
-__all__ = ["Sequence"]
-
 
 class Sequence:
     """The state of one request from its admission to its result. The scheduler's thread alone changes it."""

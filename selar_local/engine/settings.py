@@ -13,8 +13,6 @@ from selar_local.engine.model_info import ModelInfo
 from selar_local.errors import OptionError, UnsupportedModel
 from selar_local.methods import DEFAULT_METHOD, METHODS, CoT, Method, method_class
 
-__all__ = ["TurnSettings", "as_method", "configs_of", "default_method", "require_usable"]
-
 _GENERATION = frozenset(f.name for f in fields(GenerationConfig))
 _KNOWN = _GENERATION | {f.name for f in fields(SamplingConfig)}
 

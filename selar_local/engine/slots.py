@@ -21,8 +21,6 @@ from dataclasses import dataclass, field
 from selar_local.llama.context import State
 from selar_local.llama.runtime import LlamaRuntime
 
-__all__ = ["Slots"]
-
 # From this share of spoilt slots on nothing new begins until they are wiped.
 _SPOILT = 0.25
 _BLOCK = 64  # tokens compared at once

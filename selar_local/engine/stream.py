@@ -15,8 +15,6 @@ from selar_local.methods.base import Method
 if TYPE_CHECKING:
     from selar_local.engine.base_engine import BaseEngine
 
-__all__ = ["Arrived", "BaseStream", "Stream"]
-
 _POLL_SECONDS = 0.5  # lets Ctrl-C through on Windows, and notices a worker that died
 
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from selar_local.formats import TAGS, Format
 from selar_local.methods.base import NamedTokens
 
-__all__ = ["ThinkingBudget", "closing_text"]
-
 
 class ThinkingBudget:
     """The budget of one generation. limit: None: no limit. closing: the tokens that close the thinking."""

@@ -9,8 +9,6 @@ from selar_local.config import GenerationConfig, require
 from selar_local.engine.dialects import Dialect
 from selar_local.templates.variables import SWITCHES
 
-__all__ = ["EFFORT_BUDGETS", "ThinkingOptions", "thinking_options"]
-
 #: Efforts as budgets of thinking tokens, for chat templates that know no effort; None: no limit.
 EFFORT_BUDGETS: dict[str, int | None] = {"minimal": 256, "low": 1024, "medium": 4096, "high": None}
 _NO_EFFORT = "none"

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 from selar_local.errors import OptionError
 from selar_local.formats import GENERAL, Call, Delta, Format, JsonFence, LooseCalls, Reader
 
-__all__ = ["Said", "TextStream", "Transcript"]
-
 
 class Said(NamedTuple):
     """What a step adds to the answer, to the thinking and to the calls, which are numbered as they begin."""

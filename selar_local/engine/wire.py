@@ -12,8 +12,6 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import IO, Any
 
-__all__ = ["Wire"]
-
 _LENGTH = struct.Struct("<Q")
 
 

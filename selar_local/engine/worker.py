@@ -24,8 +24,6 @@ from selar_local.errors import EngineBusy, EngineClosed
 from selar_local.llama.model import LlamaModel
 from selar_local.llama.runtime import LlamaRuntime
 
-__all__ = ["Worker"]
-
 logger = logging.getLogger("selar_local.engine")
 
 

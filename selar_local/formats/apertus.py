@@ -6,8 +6,6 @@ from selar_local.formats.format import Format, Thinking
 from selar_local.formats.json_calls import JsonCalls
 from selar_local.formats.scanner import Steps
 
-__all__ = ["APERTUS"]
-
 _INNER = ("<|inner_prefix|>", "<|inner_suffix|>")
 _TOOLS = ("<|tools_prefix|>", "<|tools_suffix|>")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from selar_local.formats.format import Format, Thinking
 from selar_local.formats.json_calls import JsonCalls
 
-__all__ = ["COHERE"]
-
 _THINKING = ("<|START_THINKING|>", "<|END_THINKING|>")
 _ACTION = ("<|START_ACTION|>", "<|END_ACTION|>")
 _ANSWER = (("<|START_RESPONSE|>", "<|END_RESPONSE|>"), ("<|START_TEXT|>", "<|END_TEXT|>"))

@@ -9,8 +9,6 @@ from selar_local.formats.format import Format, Thinking
 from selar_local.formats.named_json import NamedJson
 from selar_local.formats.scanner import Steps
 
-__all__ = ["DEEPSEEK"]
-
 _SECTION = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
 _CALL = ("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>")
 #: Quantised R1 models misspell the first token.

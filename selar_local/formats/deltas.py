@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-__all__ = ["Call", "Delta", "Kind", "Parsed"]
-
 #: "call" begins a call: `text` is its name. "arguments" is more of its JSON text. "end" says that it is complete.
 Kind = Literal["thinking", "content", "call", "arguments", "end"]
 

@@ -11,8 +11,6 @@ from selar_local.formats.scanner import Steps
 from selar_local.formats.tag_calls import TagCalls
 from selar_local.formats.values import best_reading, dumps
 
-__all__ = ["DSML", "AttributeCalls"]
-
 
 class AttributeCalls(TagCalls):
     """Calls in tags with attributes: ``<invoke name="f"><parameter name="key">value</parameter></invoke>``."""

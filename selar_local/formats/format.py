@@ -8,8 +8,6 @@ from typing import Any
 
 from selar_local.formats.reader import TAGS, Reader
 
-__all__ = ["Format", "Thinking"]
-
 
 @dataclass(frozen=True)
 class Thinking:

@@ -6,8 +6,6 @@ from selar_local.formats.format import Format
 from selar_local.formats.named_json import NamedJson
 from selar_local.formats.scanner import Steps
 
-__all__ = ["FUNCTIONARY", "FUNCTIONARY_3_2"]
-
 _ARROWS = ">>>"
 
 

@@ -7,8 +7,6 @@ from selar_local.formats.reader import Reader
 from selar_local.formats.scanner import END, Steps
 from selar_local.formats.values import best_reading, dumps, typed
 
-__all__ = ["GEMMA_4"]
-
 _THOUGHT = ("<|channel>thought\n", "<channel|>")
 _CALL = ("<|tool_call>", "<tool_call|>")
 _CHANNEL = ("<|channel>", "<channel|>")

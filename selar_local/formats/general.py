@@ -5,6 +5,4 @@ from __future__ import annotations
 from selar_local.formats.format import Format
 from selar_local.formats.reader import Reader
 
-__all__ = ["GENERAL"]
-
 GENERAL = Format("general", ((),), Reader)

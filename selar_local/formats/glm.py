@@ -9,8 +9,6 @@ from selar_local.formats.format import Format, Thinking
 from selar_local.formats.scanner import END, Steps
 from selar_local.formats.tag_calls import TagCalls
 
-__all__ = ["GLM", "HUNYUAN_3"]
-
 
 class _Reader(TagCalls):
     starts: tuple[str, ...] = ("<tool_call>",)

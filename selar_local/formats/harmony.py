@@ -13,8 +13,6 @@ from selar_local.formats.format import Format, Thinking
 from selar_local.formats.reader import Reader
 from selar_local.formats.scanner import END, Steps
 
-__all__ = ["HARMONY"]
-
 _START, _CHANNEL, _MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
 _ENDS = ("<|end|>", "<|call|>", "<|return|>")
 _TO = re.compile(r"\bto=([^\s<]+)")

@@ -9,8 +9,6 @@ from __future__ import annotations
 from selar_local.formats.format import Format
 from selar_local.formats.json_calls import JsonCalls
 
-__all__ = ["HERMES"]
-
 
 class _Reader(JsonCalls):
     starts = ("<tool_call>",)

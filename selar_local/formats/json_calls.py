@@ -7,8 +7,6 @@ from typing import Any, ClassVar
 from selar_local.formats.reader import Reader
 from selar_local.formats.scanner import Steps, is_object, loads
 
-__all__ = ["JsonCalls"]
-
 _NAMES = ("name", "tool_name")
 _ARGUMENTS = ("arguments", "parameters")
 _IDS = ("id", "tool_call_id")

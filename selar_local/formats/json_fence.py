@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["JsonFence"]
-
 _FENCE = "```"
 _JSON = "```json"
 _LONGEST = 100  # characters of a line that are kept: its beginning decides

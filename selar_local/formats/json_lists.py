@@ -11,8 +11,6 @@ from selar_local.formats.format import Format, Thinking
 from selar_local.formats.json_calls import JsonCalls
 from selar_local.formats.scanner import Steps
 
-__all__ = ["APRIEL", "COMMAND_R", "GIGACHAT", "GRANITE", "HUNYUAN", "NEMOTRON_NANO", "PHI", "TOOL_CALLS"]
-
 _LIST = ("<tool_calls>", "</tool_calls>")
 _STEPS = ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]")
 

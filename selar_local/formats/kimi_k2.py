@@ -11,8 +11,6 @@ from selar_local.formats.format import Format
 from selar_local.formats.named_json import NamedJson
 from selar_local.formats.scanner import Steps
 
-__all__ = ["KIMI_K2"]
-
 _SECTION = ("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>")
 _CALL = ("<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>")
 _ID = re.compile(r"(?:functions\.)?(.+?)(?::\d+)?", re.DOTALL)

@@ -13,8 +13,6 @@ from selar_local.formats.reader import Reader
 from selar_local.formats.scanner import END, Steps
 from selar_local.formats.values import best_reading, dumps, typed
 
-__all__ = ["KIMI_K3"]
-
 _OPEN, _CLOSE, _SEP, _END = "<|open|>", "<|close|>", "<|sep|>", "<|end_of_msg|>"
 _ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 

@@ -7,8 +7,6 @@ from selar_local.formats.json_calls import JsonCalls
 from selar_local.formats.python_calls import PythonCalls
 from selar_local.formats.scanner import Steps
 
-__all__ = ["LFM2"]
-
 _START, _END = "<|tool_call_start|>", "<|tool_call_end|>"
 
 

@@ -7,8 +7,6 @@ from selar_local.formats.json_calls import JsonCalls
 from selar_local.formats.python_calls import PythonCalls
 from selar_local.formats.scanner import Steps
 
-__all__ = ["LLAMA", "LLAMA_4"]
-
 
 class _Reader(JsonCalls, PythonCalls):
     starts = ("<|python_tag|>", "<|python_start|>")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from selar_local.formats.json_calls import JsonCalls
 from selar_local.formats.scanner import END, Steps
 
-__all__ = ["LooseCalls"]
-
 _FENCE = "```"
 
 

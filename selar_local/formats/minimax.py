@@ -15,8 +15,6 @@ from selar_local.formats.reader import Reader
 from selar_local.formats.scanner import Steps
 from selar_local.formats.values import dumps, properties_of, typed, types_of
 
-__all__ = ["MINICPM_5", "MINIMAX_M2", "MINIMAX_M3"]
-
 _M2 = ("<minimax:tool_call>", "</minimax:tool_call>")
 _TOKEN = "]<]minimax[>["
 _M3 = (f"{_TOKEN}<tool_call>", f"{_TOKEN}</tool_call>")

@@ -10,8 +10,6 @@ from selar_local.formats.json_calls import JsonCalls
 from selar_local.formats.named_json import NamedJson
 from selar_local.formats.scanner import Steps
 
-__all__ = ["MISTRAL"]
-
 
 class _Reader(JsonCalls, NamedJson):
     starts = ("[TOOL_CALLS]",)

@@ -9,8 +9,6 @@ from selar_local.formats.dsml import AttributeCalls
 from selar_local.formats.format import Format, Thinking
 from selar_local.formats.scanner import END, Steps
 
-__all__ = ["MUSE"]
-
 _START, _MESSAGE, _ENDS = "<|start|>", "<|message|>", ("<|eom|>", "<|eot|>")
 _BLOCK = ("<atem:function_calls>", "</atem:function_calls>")
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from selar_local.formats.reader import Reader
 from selar_local.formats.scanner import Steps
 
-__all__ = ["NamedJson"]
-
 
 class NamedJson(Reader):
     """Helps to read calls of this kind; a family reads its header."""

@@ -6,8 +6,6 @@ from selar_local.formats.reader import Reader
 from selar_local.formats.scanner import Steps
 from selar_local.formats.values import dumps, python_value
 
-__all__ = ["PythonCalls"]
-
 _OPEN, _CLOSE = "([{", ")]}"
 
 

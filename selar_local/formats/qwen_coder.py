@@ -8,8 +8,6 @@ from __future__ import annotations
 from selar_local.formats.format import Format, Thinking
 from selar_local.formats.tag_calls import TagCalls
 
-__all__ = ["QWEN_CODER", "SEED_OSS"]
-
 
 class _Reader(TagCalls):
     starts = ("<tool_call>", "<function=")

@@ -9,8 +9,6 @@ from selar_local.formats.deltas import Call, Delta, Kind, Parsed
 from selar_local.formats.scanner import END, Scanner, Steps, begun, is_object
 from selar_local.formats.values import ToolSchemas
 
-__all__ = ["TAGS", "Reader"]
-
 #: Thinking tags that any model may write, whatever its template says: of DeepSeek-R1, Qwen 3 and most others;
 #: Magistral; Seed-OSS; EXAONE Deep; Reka Flash.
 TAGS: tuple[tuple[str, str], ...] = (

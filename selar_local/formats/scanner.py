@@ -10,8 +10,6 @@ import re
 from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
-__all__ = ["END", "Scanner", "Steps", "begun", "is_object", "loads"]
-
 T = TypeVar("T")
 Steps = Generator[None, None, T]
 

@@ -6,8 +6,6 @@ from selar_local.formats.format import Format, Thinking
 from selar_local.formats.named_json import NamedJson
 from selar_local.formats.scanner import END, Steps
 
-__all__ = ["SOLAR"]
-
 _BEGIN, _END, _THINK, _CONTENT = "<|begin|>", "<|end|>", "<|think|>", "<|content|>"
 _CALLS = ("<|tool_calls|>", "<|calls|>")
 _CALL = ("<|tool_call:begin|>", "<|tool_call:name|>", "<|tool_call:args|>", "<|tool_call:end|>")

@@ -9,8 +9,6 @@ from selar_local.formats.json_calls import JsonCalls
 from selar_local.formats.scanner import END, Steps, begun
 from selar_local.formats.values import dumps, only_string, typed
 
-__all__ = ["TagCalls"]
-
 
 class TagCalls(JsonCalls):
     """Reads ``<function=name><parameter=key>value</parameter></function>`` and its like.

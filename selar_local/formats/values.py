@@ -11,8 +11,6 @@ from typing import Any
 
 from selar_local.formats.scanner import loads
 
-__all__ = ["ToolSchemas", "best_reading", "dumps", "only_string", "properties_of", "python_value", "typed", "types_of"]
-
 _TYPES = ("null", "boolean", "integer", "number", "object", "array")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 _TOOL_NAME = re.compile(r"[\w.\-:/]+")

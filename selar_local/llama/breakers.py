@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from selar_local.llama.library import C
 from selar_local.llama.model import LlamaModel
 
-__all__ = ["breakers_of"]
-
 _LONGEST_TEXT = 40  # bytes; llama.cpp's own limits
 _LONGEST_TAIL = 20  # tokens
 

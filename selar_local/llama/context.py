@@ -22,8 +22,6 @@ from selar_local.llama.model import LlamaModel
 from selar_local.llama.thread_pool import ThreadPool
 from selar_local.llama.thread_waiting import ThreadWaiting
 
-__all__ = ["Aborted", "ContextFull", "LlamaContext", "State"]
-
 #: A saved state: an array of bytes, in llama.cpp's own format.
 State = ctypes.Array[ctypes.c_uint8]
 

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 from selar_local.llama.native import C
 
-__all__ = ["CacheSize", "measure"]
-
 _PAD = 256  # llama.cpp rounds the cells of a window up to it
 _TOKENS = 64
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["waited_seconds"]
-
 _TASKS = Path("/proc/self/task")
 
 

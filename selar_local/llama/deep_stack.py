@@ -14,8 +14,6 @@ from typing import TypeVar
 
 from selar_local.errors import OptionError
 
-__all__ = ["LONGEST_RUN", "longest_run", "on_deep_stack"]
-
 T = TypeVar("T")
 
 _SAFE = 1000  # characters that fit any stack

@@ -11,8 +11,6 @@ from selar_local.errors import UnsupportedModel
 from selar_local.llama.gguf_file import GgufFile
 from selar_local.llama.tensor_rows import TensorRows
 
-__all__ = ["EmbeddingTable", "input_scale"]
-
 _RECENT_BYTES = 4 << 20  # of dequantised rows kept
 _BLOCK = 256
 _FEW = 32  # rows of a mixture that are worth keeping

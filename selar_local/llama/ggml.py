@@ -13,8 +13,6 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from selar_local.llama.native import C
 
-__all__ = ["TypeTraits", "address_of", "row_size", "symbol", "to_float", "type_name", "type_traits"]
-
 # GGML_TYPE_COUNT of the pinned llama.cpp: ggml indexes its table without looking, so no number beyond may reach it
 TYPE_COUNT = 43
 

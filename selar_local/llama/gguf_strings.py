@@ -7,8 +7,6 @@ import struct
 
 import numpy as np
 
-__all__ = ["Fault", "skip_strings"]
-
 _U64 = struct.Struct("<Q").unpack_from
 _WINDOW = 1 << 17  # bytes looked at in one go; what fits the cache is fastest
 

@@ -14,8 +14,6 @@ from selar_local.llama.library import C, recent_errors
 from selar_local.llama.model import LlamaModel
 from selar_local.methods.distribution import top_k
 
-__all__ = ["Grammar"]
-
 _FIRST = 1024  # candidates tried before the whole vocabulary, which takes milliseconds
 _TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 

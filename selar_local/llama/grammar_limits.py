@@ -6,8 +6,6 @@ import re
 
 from selar_local.errors import OptionError
 
-__all__ = ["check_grammar"]
-
 _MAX_CHARACTERS = 1 << 18
 _MAX_DEPTH = 48
 _MAX_REPEAT = 1000

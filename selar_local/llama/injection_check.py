@@ -13,8 +13,6 @@ from selar_local.llama.input_batch import InputBatch
 from selar_local.llama.library import binding_version
 from selar_local.llama.model import LlamaModel
 
-__all__ = ["TOLERANCE", "injection_difference"]
-
 #: Largest difference, as a share of the largest logit, that still counts as the same input. On CPU it
 #: is 0; a GPU may round a row gathered on the device and one sent to it through different kernels.
 TOLERANCE = 1e-2

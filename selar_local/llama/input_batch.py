@@ -16,8 +16,6 @@ import numpy.typing as npt
 from selar_local.errors import DecodeError
 from selar_local.llama.library import C
 
-__all__ = ["InputBatch"]
-
 
 class InputBatch:
     """Buffers for up to `capacity` inputs, filled and handed to ``llama_decode`` again and again.

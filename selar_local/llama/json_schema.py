@@ -17,8 +17,6 @@ from selar_local.llama.schema_checks import check_schema
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-__all__ = ["SchemaCompiler", "SchemaGrammar"]
-
 _MAX_CHARACTERS = 1 << 18
 _COMPILED = 8  # schemas whose compiled form is kept, with the lexer's states that answers have met
 _LEXER_STATES = 100_000  # some 150 MB

@@ -15,8 +15,6 @@ from selar_local.llama import ggml
 from selar_local.llama.library import C
 from selar_local.llama.model import LlamaModel
 
-__all__ = ["LayerStates"]
-
 _PREFIX = b"l_out-"  # what llama.cpp calls a layer's output; copies of it for other devices have longer names
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
 

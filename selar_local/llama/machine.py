@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-__all__ = ["cpu_quota", "default_threads", "memory_limit", "physical_cores"]
-
 _ROOT = Path("/")
 
 

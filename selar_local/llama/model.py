@@ -20,8 +20,6 @@ from selar_local.llama.machine import default_threads
 from selar_local.llama.special_texts import SpecialTexts
 from selar_local.llama.vocabulary import token_bytes
 
-__all__ = ["LlamaModel"]
-
 _TEMPLATE = "tokenizer.chat_template."
 _MROPE_TYPES = (8, 40)
 _SHORT_TEXT = 4096  # characters that are tokenised in one piece

@@ -9,8 +9,6 @@ from selar_local.errors import UnsupportedModel
 from selar_local.llama.gguf_file import GgufFile
 from selar_local.llama.tensor_rows import TensorRows
 
-__all__ = ["KNOWN_ARCHITECTURES", "OutputHead"]
-
 Floats = npt.NDArray[np.float32]
 
 #: Those whose head was compared with llama.cpp's source; of others the check of the last layer decides.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from selar_local.errors import SelarError
 
-__all__ = ["require_llama_cpp"]
-
 
 def require_llama_cpp() -> None:
     """Raises SelarError where llama-cpp-python is missing or its library does not load."""

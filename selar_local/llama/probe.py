@@ -21,8 +21,6 @@ from selar_local import cache
 from selar_local.errors import ModelFileError, SelarError, UnsupportedModel
 from selar_local.llama.probe_process import LATE, STAGES
 
-__all__ = ["PROBE_ARGUMENT", "Probe"]
-
 #: `selar_local.run_child_if_asked` makes a frozen app that is started with it the probe.
 PROBE_ARGUMENT = "--selar-local-probe"
 _CHILD_ARGUMENT = "--selar-local-child"

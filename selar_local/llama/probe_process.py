@@ -14,8 +14,6 @@ import time
 import types
 from typing import Any, NoReturn
 
-__all__ = ["LATE", "STAGES", "main", "try_out"]
-
 #: What the process prints, in this order, and the seconds that each may take: some damaged files never end.
 STAGES = {"open": 300, "tokenize": 20, "context": 30, "ids": 30, "rows": 30, "end": 0}
 LATE = 75  # the exit code where one takes longer

@@ -22,8 +22,6 @@ from selar_local.llama.model import LlamaModel
 from selar_local.llama.probe import Probe
 from selar_local.methods.base import Mixture, NextInput, Token
 
-__all__ = ["Chunk", "Feed", "LlamaRuntime"]
-
 _NOTHING = np.zeros(0, np.float32)
 
 

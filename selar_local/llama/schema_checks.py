@@ -8,8 +8,6 @@ from typing import Any
 
 from selar_local.errors import OptionError
 
-__all__ = ["check_schema"]
-
 _MAX_DEPTH = 100
 _MAX_PATTERNS = 100  # of properties: llguidance compares each with each
 _NAMED = ("properties", "patternProperties", "$defs", "definitions")  # the keys in them are names, not keywords

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-__all__ = ["SpecialTexts"]
-
 _PIECE = 2048  # characters from which on a piece may end
 
 

@@ -9,8 +9,6 @@ from selar_local.errors import ModelFileError
 from selar_local.llama import ggml
 from selar_local.llama.gguf_file import TensorInfo
 
-__all__ = ["TensorRows"]
-
 Floats = npt.NDArray[np.float32]
 
 

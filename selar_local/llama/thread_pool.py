@@ -7,8 +7,6 @@ from typing import Any
 
 from selar_local.llama.ggml import symbol
 
-__all__ = ["ThreadPool"]
-
 _MAX_THREADS = 512  # GGML_MAX_N_THREADS
 
 

@@ -14,8 +14,6 @@ from selar_local.llama.core_wait import waited_seconds
 from selar_local.llama.ggml import address_of, symbol
 from selar_local.llama.native import WAITING_SET_BY_USER
 
-__all__ = ["ThreadWaiting"]
-
 _WINDOW = 0.25  # seconds of decoding between two looks at the scheduler's figures
 # Seconds of waiting for a core, over all threads, in a second of decoding.
 _BUSY = 0.4

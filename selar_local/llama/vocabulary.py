@@ -14,8 +14,6 @@ from selar_local.llama.gguf_file import open_gguf
 from selar_local.llama.library import C
 from selar_local.llama.probe import Probe
 
-__all__ = ["TokenText", "Vocabulary", "read_vocabulary", "token_bytes"]
-
 
 class TokenText(NamedTuple):
     """What a token is: the bytes it spells (maybe half a character), of a control token its name."""

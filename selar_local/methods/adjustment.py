@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from selar_local.config import SamplingConfig
 
-__all__ = ["Adjustment", "Breakers", "Changes"]
-
 Logits = npt.NDArray[np.float32]
 #: Texts that DRY's repetitions do not reach over: the first token of each way to write one -> the tokens after it.
 Breakers = Mapping[int, Collection[tuple[int, ...]]]

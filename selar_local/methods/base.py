@@ -16,20 +16,6 @@ from selar_local.formats import Thinking
 from selar_local.methods.distribution import Distribution
 from selar_local.options import Options
 
-__all__ = [
-    "Decision",
-    "Method",
-    "Mixture",
-    "NamedTokens",
-    "NextInput",
-    "Setting",
-    "StepView",
-    "Stepper",
-    "Token",
-    "Vector",
-    "Vocabulary",
-]
-
 M = TypeVar("M", bound="Method")
 
 

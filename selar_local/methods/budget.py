@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 
-__all__ = ["Budget"]
-
 
 class Budget:
     """Decides which steps of one text may explore. It sees every step once, in order.

@@ -10,8 +10,6 @@ from selar_local.errors import DecodeError
 from selar_local.methods.base import Decision, Method, NamedTokens, Setting, Stepper, StepView, Token, Vector
 from selar_local.methods.think_tokens import named_token
 
-__all__ = ["Coconut"]
-
 _START, _END = "<|start-latent|>", "<|end-latent|>"
 
 

@@ -7,8 +7,6 @@ from typing import ClassVar
 
 from selar_local.methods.base import Decision, Method, Setting, Stepper, StepView, Token
 
-__all__ = ["CoT", "CoTGreedy"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CoT(Method):

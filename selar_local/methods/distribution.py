@@ -11,8 +11,6 @@ import numpy.typing as npt
 from selar_local.config import SamplingConfig
 from selar_local.errors import DecodeError
 
-__all__ = ["Distribution", "draw", "filtered_distribution", "top_k"]
-
 Floats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Softmax", "candidate_entropy", "renormalise", "softmax", "truncated_entropy"]
-
 Floats = npt.NDArray[np.float64]
 
 _COLDEST = 1e-30  # below it float32 would make infinities of the quotients, or 0 of the temperature

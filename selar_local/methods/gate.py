@@ -7,19 +7,6 @@ from typing import Any, Final, Literal
 from selar_local.config import opt, require
 from selar_local.methods.base import StepView
 
-__all__ = [
-    "AUTO",
-    "Scope",
-    "Shown",
-    "Tau",
-    "guard_option",
-    "kept_by",
-    "require_number",
-    "scope_notes",
-    "scope_option",
-    "show_option",
-]
-
 AUTO: Final = "auto"
 Tau = float | Literal["auto"]
 Scope = Literal["all", "thinking"]

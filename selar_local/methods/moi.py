@@ -16,8 +16,6 @@ from selar_local.methods.gate import AUTO, Scope, Tau, guard_option, kept_by, re
 from selar_local.methods.selar import anchored
 from selar_local.methods.symbols import symbol_ids
 
-__all__ = ["MoI"]
-
 _PAPER = "the paper's text"
 _OURS = "ours"
 

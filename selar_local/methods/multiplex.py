@@ -14,8 +14,6 @@ from selar_local.methods.distribution import Distribution
 from selar_local.methods.gate import Shown, show_option
 from selar_local.methods.think_tokens import own_think_tokens
 
-__all__ = ["Multiplex", "multiplexed"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Multiplex(Method):

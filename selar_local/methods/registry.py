@@ -15,8 +15,6 @@ from selar_local.options import described
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["GROUP", "Registry"]
-
 #: The entry-point group of a package that brings methods: ``name = "module:Class"``.
 GROUP = "selar_local.methods"
 

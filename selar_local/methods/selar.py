@@ -28,8 +28,6 @@ from selar_local.methods.gate import (
 )
 from selar_local.methods.symbols import symbol_ids
 
-__all__ = ["Selar", "anchored", "contrastive_weights"]
-
 _OURS = "ours"
 
 

@@ -15,8 +15,6 @@ from selar_local.methods.distribution import Distribution
 from selar_local.methods.entropy import softmax
 from selar_local.methods.think_tokens import own_think_tokens
 
-__all__ = ["SoftThinking", "noisy"]
-
 _NOISE_TEMPERATURES = {"none": 1.0, "gumbel": 0.5, "dirichlet": 1.0}
 _NOISE_SOURCE = "arXiv 2508.03440"
 _PROGRAM = "the authors' program"

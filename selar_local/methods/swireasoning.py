@@ -16,8 +16,6 @@ from selar_local.methods.entropy import Softmax, softmax
 from selar_local.methods.symbols import symbol_ids
 from selar_local.methods.think_tokens import named_token, own_think_tokens
 
-__all__ = ["SwiReasoning", "soft_mixture"]
-
 _PROGRAM = "the authors' program"
 _OURS = "ours"
 _LINE_BREAK = "\\n"  # a backslash and an n: the token the authors' program looks up

@@ -11,8 +11,6 @@ from typing import Final
 
 from selar_local.methods.base import Vocabulary
 
-__all__ = ["SYMBOLS", "symbol_ids"]
-
 _PLAIN: Final = "+-*/^=<>()[]{}_|" + string.digits + string.ascii_letters
 _COMMANDS: Final = """
     leq geq neq approx sim equiv to implies iff in notin subset supset subseteq supseteq cup cap

@@ -6,8 +6,6 @@ from selar_local.config import require
 from selar_local.formats import TAGS, Thinking
 from selar_local.methods.base import NamedTokens, Vocabulary
 
-__all__ = ["named_token", "own_think_tokens"]
-
 
 def own_think_tokens(vocabulary: NamedTokens, thinking: Thinking | None = None) -> tuple[int, int] | None:
     """The tokens that open and close the model's thinking; None where no known pair is a single token each.

@@ -20,8 +20,6 @@ from selar_local.server.errors import ApiError
 from selar_local.server.metrics import Metrics
 from selar_local.server.responses import error_response
 
-__all__ = ["CLIENT_LEFT", "Door"]
-
 logger = logging.getLogger("selar_local.server")
 
 _OPEN_PATHS = ("/health",)

@@ -23,8 +23,6 @@ from selar_local.server.service import Service
 from selar_local.server.tools import plan_tools
 from selar_local.server.translated import Block, Event, Translated, chat_request, text_of
 
-__all__ = ["count_tokens", "messages"]
-
 _PARAMS = {"stop": "stop_sequences", "response_format": "output_config"}
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
 
-__all__ = ["create_app"]
-
 
 def create_app(
     engine: Engine | IsolatedEngine,

@@ -15,8 +15,6 @@ from selar_local.server.errors import bad_request
 from selar_local.server.schemas import ChatRequest, Common
 from selar_local.templates.variables import SWITCHES
 
-__all__ = ["Wishes", "generations", "template_options", "wishes"]
-
 _SEEDS = 2**63
 _SAMPLING = tuple(one.name for one in described(SamplingConfig) if one.name not in ("greedy", "seed"))
 _GENERATION = ("min_tokens", "ignore_eos", "stop_token_ids", "grammar")

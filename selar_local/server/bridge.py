@@ -15,8 +15,6 @@ from selar_local.engine.events import Message, Prefilled, Result, Started, Token
 from selar_local.errors import PromptTooLong, SelarError
 from selar_local.server.errors import Expired
 
-__all__ = ["Generation", "Job"]
-
 _LATE = "the request took longer than the server allows"
 
 

@@ -23,8 +23,6 @@ from selar_local.server.schemas import ChatRequest, parse
 from selar_local.server.service import Service
 from selar_local.server.tools import CallStream, ForcedCall, ToolPlan, plan_tools
 
-__all__ = ["chat_completions", "chat_response"]
-
 
 async def chat_completions(request: Request) -> Response:
     """Answer a conversation."""

@@ -11,8 +11,6 @@ from selar_local.methods import Method
 from selar_local.methods.entropy import candidate_entropy
 from selar_local.trace.records import fed_facts
 
-__all__ = ["LOWEST", "Collector", "TokenOf", "ending", "event_facts", "heaviest", "logprob_entry", "usage"]
-
 TokenOf = Callable[[int], tuple[bytes, bool]]
 LOWEST = -9999.0  # JSON has no infinity; OpenAI's own floor
 _ROWS = 20  # of what a step fed; some methods mix hundreds

@@ -22,8 +22,6 @@ from selar_local.server.responses import Answer, Generating, read_body
 from selar_local.server.schemas import CompletionRequest, parse
 from selar_local.server.service import Service
 
-__all__ = ["completions"]
-
 
 async def completions(request: Request) -> Response:
     """Continue a text."""

@@ -12,8 +12,6 @@ from selar_local.config import GenerationConfig, opt, require
 from selar_local.methods import DEFAULT_METHOD, Method, method_class
 from selar_local.options import Options
 
-__all__ = ["Defaults", "RequestLine", "ServerConfig", "is_loopback"]
-
 
 class RequestLine(NamedTuple):
     """What the request log says of a request: nothing that its sender wrote but the path."""

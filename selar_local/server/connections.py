@@ -15,8 +15,6 @@ from uvicorn.server import ServerState
 from selar_local.server.errors import ApiError
 from selar_local.server.responses import encoded
 
-__all__ = ["Connection", "Connections", "most_connections"]
-
 #: Seconds until the whole head of a request must have come, from the connection or the last answer on.
 HEAD_SECONDS = 20.0
 #: Seconds after which a client that takes nothing of its answer is dropped.

@@ -8,8 +8,6 @@ from typing import Any
 from selar_local.engine.events import Logprobs
 from selar_local.server.collecting import LOWEST, TokenOf
 
-__all__ = ["LogprobLists", "echoed_logprobs", "echoed_text", "no_logprobs"]
-
 #: The four lists of the endpoint.
 LogprobLists = dict[str, list[Any]]
 

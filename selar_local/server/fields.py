@@ -8,8 +8,6 @@ from typing import Any
 
 from selar_local.server.errors import ApiError, bad_request
 
-__all__ = ["NO_EFFECT", "OTHER_NAMES", "REFUSED", "declared"]
-
 #: Names that other servers have for our fields.
 OTHER_NAMES = {
     "n_predict": "max_tokens",

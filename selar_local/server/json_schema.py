@@ -8,8 +8,6 @@ from typing import Any
 from selar_local.server.errors import bad_request
 from selar_local.server.schemas import Common
 
-__all__ = ["answer_schema", "call_schema"]
-
 
 def answer_schema(request: Common) -> tuple[dict[str, Any] | None, str]:
     """The schema of the answer, None for a free one, and the field that asks for it. Raises ApiError."""

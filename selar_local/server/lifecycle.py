@@ -20,8 +20,6 @@ from selar_local.errors import SelarError
 from selar_local.server.connections import Connection, Connections, most_connections
 from selar_local.server.service import Service
 
-__all__ = ["Server", "bind", "url_of"]
-
 _AFTER_GRACE = 4  # seconds for the last bytes, before connections are cut
 _LAST_STEP = 2  # of them, seconds for the step in which generations notice that they are cancelled
 _TICK = 0.05

@@ -18,8 +18,6 @@ from selar_local.server.schemas import Common, parse
 from selar_local.server.service import Service
 from selar_local.server.translated import Block, Event, Translated, chat_request, text_of
 
-__all__ = ["responses"]
-
 _TEXTS = ("input_text", "output_text", "text")
 _PARAMS = {"messages": "input", "max_tokens": "max_output_tokens", "response_format": "text.format"}
 

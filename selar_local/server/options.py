@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
 
-__all__ = ["model_served", "offered"]
-
 _LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")
 
 

@@ -17,8 +17,6 @@ from selar_local.server.schemas import ChatRequest, Named, parse
 from selar_local.server.service import Service
 from selar_local.server.tools import plan_tools
 
-__all__ = ["apply_template", "detokenize", "embeddings", "prompt_tokens", "tokenize"]
-
 
 class TokenizeRequest(Named):
     """A text. `parse_special: false` is not offered."""

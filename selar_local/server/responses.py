@@ -21,8 +21,6 @@ from selar_local.server.errors import ApiError, api_error
 
 T = TypeVar("T")
 
-__all__ = ["Answer", "Generating", "encoded", "error_response", "json_response", "read_body"]
-
 _BODY_SECONDS = 60.0
 #: After so many seconds of silence (a long prompt, a full house) a comment is sent, for proxies that drop idle ones.
 KEEP_ALIVE_SECONDS = 15.0

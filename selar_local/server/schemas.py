@@ -9,8 +9,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from selar_local.server.errors import bad_request, invalid
 from selar_local.server.fields import declared
 
-__all__ = ["ChatRequest", "Common", "CompletionRequest", "Function", "Named", "ResponseFormat", "Tool", "parse"]
-
 MAX_STOPS = 16
 MAX_CHOICES = 16
 _STOP_LENGTH = 1024

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
 
-__all__ = ["Service"]
-
 
 class Service:
     """One engine with what is asked of it. Used by the event loop's thread only."""

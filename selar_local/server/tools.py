@@ -13,8 +13,6 @@ from selar_local.server.errors import bad_request
 from selar_local.server.json_schema import call_schema
 from selar_local.server.schemas import ChatRequest, Tool
 
-__all__ = ["CallStream", "ForcedCall", "ToolPlan", "plan_tools"]
-
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 Call = dict[str, Any]

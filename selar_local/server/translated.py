@@ -13,8 +13,6 @@ from selar_local.server.errors import bad_request, invalid
 from selar_local.server.responses import Answer
 from selar_local.server.schemas import ChatRequest, Common
 
-__all__ = ["Block", "Translated", "chat_request", "text_of"]
-
 Event = dict[str, Any]
 
 

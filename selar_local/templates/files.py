@@ -6,8 +6,6 @@ from pathlib import Path
 
 from selar_local.errors import TemplateError
 
-__all__ = ["template_text"]
-
 _MOST = 1 << 20  # bytes
 
 

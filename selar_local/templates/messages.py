@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 from selar_local.errors import TemplateError
 
-__all__ = ["THINKING_FORMS", "Variant", "checked", "fold_system", "functions_of", "in_parts", "variants"]
-
 Message = dict[str, Any]
 _SHORT_ID = re.compile(r"[a-zA-Z0-9]{9}")
 _THINKING = ("reasoning_content", "reasoning", "thinking")  # what clients call it

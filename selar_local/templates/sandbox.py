@@ -24,8 +24,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-__all__ = ["Exhausted", "Refused", "environment"]
-
 _MAX_TEXT = 1 << 24  # characters of one string, the prompt included: far beyond any context
 _MAX_TOTAL = 1 << 29  # characters of all strings made on the way
 _MAX_STEPS = 300_000  # rounds of loops, calls, filters

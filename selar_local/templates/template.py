@@ -15,8 +15,6 @@ from selar_local.templates.sandbox import Exhausted, Refused, environment
 from selar_local.templates.tool_texts import as_texts
 from selar_local.templates.variables import Variables
 
-__all__ = ["ChatTemplate"]
-
 _MAX_SOURCE = 1 << 20  # characters of a template; published ones have up to some 20 thousand
 _CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"

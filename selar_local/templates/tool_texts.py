@@ -8,8 +8,6 @@ from typing import Any
 
 from selar_local.templates.messages import as_object, functions_of
 
-__all__ = ["as_texts"]
-
 Message = dict[str, Any]
 
 _ABOUT = """You can call these tools, given with the JSON schemas of their arguments:

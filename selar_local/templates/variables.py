@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from selar_local.config import require
 
-__all__ = ["OWN", "SWITCHES", "Variables"]
-
 #: What the engine itself gives to every template.
 OWN = frozenset(("messages", "tools", "bos_token", "eos_token", "add_generation_prompt", "continue_final_message"))
 _EFFORTS = ("reasoning_effort", "thinking_effort", "reasoning_strength")

@@ -14,8 +14,6 @@ from selar_local.engine.events import Result, TokenEvent
 from selar_local.errors import SelarError
 from selar_local.methods import Method
 
-__all__ = ["Record", "end_record", "fed_facts", "read_trace", "run_record", "step_record", "tokens_in"]
-
 Record = dict[str, Any]
 
 

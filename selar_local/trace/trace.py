@@ -10,8 +10,6 @@ from typing import Any, NamedTuple, TypeGuard
 from selar_local.errors import SelarError
 from selar_local.trace.records import Record, read_trace
 
-__all__ = ["Step", "Trace", "load_trace", "trace_of"]
-
 Pairs = tuple[tuple[int, float], ...]
 
 

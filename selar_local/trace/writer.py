@@ -19,8 +19,6 @@ from selar_local.methods import Method
 from selar_local.trace.records import Record, end_record, run_record, step_record, tokens_in
 from selar_local.trace.trace import Trace, trace_of
 
-__all__ = ["BytesOf", "TraceRecorder", "TraceWriter"]
-
 #: Gives the bytes of a token, such as `Engine.token_bytes`.
 BytesOf = Callable[[int], bytes]
 

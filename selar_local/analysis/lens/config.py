@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from selar_local.config import opt
 from selar_local.options import Options
 
-__all__ = ["LensConfig"]
-
 
 @dataclass(frozen=True)
 class LensConfig(Options):

@@ -20,8 +20,6 @@ from selar_local.llama.output_head import OutputHead
 from selar_local.methods import Selar
 from selar_local.methods.base import Mixture
 
-__all__ = ["Explored", "LensSamples", "layer_overlaps", "measure"]
-
 _LOGIT_BYTES = 256 << 20  # of lens logits at a time: as many states as fit share a pass over the output matrix
 
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from selar_local.methods.distribution import top_k
 
-__all__ = ["MEASURES", "PAIRS", "overlaps"]
-
 MEASURES = ("mass", "common")
 #: What is compared, by the places of the branches: 0 the push, 1 without it, 2 the first candidate, 3 the second.
 PAIRS: dict[str, tuple[int, int]] = {

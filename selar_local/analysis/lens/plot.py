@@ -16,8 +16,6 @@ from selar_local.plotting import INK, colour_of, draw_plot
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_lens"]
-
 _SELAR = colour_of(Selar.name)
 #: SeLaR itself has its colour; what it is compared with has none. Solid lines are top-1, dashed ones top-2.
 _LINES = {

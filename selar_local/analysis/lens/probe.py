@@ -20,8 +20,6 @@ from selar_local.methods.base import Mixture, Token
 from selar_local.methods.entropy import renormalise
 from selar_local.methods.selar import anchored, contrastive_weights
 
-__all__ = ["Branches", "Branching", "ProbedRuntime"]
-
 
 class Branches(NamedTuple):
     """What an exploration step can be fed: what SeLaR feeds, the same without the push, the two first candidates."""

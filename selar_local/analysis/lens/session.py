@@ -25,8 +25,6 @@ from selar_local.llama.runtime import Feed
 from selar_local.methods import Selar
 from selar_local.methods.base import Token
 
-__all__ = ["TOLERANCE", "LensSession", "SelfCheck"]
-
 #: Of the self-check, as a share of the largest logit. llama.cpp rounds what it multiplies quantised matrices with,
 #: the lens does not: some 1 % apart. A wrong norm, scale or matrix is far beyond.
 TOLERANCE = 5e-2

@@ -12,8 +12,6 @@ import numpy.typing as npt
 from selar_local.analysis.lens.measure import LensSamples
 from selar_local.analysis.lens.overlap import MEASURES, PAIRS
 
-__all__ = ["DERIVED", "LensSummary", "Means", "as_dict", "summarise"]
-
 Floats = npt.NDArray[np.float64]
 
 _DRAWS = 2000

@@ -16,8 +16,6 @@ from selar_local.analysis.token_texts import TokenTexts
 from selar_local.errors import SelarError
 from selar_local.trace import Trace
 
-__all__ = ["MARK", "trace_page"]
-
 #: Stands in the first lines of every page: what has it may be overwritten by another page.
 MARK = '<meta name="generator" content="selar-local trace page'
 _FOLDER = "selar_local.analysis.page"

@@ -11,8 +11,6 @@ from selar_local.errors import OptionError
 from selar_local.methods import METHODS, Method
 from selar_local.trace import Trace
 
-__all__ = ["COLUMNS", "all_facts", "line", "method_of"]
-
 #: Of the table, after the trace's own name.
 COLUMNS = ("method", "options", "tokens", "exploration steps", "mean entropy", "tokens/s", "ended by")
 _NONE = "–"

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from selar_local.trace import Step, Trace
 
-__all__ = ["Group", "grouped", "parting"]
-
 
 class Group(NamedTuple):
     """Traces of one prompt, by their place in the list. partings: by pair of places, None where two are the same."""

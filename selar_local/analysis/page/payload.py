@@ -13,8 +13,6 @@ from selar_local.formats import HERMES, TAGS
 from selar_local.methods.entropy import candidate_entropy
 from selar_local.trace import Step, Trace
 
-__all__ = ["ENTROPY_UNIT", "PROBABILITY_UNIT", "WEIGHT_UNIT", "payload"]
-
 #: Numbers are whole multiples of these: short in JSON, and finer than the page shows them.
 ENTROPY_UNIT, PROBABILITY_UNIT, WEIGHT_UNIT = 1e-4, 1e-5, 1e-4
 _MOST = 30  # candidates of a step that are shown, and rows of a mix beside them
