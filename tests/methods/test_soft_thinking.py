@@ -498,7 +498,7 @@ def test_what_is_no_option_is_refused(options: dict[str, Any]) -> None:
     "options",
     [
         {"after_temperature": -0.1}, {"after_temperature": math.inf}, {"after_top_k": -2}, {"after_top_k": 1.0},
-        {"after_top_p": 0}, {"after_top_p": 1.1}, {"after_min_p": -0.1}, {"after_min_p": 1.1},
+        {"after_top_p": -0.1}, {"after_top_p": 1.1}, {"after_min_p": -0.1}, {"after_min_p": 1.1},
     ],
 )  # fmt: skip
 def test_a_bad_sampler_after_the_thinking_is_refused_at_once(options: dict[str, Any]) -> None:
