@@ -19,6 +19,8 @@ from selar_local.server.responses import encoded
 HEAD_SECONDS = 20.0
 #: Seconds after which a client that takes nothing of its answer is dropped.
 UNREAD_SECONDS = 10.0
+#: The same, where other requests wait for a place.
+UNREAD_WHILE_OTHERS_WAIT = 3.0
 _UNSENT = 8 << 10  # bytes of an answer in this process, and as many in the system, before the answer has to wait
 _SPARE_FILES = 64  # for the model, the engine's process, and connections that were just accepted
 
@@ -40,10 +42,11 @@ class Connections(ServerState):
         super().__init__()
         self.most = most
 
-    def check(self) -> None:
+    def check(self, *, others_wait: bool) -> None:
         """Drop those that have kept the server waiting for too long. Called every second."""
+        patience = min(UNREAD_SECONDS, UNREAD_WHILE_OTHERS_WAIT) if others_wait else UNREAD_SECONDS
         for connection in list(self.connections):
-            cast(Connection, connection).check()
+            cast(Connection, connection).check(patience)
 
 
 class Connection(H11Protocol):
@@ -85,14 +88,14 @@ class Connection(H11Protocol):
         self._read_at = self.loop.time()
         super().resume_writing()
 
-    def check(self) -> None:
-        """Drop it where the client has sent no request, or has read nothing, for too long."""
+    def check(self, patience: float) -> None:
+        """Drop it where the client has sent no request for too long, or has read nothing for so many seconds."""
         now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
         if not unsent or unsent < self._unsent:
             self._read_at = now
         self._unsent = unsent
         silent = self.idle and not unsent and now - self._idle_since > HEAD_SECONDS
-        if silent or now - self._read_at > UNREAD_SECONDS:
+        if silent or now - self._read_at > patience:
             self.drop()
 
     def drop(self) -> None:

@@ -104,6 +104,17 @@ def test_a_reader_that_does_not_read_is_dropped(slow_engine, server_of, monkeypa
         assert until(lambda: idle(url))
 
 
+def test_it_is_dropped_sooner_where_others_wait(slow_engine, server_of, monkeypatch):
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 60)
+    monkeypatch.setattr(connections, "UNREAD_WHILE_OTHERS_WAIT", 0.3)
+    url = server_of(slow_engine)
+    with connect(url, buffer=4096) as deaf:
+        ask(deaf, STREAM)
+        assert until(lambda: load_of(url) == (1, 0))
+        assert httpx.post(url + TEXT, json={"prompt": "a", "max_tokens": 1}, timeout=20).status_code == 200
+        assert until(lambda: idle(url), 2)
+
+
 def test_a_slow_reader_is_kept(slow_engine, server_of, monkeypatch):
     monkeypatch.setattr(connections, "UNREAD_SECONDS", 1.5)
     url = server_of(slow_engine)
