@@ -33,7 +33,7 @@ def models_among(files: Iterable[str]) -> list[list[str]]:
 
 
 def whole_models(files: Mapping[str, T]) -> dict[str, list[T]]:
-    """The models that have all their parts. files: values by path; the result has those of the parts by the first."""
+    """The models that have all their parts. files: values by path; the result has all parts' values under the first."""
     models = [parts for parts in models_among(files) if missing_part(parts) is None]
     return {parts[0]: [files[part] for part in parts] for parts in models}
 

@@ -154,7 +154,7 @@ def _owners(path: Path) -> list[_Manifest]:
 
 
 def _stores() -> list[Path]:
-    """The folders with manifests and blobs: the user's, and those of Ollama's services on Linux."""
+    """The folders with manifests and blobs: the user's, and the folders of Ollama's services on Linux."""
     if own := from_environment("OLLAMA_MODELS"):
         return unique([own])
     base = home()

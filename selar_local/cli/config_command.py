@@ -64,7 +64,7 @@ def config(command: str | None, path_only: bool) -> int:
 
 
 def _leaves(names: list[str]) -> Iterator[tuple[str, click.Command]]:
-    """The commands, those of a group one by one."""
+    """The commands; a group counts as its commands."""
     for name in names:
         command = load_command(name)
         if isinstance(command, click.Group):

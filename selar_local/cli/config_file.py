@@ -38,7 +38,7 @@ class Setting(NamedTuple):
 
 
 class ConfigFile(NamedTuple):
-    """The settings for all commands, and those of each section. Keys have underscores."""
+    """The settings for all commands, and the settings of each section. Keys have underscores."""
 
     path: Path
     shared: Mapping[str, Setting]

@@ -58,7 +58,7 @@ class Display:
         self._thinking_open = False
         self._at_line_start = True
         self._said_busy = False  # a chat says it once
-        self._explored = False  # a step whose text is still held back was one
+        self._explored = False  # a step whose text still waits was one
         self._answer_wrap, self._thinking_wrap = _wrap(self._out), _wrap(self._err)
 
     @property
@@ -132,7 +132,7 @@ class Display:
             self._thinking_wrap = _wrap(self._err)
 
     def end_text(self, rest: str = "") -> None:
-        """Bring the cursor to a new line after the answer. rest: text that was held back when it was stopped."""
+        """Bring the cursor to a new line after the answer. rest: text that still waited when it was stopped."""
         if rest:
             self._answer(rest, self._explored)
         self._explored = False

@@ -92,7 +92,7 @@ def _hint(info: ModelInfo) -> str | None:
     key = f"{info.architecture}.rope.dimension_sections"
     if not info.architecture.startswith("glm4") or key in open_gguf(Path(info.path)).value_types:
         return None
-    return f"the file lacks {key}: GLM-4 files that have it, those of GLM-4.1V and 4.5V, take vectors"
+    return f"the file lacks {key}: GLM-4 files that have it, such as GLM-4.1V and 4.5V, take vectors"
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -80,7 +80,7 @@ def evaluation_command(
 
     Every answer is kept in Inspect's logs. The same command again goes on where it broke off; options of a method,
     such as --tau, go to every method that has them. MODEL is as for `run` (default: the bundled one). With --url,
-    running servers share the problems; those of one that dies go to the others.
+    running servers share the problems; the problems of one that dies go to the others.
     """
     # What is wrong with the command line is said before Inspect is imported, which takes seconds.
     specs = specs_of(methods, values, sweep)

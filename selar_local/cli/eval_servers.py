@@ -28,7 +28,7 @@ def url_options(function: F) -> F:
         option("--api-key", once=True, help=f"the servers' API key (also: {_KEY})"),
         option(
             "--url", once=True, metavar="URL[,URL...]", heading="Servers",
-            help="let running servers answer: those of selar-local, or for cot any with OpenAI's API; MODEL is then "
+            help="let running servers answer: servers of selar-local, or for cot any with OpenAI's API; MODEL is then "
             "the model's name there",
         ),
     ):  # fmt: skip

@@ -53,7 +53,7 @@ class _Option(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """Options under the headings they were given, in the order of declaration; those of every command at the end."""
+    """Options under the headings they were given, in the order of declaration; options of every command at the end."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)

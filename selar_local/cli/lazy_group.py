@@ -44,7 +44,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Options that are not the program's own are those of ``run`` (click's hook)."""
+        """Options that the program itself does not have belong to ``run`` (click's hook)."""
         own = {flag for parameter in self.get_params(ctx) for flag in parameter.opts}
         place = next((place for place, word in enumerate(args) if word not in own), len(args))
         if place < len(args) and args[place].startswith("-") and not _is_misspelt(args[place], own):

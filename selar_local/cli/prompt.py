@@ -1,4 +1,4 @@
-"""Where the prompt of ``selar-local run`` comes from, and those of a file."""
+"""Where the prompt of ``selar-local run`` comes from; the prompts of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of one generation: of its tokens, and of those of its prompt, where the request asks for them."""
+"""Log-probabilities of one generation: of its tokens, and of the prompt's tokens where the request asks for them."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def defaults_of(method: str) -> dict[str, Any]:
 class MethodSpec:
     """One row of the study.
 
-    given: the options of the method that are not its defaults. shared: those of them that every method with them got.
+    given: the options of the method that are not its defaults. shared: which of them were given for all methods.
     """
 
     label: str

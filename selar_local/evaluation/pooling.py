@@ -75,7 +75,7 @@ def _together(group: Sequence[Study]) -> Study:
 
 
 def _same(run: MethodRun, study: Study, methods: Sequence[list[MethodRun]]) -> list[MethodRun] | None:
-    """The parts of the same method and options among those of other studies, where it may have another label."""
+    """The parts with the same method and options in other studies, where the label may be another."""
     alike = [parts for parts in methods if _identity(parts[0]) == _identity(run)]
     labels = {one.label for one in study.runs} - {run.label}
     named = [parts for parts in alike if parts[0].label == run.label]
@@ -93,7 +93,7 @@ def _options(run: MethodRun) -> dict[str, Any]:
 
 
 def _numbered(run: MethodRun, study: Study, seeds: Sequence[Any]) -> MethodRun:
-    """The run with its samples where those of its seeds are among all."""
+    """The run, its samples numbered by the place of its seeds among all seeds."""
     each, own = _samples_of_a_seed(study) or 1, seeds_of(study.facts)
 
     def numbered(answer: Answer) -> Answer:

@@ -82,7 +82,7 @@ def _missing(study: Study, methods: Sequence[MethodSummary], problems: int, abse
     notes = []
     if absent is not None and len(methods) > 1:
         notes.append(f"there is no {absent} in this study: nothing is compared")
-    # Samples are numbered alike for all methods, so this counts those of seeds that a method was not run with.
+    # Samples are numbered alike for all methods, so this also counts samples of seeds that a method was not run with.
     most = len({answer.sample for run in study.runs for answer in run.answers})
     for one in methods:
         if not one.answers:

@@ -25,7 +25,7 @@ class SpecialTexts:
         self._begin = re.compile("|".join(re.escape(begin) for begin in sorted({text[:2] for text in self._texts})))
 
     def pieces(self, text: str) -> Iterator[str]:
-        """The text, cut before special tokens. Its tokens are those of the pieces."""
+        """The text, cut before special tokens. The pieces have the same tokens as the whole."""
         begin = 0
         while self._texts and (end := self._next_cut(text, begin + _PIECE)):
             yield text[begin:end]

@@ -236,7 +236,7 @@ def _content(block: Block, *, empty: bool = False) -> dict[str, Any]:
 
 
 def _arguments(text: str) -> Any:
-    """The arguments; those of a call that was cut off are left out."""
+    """The arguments. A call that was cut off has none."""
     try:
         return json.loads(text) if text else {}
     except ValueError:

@@ -22,10 +22,10 @@ _THINKING = ("thinking_budget", "reasoning_effort")
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RequestSettings:
     """What a request and the server's defaults come to.
 
-    arguments: those of `Engine.stream`, without the seed. thinking: what the request says under `selar`.
+    arguments: for `Engine.stream`, without the seed. thinking: what the request says under `selar`.
     """
 
     arguments: dict[str, Any]
@@ -43,7 +43,7 @@ class Wishes:
         return names | {name: name for name in same}
 
 
-def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: bool) -> Wishes:
+def settings_of(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: bool) -> RequestSettings:
     """The settings of a request. raw: what the endpoint does by default. Raises ApiError."""
     own = dict(request.selar or {})
     thinking = _switch(own, "thinking", None)
@@ -72,10 +72,12 @@ def wishes(request: Common, defaults: Defaults, max_tokens: int | None, *, raw: 
         "thinking_budget": generation.thinking_budget if request.thinking_budget is None else request.thinking_budget,
         **{name: getattr(request, name) for name in _GENERATION if getattr(request, name) is not None},
     }
-    return Wishes(arguments, seed, thinking, bool(events), bool(is_raw))
+    return RequestSettings(arguments, seed, thinking, bool(events), bool(is_raw))
 
 
-def template_options(request: ChatRequest, settings: Wishes, defaults: Defaults, *, forced: bool) -> dict[str, Any]:
+def template_options(
+    request: ChatRequest, settings: RequestSettings, defaults: Defaults, *, forced: bool
+) -> dict[str, Any]:
     """The arguments that say how the chat template renders the request, and how much is thought. Raises ApiError.
 
     forced: the form of the answer is: no thinking fits before it.
@@ -102,7 +104,7 @@ def template_options(request: ChatRequest, settings: Wishes, defaults: Defaults,
     }
 
 
-def generations(request: Common, settings: Wishes, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def generations(request: Common, settings: RequestSettings, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The arguments of every generation: `n` of each input, their seeds one after the other."""
     return [
         {**settings.arguments, **given, "seed": (settings.seed + i) % _SEEDS}

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from selar_local.engine.events import Result, TokenEvent
 from selar_local.formats import Delta
 from selar_local.methods import Method
-from selar_local.server.arguments import Wishes, generations, template_options, wishes
+from selar_local.server.arguments import RequestSettings, generations, settings_of, template_options
 from selar_local.server.bridge import Job
 from selar_local.server.collecting import Collector, TokenOf, ending, event_facts, logprob_entry, usage
 from selar_local.server.json_schema import answer_schema
@@ -43,7 +43,7 @@ def chat_response(
     """
     service.check_model(body.model)
     limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-    settings = wishes(body, service.defaults, limit, raw=False)
+    settings = settings_of(body, service.defaults, limit, raw=False)
     plan = plan_tools(body)
     schema, form = answer_schema(body) if plan.schema is None else (plan.schema, "tools")
     forced = schema is not None or body.grammar is not None
@@ -128,7 +128,9 @@ class _Choice:
 
 
 class _ChatAnswer(Answer):
-    def __init__(self, service: Service, body: ChatRequest, settings: Wishes, plan: ToolPlan, *, forced: bool) -> None:
+    def __init__(
+        self, service: Service, body: ChatRequest, settings: RequestSettings, plan: ToolPlan, *, forced: bool
+    ) -> None:
         self._body = body
         self._method = settings.arguments["method"]
         self._head = {

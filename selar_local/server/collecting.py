@@ -39,7 +39,7 @@ class Collector:
         return self._give(event.text, event.thinking)
 
     def finish(self, result: Result) -> tuple[str, str]:
-        """(answer, thinking) that was held back to the end."""
+        """(answer, thinking) that waited to the end."""
         self.result = result
         if self._forced:
             return self._give((result.thinking + result.text)[self._answer :], "")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from selar_local.engine.events import Logprobs, Result, TokenEvent
 from selar_local.methods import Method
-from selar_local.server.arguments import Wishes, generations, wishes
+from selar_local.server.arguments import RequestSettings, generations, settings_of
 from selar_local.server.bridge import Job
 from selar_local.server.collecting import Collector, TokenOf, ending, event_facts, logprob_entry, usage
 from selar_local.server.echo import echoed_logprobs, echoed_text, no_logprobs
@@ -28,7 +28,7 @@ async def completions(request: Request) -> Response:
     service: Service = request.app.state.service
     body: CompletionRequest = parse(CompletionRequest, await read_body(request, service.config.max_body_bytes))
     service.check_model(body.model)
-    settings = wishes(body, service.defaults, body.max_tokens, raw=True)
+    settings = settings_of(body, service.defaults, body.max_tokens, raw=True)
     given: dict[str, Any] = {"raw": settings.raw, "thinking": settings.thinking}
     if settings.thinking is None and not settings.raw:
         given["thinking"] = service.defaults.thinking
@@ -93,7 +93,7 @@ class _Choice:
 
 
 class _TextAnswer(Answer):
-    def __init__(self, service: Service, body: CompletionRequest, settings: Wishes) -> None:
+    def __init__(self, service: Service, body: CompletionRequest, settings: RequestSettings) -> None:
         self._body = body
         self._token_of = service.token
         self._method = settings.arguments["method"]

@@ -162,14 +162,14 @@ class _Responses(Translated):
             yield self._event("response.content_part.added", **place, **self._in(block), part=part)
 
     def grown(self, block: Block, text: str) -> Iterator[Event]:
-        yield self._event(f"response.{_TOLD[block.kind]}.delta", **self._place(block), **_logprobs(block), delta=text)
+        yield self._event(f"response.{_EVENTS[block.kind]}.delta", **self._place(block), **_logprobs(block), delta=text)
 
     def closed(self, block: Block) -> Iterator[Event]:
-        place, told = self._place(block), f"response.{_TOLD[block.kind]}.done"
+        place, name = self._place(block), f"response.{_EVENTS[block.kind]}.done"
         if block.kind == "call":
-            yield self._event(told, **place, name=block.name, arguments=block.text)
+            yield self._event(name, **place, name=block.name, arguments=block.text)
         else:
-            yield self._event(told, **place, **_logprobs(block), text=block.text)
+            yield self._event(name, **place, **_logprobs(block), text=block.text)
             yield self._event("response.content_part.done", **place, part=_part(block))
         yield self._event("response.output_item.done", output_index=block.index, item=self._item(block, done=True))
 
@@ -226,7 +226,7 @@ class _Responses(Translated):
 
 
 _IDS = {"thinking": "rs", "text": "msg", "call": "fc"}
-_TOLD = {"thinking": "reasoning_text", "text": "output_text", "call": "function_call_arguments"}
+_EVENTS = {"thinking": "reasoning_text", "text": "output_text", "call": "function_call_arguments"}
 
 
 def _part(block: Block) -> dict[str, Any]:

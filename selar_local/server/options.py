@@ -13,7 +13,7 @@ from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.file_facts import ENGINE_SETTINGS, model_facts, thinks
 from selar_local.methods import METHODS, Method
 from selar_local.options import Option, described
-from selar_local.server.arguments import wishes
+from selar_local.server.arguments import settings_of
 from selar_local.server.config import Defaults
 from selar_local.server.schemas import Common
 from selar_local.server.service import Service
@@ -74,7 +74,7 @@ def _file_facts(path: Path, chat_template: str | None) -> dict[str, Any]:
 
 def _method(cls: type[Method], defaults: Defaults, recommended: Mapping[str, Any]) -> dict[str, Any]:
     # What a request that names the method and nothing else comes to: the one place that knows.
-    arguments = wishes(Common(selar={"method": cls.name}), defaults, None, raw=False).arguments
+    arguments = settings_of(Common(selar={"method": cls.name}), defaults, None, raw=False).arguments
     method = arguments["method"]
     given = {f.name: arguments[f.name] for f in fields(SamplingConfig) if f.name in arguments}
     sampling = method.sampling(given, recommended)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from selar_local.errors import SelarError
-from selar_local.server.arguments import template_options, wishes
+from selar_local.server.arguments import settings_of, template_options
 from selar_local.server.errors import ApiError, api_error, bad_request
 from selar_local.server.responses import json_response, read_body
 from selar_local.server.schemas import ChatRequest, Named, parse
@@ -79,7 +79,7 @@ async def embeddings(request: Request) -> Response:
 
 def prompt_text(service: Service, body: ChatRequest, tools: list[dict[str, Any]] | None) -> str:
     """The prompt of a chat request. Takes the time of the template. Raises its errors."""
-    settings = wishes(body, service.defaults, None, raw=False)
+    settings = settings_of(body, service.defaults, None, raw=False)
     options = template_options(body, settings, service.defaults, forced=False)
     return service.engine.render(body.messages, tools=tools, **options)
 

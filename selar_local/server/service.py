@@ -102,7 +102,7 @@ class Service:
         self._jobs = {job for job in self._jobs if not all(g.ended for g in job.generations)}
 
     def _look_up(self, event: TokenEvent) -> None:
-        """Fill the cache of tokens in the generation's thread: the vocabulary's lock may be held for long."""
+        """Fill the cache of tokens in the generation's thread: the vocabulary may be locked for long."""
         if event.logprobs is not None:
             for token in (event.token, *(token for token, _ in event.logprobs.top)):
                 self.token(token)

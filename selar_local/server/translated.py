@@ -37,7 +37,7 @@ class _Piece(NamedTuple):
 
 
 class Translated(Answer):
-    """The answer of a chat, told block by block. A class writes down what its API says of each."""
+    """The answer of a chat, block by block. A class writes down what its API says of each."""
 
     named_events: ClassVar[bool] = True
 

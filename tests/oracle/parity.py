@@ -45,7 +45,8 @@ class Margins:
 
 MARGINS = Margins()
 # ggml's GELU is a table of half-precision numbers: whatever lies on the edge of a rounding moves logits by up to 4e-3.
-# That is where a free run starts. Which numbers do depends on the processor: the difference may come with any soft step.
+# That is where a free run starts. Which numbers do depends on the processor, so
+# the difference may come with any soft step.
 GEMMA_MARGINS = Margins(state=2e-3, free=2e-3, soft_before_parting=1, growth=1000.0, free_share=0.4)
 
 
