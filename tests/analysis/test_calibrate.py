@@ -105,7 +105,7 @@ def test_it_can_be_cancelled_and_then_nothing_goes_on(engine):
 
 def test_a_prompt_that_does_not_fit_is_named_before_anything_is_decoded(engine):
     shares: list[float] = []
-    with pytest.raises(PromptTooLong, match="prompt 2: the prompt has"):
+    with pytest.raises(PromptTooLong, match="prompt 2: the prompt is too long"):
         collect(
             engine, ["x", "long " * 400], k=3, sampling=PLAIN, config=CalibrationConfig(), on_progress=shares.append
         )

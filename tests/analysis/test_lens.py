@@ -200,7 +200,7 @@ def test_progress_and_cancelling(session: LensSession) -> None:
 def test_what_is_wrong_is_told_before_the_first_step(session: LensSession) -> None:
     with pytest.raises(OptionError, match="contrast must be above 0"):
         looked(session, Selar(contrast=0.0))
-    with pytest.raises(PromptTooLong, match="prompt 2: the prompt has"):
+    with pytest.raises(PromptTooLong, match="prompt 2: the prompt is too long"):
         looked(session, prompts=["short", "long " * 300])
     with pytest.raises(OptionError, match="there is no prompt"):
         looked(session, prompts=[])

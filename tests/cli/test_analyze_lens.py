@@ -168,7 +168,9 @@ def test_errors_are_one_line(model, tmp_path, cli, monkeypatch):
 
     assert "there is no" in fails(tmp_path / "none.gguf")
     assert "none of the 60 steps explored: lower --tau" in fails(model, *PROMPTS, *SHORT, "--tau", "1.5")
-    assert "prompt 2: the prompt has" in fails(model, "-p", "a", "-p", "long " * 300, "--raw", "-c", "128", "-t", "1")
+    assert "prompt 2: the prompt is too long" in fails(
+        model, "-p", "a", "-p", "long " * 300, "--raw", "-c", "128", "-t", "1"
+    )
     assert "run: selar-local calibrate" in fails(model, *PROMPTS, *SHORT, "--tau", "auto")
     with monkeypatch.context() as patch:
         patch.setattr(LlamaRuntime, "truncate", lambda self, slot, length: False)
@@ -249,6 +251,6 @@ def test_the_help_page_has_the_declared_options(cli):
             if field.metadata.get("cli", True) and (cls, field.name) != (SamplingConfig, "seed"):
                 assert field.metadata["flags"][-1].split("/")[0] in page
                 assert " ".join(field.metadata["help"].split()) in page, field.name
-                plain = field.default not in (None, False)
+                plain = field.default not in (None, False, ())
                 assert not plain or f"[default: {shown(field.default)}]" in page
     assert "--method" not in page and page.count("--seed") == 1

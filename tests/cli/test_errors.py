@@ -107,7 +107,7 @@ def test_doctor_tells_a_bad_model_the_same_way(tmp_path, tiny, cli):
         (["--temperature", "0"], ["temperature 0", "greedy"]),
         (["--ctx-size", "-1"], ["--ctx-size"]),
         (["--cache-type-k", "q9"], ["q9", "q8_0"]),
-        (["--top-p", "0"], ["--top-p"]),
+        (["--top-p", "-1"], ["--top-p"]),
         (["--stop", ""], ["--stop", "not empty"]),
         (["--taau", "0.3"], ["--taau", "--tau"]),
         (["-f", "question.txt"], ["-p and -f"]),
@@ -221,4 +221,4 @@ def test_a_prompt_that_cannot_fit_is_refused_at_once(kind, tiny, process):
     prompt = path.parent / "prompt.txt"
     prompt.write_text(kind * (1_000_000 // len(kind)), "utf-8")
     done = process("run", path, "--raw", "-f", prompt, "-c", 256, "-t", 1)
-    assert done.code == 1 and done.err.startswith("error: the prompt has ") and len(done.err.splitlines()) == 1
+    assert done.code == 1 and done.err.startswith("error: the prompt is too long: ") and len(done.err.splitlines()) == 1

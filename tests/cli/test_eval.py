@@ -160,7 +160,7 @@ def test_problems_of_a_file(chat_model, cli, tmp_path):
         (("--methods", "cot,selar:tau=0.2", "--tau", "0.3"), "--tau has no effect: every method with it sets its own"),
         (("--sweep", "tau=0.1", "--tau", "0.3"), "tau is given and swept"),
         (("--threads", "0"), "--threads must be"),
-        (("--top-p", "0"), "--top-p must be above 0"),
+        (("--top-p", "-1"), "--top-p must be between 0 and 1"),
     ],
 )
 def test_wrong_options_are_usage_errors(chat_model, cli, arguments, told):

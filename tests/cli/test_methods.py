@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import typing
 from dataclasses import fields
+from typing import Literal
 
 import click
 import pytest
@@ -43,10 +45,11 @@ def test_json_tells_everything_that_is_declared(cli):
         assert (told["class"], told["summary"], told["source"]) == (cls.__name__, cls.summary, cls.source)
         assert told["sampling_defaults"] == cls.sampling_defaults
         assert [option["name"] for option in told["options"]] == [field.name for field in fields(cls)]
+        types = typing.get_type_hints(cls)
         for option, field in zip(told["options"], fields(cls), strict=True):
-            metadata = field.metadata
+            metadata, literal = field.metadata, typing.get_origin(types[field.name]) is Literal
             assert option["help"] == metadata["help"] and option["default"] == field.default
-            assert option["choices"] == list(metadata.get("choices", ()))
+            assert option["choices"] == (list(typing.get_args(types[field.name])) if literal else [])
             assert option["source"] == metadata.get("source", cls.source)
             assert option["python_only"] == (not metadata.get("cli", True))
             assert "/".join(option["flags"]) == ("" if option["python_only"] else "/".join(metadata["flags"]))

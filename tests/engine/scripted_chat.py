@@ -52,7 +52,9 @@ class ScriptedChat:
         self.asked.append(arguments)
         count = len(self.tokenize(self.render(arguments["messages"])))
         if count > self.info.ctx_size:
-            raise PromptTooLong(f"the prompt has {count} tokens, the context holds {self.info.ctx_size}")
+            raise PromptTooLong(
+                f"the prompt is too long: it has {count} tokens, the context holds {self.info.ctx_size}"
+            )
         seed = arguments.get("seed") or 7
         answer = self._script.pop(0) if self._script else "ok"
         started = Started(seed, (), arguments["method"], (), lambda: None, lambda error: None)
