@@ -36,6 +36,8 @@ from selar_local.methods.distribution import Distribution, draw, filtered_distri
 if TYPE_CHECKING:
     from selar_local.llama.model import LlamaModel
 
+_PART = 0.05  # of a mix: a token with less of it does not touch the form of a call or of JSON
+
 
 class Sequence:
     """The state of one request from its admission to its result. The scheduler's thread alone changes it."""
@@ -203,8 +205,7 @@ class Sequence:
         if not self.request.generation.keep_form or not decision.explored or decision.silent:
             return decision
         token = drawn if decision.token is None else decision.token
-        mixed = decision.next_input.ids.tolist() if isinstance(decision.next_input, Mixture) else []
-        form = self._transcript.form_of(self._vocabulary.piece(one) for one in {token, *mixed})
+        form = self._transcript.form_of(self._vocabulary.piece(one) for one in {token, *_heavy(decision.next_input)})
         return decision if form is None else decision._replace(next_input=Token(token), kept=form)
 
     def _in_thinking_after(self, token: int) -> bool:
@@ -313,3 +314,11 @@ class Sequence:
                 cut_call=text.cut_call,
             )
         )
+
+
+def _heavy(chosen: NextInput) -> list[int]:
+    """The tokens that have a part in the mix; wide mixes have hundreds of others with next to nothing."""
+    if not isinstance(chosen, Mixture):
+        return []
+    ids: list[int] = chosen.ids[np.abs(chosen.weights) >= _PART].tolist()
+    return ids

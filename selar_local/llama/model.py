@@ -85,6 +85,9 @@ class LlamaModel:
             reason = "is an encoder model, it does not generate text from a prompt alone"
         elif self.n_vocab <= 0 or C.llama_vocab_type(self.vocab) == C.LLAMA_VOCAB_TYPE_NONE:
             reason = "has no tokenizer, so it cannot read or write text"
+        elif self.gguf.metadata.get("tokenizer.ggml.pre") == "whitespace":
+            # A tokenizer of embedding models: llama.cpp aborts at two spaces in a row.
+            reason = "has a tokenizer of embedding models (whitespace)"
         if reason:
             self.close()
             raise UnsupportedModel(f"{self.name} {reason}")

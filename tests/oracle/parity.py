@@ -8,6 +8,7 @@ where it is worst, in trained models as in the tiny random ones here: a free run
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -92,13 +93,24 @@ class Walker:
     going: bool = True
 
     def spelled(self) -> tuple[str, list[str]]:
-        """The text so far, and the texts of the tokens that the engine's method would feed next."""
+        """The text so far, and what the tokens that the engine's method would feed next add to it.
+
+        Half a character adds nothing yet. A token with less than 0.05 of a mix does not count.
+        """
         own, piece = self.played, self.played.known.piece
-        text = b"".join(piece(event.token) for event in own.events[: self.shown]).decode(errors="replace")
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        text = decoder.decode(b"".join(piece(event.token) for event in own.events[: self.shown]))
+        state = decoder.getstate()
+
+        def added(token: int) -> str:
+            decoder.setstate(state)
+            return decoder.decode(piece(token))
+
         item = own.looks[self.position].decision.next_input
-        mixed = item.ids.tolist() if isinstance(item, Mixture) else []
-        shown = [event.token for event in own.events[self.shown : self.shown + 1]]
-        return text, [piece(token).decode(errors="replace") for token in (*mixed, *shown)]
+        tokens = [event.token for event in own.events[self.shown : self.shown + 1]]
+        if isinstance(item, Mixture):
+            tokens += item.ids[np.abs(item.weights) >= 0.05].tolist()
+        return text, [added(token) for token in tokens]
 
 
 class Walk:
