@@ -119,7 +119,7 @@ def _configs(values: dict[str, Any]) -> tuple[EvaluationConfig, EngineConfig]:
     given = build(EvaluationConfig, values)
     if given.task not in TASKS:
         raise click.UsageError(f"--task must be one of {', '.join(TASKS)}, not {given.task}")
-    return given, build(EngineConfig, {**values, "model_sampling": False})
+    return given, build(EngineConfig, values)
 
 
 def _problems(config: EvaluationConfig) -> list[Problem]:

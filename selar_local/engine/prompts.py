@@ -186,8 +186,8 @@ class Prompts:
     def _form_for(self, rendered: RenderedRequest) -> Format:
         """The format that is read. A model of an unknown family that got tools most often writes Hermes' calls."""
         dialect = self._dialects.of(rendered.tools)
-        told_in_text = bool(rendered.tools) and not dialect.template.shows_tools
-        return HERMES if told_in_text or (rendered.tools and dialect.form.name == GENERAL.name) else dialect.form
+        in_text = bool(rendered.tools) and not dialect.template.shows_tools
+        return HERMES if in_text or (rendered.tools and dialect.form.name == GENERAL.name) else dialect.form
 
     def _calibrated_tau(self, k: int, gate_on: str, sampling: SamplingConfig) -> float:
         """The tau that ``selar-local calibrate`` found for this file. Raises NotCalibrated where there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from selar_local.config import EngineConfig
@@ -37,7 +37,8 @@ def opened(
         return
     from selar_local.evaluation.generation import shared_engines
 
-    with open_engine(evaluation.engine) as engine, shared_engines().lend(engine, model):
+    config = replace(evaluation.engine, model_sampling=False)  # as the provider's engines
+    with open_engine(config) as engine, shared_engines().lend(engine, model):
         for note in _request_notes(engine, evaluation, missing):
             observer.note(note)
         yield {**facts.environment(), "threads": engine.info.threads}

@@ -246,16 +246,16 @@ def test_an_error_ends_the_study_and_the_next_call_goes_on(model, data, tmp_path
     @contextmanager
     def failing(config):
         with sl.Engine(model, replace(config, prompt_cache=True)) as engine:
-            made = engine.request
+            made = engine.begin
 
-            def request(*arguments, **more):
+            def begin(*arguments, **more):
                 nonlocal calls
                 calls += 1
                 if calls > 5:
                     raise DecodeError("the model produced logits that are not numbers")
                 return made(*arguments, **more)
 
-            engine.request = request
+            engine.begin = begin
             yield engine
 
     with pytest.raises(
