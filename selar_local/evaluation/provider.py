@@ -134,12 +134,8 @@ def _text(content: str | list[Content]) -> str:
     return "\n".join(texts)
 
 
-class SelarAPI(ModelAPI):
-    """A GGUF model with a latent-reasoning method, decoded in this process.
-
-    ``selar/MODEL``: MODEL is a path, a bundled name or ``hf:owner/repo[:file-or-quant]``. The engine opens with the
-    first request; models of the same file and engine options share it.
-    """
+class MethodAPI(ModelAPI):
+    """What the providers have in common: a method and its options among the model's arguments."""
 
     def __init__(
         self,
@@ -152,8 +148,17 @@ class SelarAPI(ModelAPI):
         """model_args: see `ModelArguments`. Raises OptionError."""
         super().__init__(model_name, base_url, api_key, [], config)
         self.arguments = ModelArguments.of(model_args)
-        self._path: Path | None = None
         generation_options(config)
+
+
+class SelarAPI(MethodAPI):
+    """A GGUF model with a latent-reasoning method, decoded in this process.
+
+    ``selar/MODEL``: MODEL is a path, a bundled name or ``hf:owner/repo[:file-or-quant]``. The engine opens with the
+    first request; models of the same file and engine options share it.
+    """
+
+    _path: Path | None = None
 
     def max_connections(self) -> int:
         """As many as the engine decodes together."""

@@ -22,7 +22,6 @@ from inspect_ai.model import (
     ContentReasoning,
     ContentText,
     GenerateConfig,
-    ModelAPI,
     ModelOutput,
     ModelUsage,
 )
@@ -31,7 +30,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from selar_local.config import SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.evaluation.generation import METER
-from selar_local.evaluation.provider import ModelArguments, as_messages, generation_options
+from selar_local.evaluation.provider import MethodAPI, as_messages, generation_options
 from selar_local.evaluation.records import BINS
 from selar_local.evaluation.servers import Server, servers_in_use
 
@@ -64,20 +63,8 @@ class _Heard:
     bins: list[int] = field(default_factory=lambda: [0] * BINS)
 
 
-class ServersAPI(ModelAPI):
+class ServersAPI(MethodAPI):
     """Hands each request to the server with the most room, and to another one where that dies."""
-
-    def __init__(
-        self,
-        model_name: str,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        config: GenerateConfig = GenerateConfig(),  # noqa: B008 - as Inspect's own
-        **model_args: Any,
-    ) -> None:
-        """model_args: see `ModelArguments`. Raises OptionError."""
-        super().__init__(model_name, base_url, api_key, [], config)
-        self.arguments = ModelArguments.of(model_args)
 
     def max_connections(self) -> int:
         """As many as all servers answer at once."""

@@ -147,6 +147,15 @@ def api(engine: sl.Engine) -> Api:
     return Api(create_app(engine))
 
 
+@pytest.fixture
+def asked(engine: sl.Engine, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The arguments of the requests that the engine gets."""
+    seen: list[dict[str, Any]] = []
+    begin = engine.begin
+    monkeypatch.setattr(engine, "begin", lambda emit, **request: seen.append(request) or begin(emit, **request))
+    return seen
+
+
 @pytest.fixture(scope="session")
 def live(engine: sl.Engine) -> Iterator[str]:
     with serving(engine) as url:

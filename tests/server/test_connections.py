@@ -94,25 +94,20 @@ def test_a_head_that_does_not_come_closes_the_connection(engine, server_of, monk
         assert until(lambda: all(map(is_closed, (silent, slow, kept))), 4)
 
 
-def test_a_reader_that_does_not_read_is_dropped(slow_engine, server_of, monkeypatch):
-    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.3)
+@pytest.mark.parametrize(
+    "seconds",
+    [{"UNREAD_SECONDS": 0.3}, {"UNREAD_SECONDS": 60, "UNREAD_WHILE_OTHERS_WAIT": 0.3}],
+    ids=["alone", "sooner where others wait"],
+)
+def test_a_reader_that_does_not_read_is_dropped(slow_engine, server_of, monkeypatch, seconds):
+    for name, value in seconds.items():
+        monkeypatch.setattr(connections, name, value)
     url = server_of(slow_engine)
     with connect(url, buffer=4096) as deaf:
         ask(deaf, STREAM)
         assert until(lambda: load_of(url) == (1, 0))
         assert httpx.post(url + TEXT, json={"prompt": "a", "max_tokens": 1}, timeout=20).status_code == 200
         assert until(lambda: idle(url))
-
-
-def test_it_is_dropped_sooner_where_others_wait(slow_engine, server_of, monkeypatch):
-    monkeypatch.setattr(connections, "UNREAD_SECONDS", 60)
-    monkeypatch.setattr(connections, "UNREAD_WHILE_OTHERS_WAIT", 0.3)
-    url = server_of(slow_engine)
-    with connect(url, buffer=4096) as deaf:
-        ask(deaf, STREAM)
-        assert until(lambda: load_of(url) == (1, 0))
-        assert httpx.post(url + TEXT, json={"prompt": "a", "max_tokens": 1}, timeout=20).status_code == 200
-        assert until(lambda: idle(url), 2)
 
 
 def test_a_slow_reader_is_kept(slow_engine, server_of, monkeypatch):

@@ -75,10 +75,7 @@ def test_a_forced_call_and_its_result(client):
     assert ask(client, turns, tools=[TOOL]).content
 
 
-def test_blocks_become_the_messages_of_a_chat(api, monkeypatch):
-    engine, seen = api.service.engine, []
-    original = engine.begin
-    monkeypatch.setattr(engine, "begin", lambda emit, **request: seen.append(request) or original(emit, **request))
+def test_blocks_become_the_messages_of_a_chat(api, asked):
     turns = [
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": [
@@ -90,14 +87,14 @@ def test_blocks_become_the_messages_of_a_chat(api, monkeypatch):
     body = {"max_tokens": 1, "tools": [TOOL], "tool_choice": {"type": "auto"}, "stop_sequences": ["q"], "system": "s"}
     assert api.post(PATH, messages=turns, **body).status_code == 200
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"n": 1}'}}
-    assert seen[-1]["messages"] == [
+    assert asked[-1]["messages"] == [
         {"role": "system", "content": "s"},
         {"role": "user", "content": "a"},
         {"role": "assistant", "reasoning_content": "hm", "tool_calls": [call], "content": "b"},
         {"role": "tool", "tool_call_id": "1", "content": "x"},
         {"role": "user", "content": "and"},
     ]
-    assert seen[-1]["stop"] == ("q",) and seen[-1]["tools"][0]["function"]["parameters"] == SCHEMA
+    assert asked[-1]["stop"] == ("q",) and asked[-1]["tools"][0]["function"]["parameters"] == SCHEMA
 
 
 def test_a_last_message_of_the_assistant_is_the_beginning_of_the_answer(api, engine):

@@ -75,10 +75,7 @@ def test_a_forced_call_and_its_result(client):
     assert again.output_text or again.output
 
 
-def test_items_become_the_messages_of_a_chat(api, monkeypatch):
-    engine, seen = api.service.engine, []
-    original = engine.begin
-    monkeypatch.setattr(engine, "begin", lambda emit, **request: seen.append(request) or original(emit, **request))
+def test_items_become_the_messages_of_a_chat(api, asked):
     items = [
         {"role": "developer", "content": "d"},
         {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}]},
@@ -91,13 +88,13 @@ def test_items_become_the_messages_of_a_chat(api, monkeypatch):
     body = {"tools": [TOOL], "include": ["reasoning.encrypted_content"], "store": False, "max_output_tokens": 1}
     assert api.post(PATH, input=items, reasoning={"effort": None, "summary": "auto"}, **body).status_code == 200
     calls = [{"id": i, "type": "function", "function": {"name": "f", "arguments": "{}"}} for i in ("1", "2")]
-    assert seen[-1]["messages"] == [
+    assert asked[-1]["messages"] == [
         {"role": "system", "content": "d"},
         {"role": "user", "content": "a"},
         {"role": "assistant", "reasoning_content": "hm", "content": "b", "tool_calls": calls},
         {"role": "tool", "tool_call_id": "1", "content": "x"},
     ]
-    assert seen[-1]["tools"] == [{"type": "function", "function": {k: v for k, v in TOOL.items() if k != "type"}}]
+    assert asked[-1]["tools"] == [{"type": "function", "function": {k: v for k, v in TOOL.items() if k != "type"}}]
 
 
 def test_a_schema(client):
