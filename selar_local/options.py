@@ -175,7 +175,8 @@ class Option:
             and (self.high is None or value <= self.high)
             and (self.below is None or value < self.below)
         )
-        require(inside, f"{self.name} must be {self.bounds}, not {_brief(value)}")
+        or_minus_one = "" if self.minus_one is _SAME else ", or -1"
+        require(inside, f"{self.name} must be {self.bounds}{or_minus_one}, not {_brief(value)}")
         most = _LARGEST if self.kind == "integer" else 2**64 - 1
         fits = self.high is not None or self.below is not None or abs(value) <= most
         require(fits, f"{self.name} must be at most {most}, not {_brief(value)}")

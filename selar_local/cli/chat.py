@@ -13,7 +13,7 @@ from selar_local.cli.chat_input import Reader, open_reader, unquoted
 from selar_local.cli.chat_options import describe, set_option
 from selar_local.cli.keyboard import Interrupts
 from selar_local.cli.session import Session
-from selar_local.cli.wording import counted
+from selar_local.cli.wording import NO_TEMPLATE, counted
 from selar_local.config import ChatConfig
 from selar_local.engine.conversation import Conversation
 from selar_local.engine.conversation_file import is_conversation
@@ -36,7 +36,7 @@ def chat(engine: Any, session: Session, config: ChatConfig) -> int:
         reader = open_reader(interrupts, conversation, history=config.history, colors=display.colors)
         display.note(f"{engine.info.name} · {session.method.name} · /help for commands and keys")
         if not engine.info.chat_template:
-            display.note("this model has no chat template: ChatML is assumed, a base model may not answer to it")
+            display.note(NO_TEMPLATE)
         if session.method.feeds_vectors:
             display.legend()
         with reader.visit():

@@ -29,6 +29,7 @@ from selar_local.cli.options import (
 from selar_local.cli.server_log import ServerLog
 from selar_local.cli.streams import one_line
 from selar_local.cli.template_args import template_arg_option
+from selar_local.cli.wording import NO_TEMPLATE
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.settings import default_method, require_usable
 from selar_local.server import Defaults, RequestLine, ServerConfig, require_web
@@ -139,6 +140,8 @@ def _fitted(defaults: Defaults, engine: Engine | IsolatedEngine, display: Displa
     note = recommended_in_force(engine.info.sampling, defaults.method, defaults.sampling)
     if note is not None:
         display.note(note)
+    if not engine.info.chat_template:
+        display.note(NO_TEMPLATE)
     if engine.info.no_vectors is None:
         return defaults
     display.note(f"soft methods cannot be used: {engine.info.no_vectors}")

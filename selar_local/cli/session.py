@@ -17,6 +17,7 @@ from selar_local.cli.option_sources import is_typed
 from selar_local.cli.options import as_usage, flag_of, is_named
 from selar_local.cli.streams import print_json
 from selar_local.cli.trace_outputs import Output, trace_outputs
+from selar_local.cli.wording import NO_TEMPLATE
 from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.events import Result
 from selar_local.engine.settings import default_method
@@ -119,8 +120,11 @@ class Session:
 
     def continues(self, engine: Any) -> bool:
         """Whether the prompt is continued as it is, without a chat template."""
-        if self.raw or engine.info.chat_template or self.system is not None:
+        if self.raw or engine.info.chat_template:
             return self.raw
+        if self.system is not None:
+            self.display.note(NO_TEMPLATE)
+            return False
         self.display.note("this model has no chat template: the prompt is continued as it is (--raw)")
         return True
 

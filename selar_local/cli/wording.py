@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+#: Where messages go to a model without a chat template.
+NO_TEMPLATE = "this model has no chat template: ChatML is assumed, a base model may not answer to it"
+
 
 def counted(number: int, word: str) -> str:
     """`1 turn`, `1200 turns`."""

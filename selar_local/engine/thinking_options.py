@@ -27,6 +27,8 @@ def thinking_options(thinking: bool | None, generation: GenerationConfig, dialec
     """What the options of a request come to with this template. Raises OptionError."""
     variables = dialect.template.variables
     given = dict(generation.template_args or {})
+    switch = given.get(SWITCHES[0], False)
+    require(isinstance(switch, bool), f"template_args: {SWITCHES[0]} must be true or false, not {switch!r}")
     for name in SWITCHES:
         if isinstance(given.get(name), bool):
             agree = thinking in (None, given[name])
@@ -36,6 +38,7 @@ def thinking_options(thinking: bool | None, generation: GenerationConfig, dialec
                 del given[name]
     effort, note = generation.reasoning_effort, None
     if effort == _NO_EFFORT:
+        require(not thinking, "reasoning_effort none and thinking on exclude each other")
         thinking, effort = False, None
     elif effort is not None and not variables.set_effort:
         generation = replace(generation, thinking_budget=_budget_of(effort, generation, can_think=dialect.thinks))

@@ -137,7 +137,7 @@ def _text_of(schema: Any) -> str:
     except (ValueError, TypeError, RecursionError) as error:
         if isinstance(error, OptionError):
             raise
-        raise OptionError(f"json_schema is no JSON: {error}") from error
+        raise OptionError(f"json_schema is not JSON (give the schema itself, not a file): {error}") from error
     if len(text) > _MAX_CHARACTERS:
         raise OptionError(f"json_schema is longer than {_MAX_CHARACTERS} characters")
     return text

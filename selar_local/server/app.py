@@ -165,7 +165,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     known = {
         404: ("there is no such endpoint", "not_found"),
-        405: ("this endpoint has no such method", "method_not_allowed"),
+        405: ("this path does not take this HTTP method", "method_not_allowed"),
     }
     text, code = known.get(error.status_code, ("the request is not valid", None))
     return error_response(ApiError(error.status_code, text, code=code, headers=dict(error.headers or {})))

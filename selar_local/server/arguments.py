@@ -132,7 +132,7 @@ def _method(own: dict[str, Any], defaults: Defaults) -> Method:
     known = [one.name for one in described(cls) if one.flags]
     for option in own:
         if option not in known:
-            names = ", ".join(["method", *known])
+            names = ", ".join(["method", "thinking", "events", "raw", "greedy", "keep_form", *known])
             text = f"selar.{option[:100]}: the method {cls.name} has no such option (known: {names})"
             raise bad_request(text, f"selar.{option[:100]}", "unknown_parameter")
     try:
