@@ -140,7 +140,7 @@ def test_the_token_that_ends_the_text_is_never_fed(method):
 
 
 def test_the_reasons_of_other_methods():
-    assert set(kept(SwiReasoning())) == {None, "symbol guard", "json"}
+    assert set(kept(SwiReasoning())) == {None, "symbol guard"}
 
 
 def test_the_entropy_of_candidates_is_selars():
