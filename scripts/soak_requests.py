@@ -62,10 +62,10 @@ def check_stream(body: dict[str, Any], text: str) -> str:
     reasons = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
     if len(reasons) != 1 or len({chunk["id"] for chunk in (*chunks, usage)}) != 1:
         raise Broken(f"finish reasons {reasons}, or chunks of several answers in one stream")
-    told = [choice["selar"] for choice in choices if "selar" in choice]
-    if told and told[-1]["seed"] != body["seed"]:
+    steps = [choice["selar"] for choice in choices if "selar" in choice]
+    if steps and steps[-1]["seed"] != body["seed"]:
         raise Broken("the answer of another request")
-    check_usage(body, usage["usage"], reasons[0], sum("token" in facts for facts in told) if told else None)
+    check_usage(body, usage["usage"], reasons[0], sum("token" in facts for facts in steps) if steps else None)
     return "".join(map(text_of, choices))
 
 

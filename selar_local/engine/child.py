@@ -109,68 +109,68 @@ def _serve(wire: Wire, put: Put, leave: Callable[[], None]) -> None:
     except Exception as error:
         put(("error", 0, _portable(error)))
         return
-    running: dict[int, Started] = {}
-    beginning: dict[int, float] = {}
     with engine:
         put(("answer", 0, engine.info))
+        _Commands(engine, put, leave).take_all(wire)
+
+
+class _Commands:
+    """Carries out what the app asks of the engine. Each generation begins in a thread of its own."""
+
+    def __init__(self, engine: Engine, put: Put, leave: Callable[[], None]) -> None:
+        self._engine = engine
+        self._put = put
+        self._leave = leave
+        self._running: dict[int, Started] = {}
+        self._beginning: dict[int, float] = {}  # since when
+
+    def take_all(self, wire: Wire) -> None:
+        """Returns at the command to close. Raises EOFError where the app has gone."""
         while True:
             kind, number, content = wire.receive()
             if kind == "close":
                 return
             if kind == "cancel":
-                if (started := running.get(number)) is not None:
+                if (started := self._running.get(number)) is not None:
                     started.cancel()
-                continue
-            if kind == "pulse":
-                since = min(beginning.copy().values(), default=time.monotonic())
-                put(("answer", number, max(engine.step_seconds(), time.monotonic() - since)))
+            elif kind == "pulse":
+                self._put(("answer", number, self._longest_wait()))
             elif kind == "begin":  # it may take long: a prompt is tokenised, a schema compiled
-                beginning[number] = time.monotonic()
-                run = partial(_begin, engine, put, number, content, running, beginning, leave)
-                Thread(target=run, name="selar-local request", daemon=True).start()
+                self._beginning[number] = time.monotonic()
+                Thread(target=self._begin, args=(number, content), name="selar-local request", daemon=True).start()
             elif kind in _QUERIES:
-                with _answering(engine, put, number, leave):
-                    put(("answer", number, getattr(engine, kind)(**_unpacked(content))))
+                with self._answering(number):
+                    self._put(("answer", number, getattr(self._engine, kind)(**_unpacked(content))))
 
+    def _longest_wait(self) -> float:
+        """Seconds that the step, or the oldest generation that has not begun, has taken so far."""
+        now = time.monotonic()
+        return max(self._engine.step_seconds(), now - min(self._beginning.copy().values(), default=now))
 
-def _begin(
-    engine: Engine,
-    put: Put,
-    number: int,
-    content: bytes,
-    running: dict[int, Started],
-    beginning: dict[int, float],
-    leave: Callable[[], None],
-) -> None:
-    with _answering(engine, put, number, leave):
-        engine.begin(_sender(put, number, running), **_unpacked(content))
-    del beginning[number]
+    def _begin(self, number: int, content: bytes) -> None:
+        with self._answering(number):
+            self._engine.begin(partial(self._send, number), **_unpacked(content))
+        del self._beginning[number]
 
+    @contextmanager
+    def _answering(self, number: int) -> Iterator[None]:
+        """An error is the answer to the command."""
+        try:
+            yield
+        except Exception as error:
+            if self._engine.closed:
+                self._leave()
+            self._put(("error", number, _portable(error)))
 
-@contextmanager
-def _answering(engine: Engine, put: Put, number: int, leave: Callable[[], None]) -> Iterator[None]:
-    """An error is the answer to the command."""
-    try:
-        yield
-    except Exception as error:
-        if engine.closed:
-            leave()
-        put(("error", number, _portable(error)))
-
-
-def _sender(put: Put, number: int, running: dict[int, Started]) -> Callable[[Message], None]:
-    """Sends the messages of a generation, and lists it under `running` until its result."""
-
-    def emit(message: Message) -> None:
+    def _send(self, number: int, message: Message) -> None:
+        """Send a message of a generation, which is running from its first message to its result."""
         if isinstance(message, Started):
-            running[number] = message
-            put(("started", number, (message.seed, message.prompt, message.method, message.notes)))
+            self._running[number] = message
+            self._put(("started", number, (message.seed, message.prompt, message.method, message.notes)))
             return
         if isinstance(message, Result):
-            running.pop(number, None)
-        put(("message", number, message))
-
-    return emit
+            self._running.pop(number, None)
+        self._put(("message", number, message))
 
 
 def _unpacked(content: bytes) -> Any:

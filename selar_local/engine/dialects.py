@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 
 from selar_local.engine.request_options import Tools
+from selar_local.engine.thinking_budget import closing_text
 from selar_local.errors import TemplateError
-from selar_local.formats import TAGS, Format, format_of
+from selar_local.formats import GENERAL, HERMES, TAGS, Format, format_of
 from selar_local.llama.model import LlamaModel
 from selar_local.methods.base import NamedTokens
 from selar_local.methods.think_tokens import own_think_tokens
@@ -16,18 +17,32 @@ _WITH_TOOLS = "tool_use"
 
 
 class Dialect:
-    """One template. source: None where the model has none: ChatML is assumed. thinks: the model has a thinking."""
+    """One template.
+
+    source: None where the model has none: ChatML is assumed. thinks: the model has a thinking. closing: the tokens that
+    close it.
+    """
 
     def __init__(self, source: str | None, model: LlamaModel) -> None:
         self.source = source
         self.form = format_of(source or "")
         self.thinks = has_thinking_tags(self.form, model)
+        self.closing = tuple(model.tokenize(closing_text(self.form, model), special=True))
         self._special_texts = {"bos_token": model.special_text("bos"), "eos_token": model.special_text("eos")}
 
     @cached_property
     def template(self) -> ChatTemplate:
         """The template, parsed when it is first used: raw prompts need none. Raises TemplateError."""
         return ChatTemplate.chatml() if self.source is None else ChatTemplate(self.source, **self._special_texts)
+
+    def tools_in_text(self, tools: Tools | None) -> bool:
+        """Whether these tools stand in the system message, since the template cannot show them."""
+        return bool(tools) and not self.template.shows_tools
+
+    def form_for(self, tools: Tools | None) -> Format:
+        """The format that is read. A model of an unknown family that got tools most often writes Hermes' calls."""
+        unknown = self.form.name == GENERAL.name
+        return HERMES if tools and (unknown or self.tools_in_text(tools)) else self.form
 
 
 class Dialects:

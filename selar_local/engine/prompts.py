@@ -22,10 +22,9 @@ from selar_local.engine.rendered_request import RenderedRequest, request_notes
 from selar_local.engine.request import Request
 from selar_local.engine.request_options import Messages, Prompt, RenderOptions, Tools
 from selar_local.engine.settings import as_method, configs_of, default_method, require_usable
-from selar_local.engine.thinking_budget import closing_text
 from selar_local.engine.thinking_options import thinking_options
 from selar_local.errors import NotCalibrated, PromptTooLong
-from selar_local.formats import GENERAL, HERMES, Format
+from selar_local.formats import HERMES
 from selar_local.llama.model import LlamaModel
 from selar_local.methods.base import Method
 from selar_local.templates import ChatTemplate
@@ -89,14 +88,9 @@ class Prompts:
         listed = isinstance(tools, Sequence) and all(isinstance(tool, Mapping) for tool in tools)
         require(tools is None or listed, "tools must be a list of objects")
         if raw:
-            plain = prompt is not None and system is None and not tools and not continue_final_message
-            require(plain, "raw takes a prompt, without messages, system or tools")
-            for name in ("template_args", "reasoning_effort"):
-                require(not getattr(generation, name), f"{name} has no place in a raw prompt: it has no chat template")
-            if isinstance(prompt, str):
-                return RenderedRequest(chosen.prompt_text(prompt), chosen, sampling, generation, thinking, None)
-            require(not chosen.prompt_text(""), f"{chosen.name} adds to the prompt: give it as a text")
-            return RenderedRequest("", chosen, sampling, generation, thinking, None, tokens=tuple(prompt or ()))
+            plain = system is None and not tools and not continue_final_message
+            require(prompt is not None and plain, "raw takes a prompt, without messages, system or tools")
+            return _raw(prompt or "", RenderedRequest("", chosen, sampling, generation, thinking, None))
         require(prompt is None or isinstance(prompt, str), "a prompt of token ids must be raw")
         turns = list(messages or ())
         if system is not None:
@@ -118,7 +112,7 @@ class Prompts:
         )
 
     def request(self, model: LlamaModel, rendered: RenderedRequest, constraint: Constraint | None = None) -> Request:
-        """The request as tokens. constraint: that of its grammar or schema. Raises PromptTooLong."""
+        """The request as tokens. constraint: what its grammar or schema makes. Raises PromptTooLong."""
         dialect, room = self._dialects.of(rendered.tools), self._info.ctx_size
         self._require_room(_fewest_tokens(rendered.text, model, room), "at least ")
         tokens = rendered.tokens
@@ -136,16 +130,16 @@ class Prompts:
             generation=rendered.generation,
             prompt_tail=rendered.tail,
             begun=rendered.begun,
-            closing=self._closing(rendered, model),
+            closing=dialect.closing,
             split_thinking=rendered.template_has_switch is not None,
-            form=self._form_for(rendered),
+            form=dialect.form_for(rendered.tools),
             tools=rendered.tools if constraint is None else None,
             constraint=constraint,
             changes=self._logit_changes.of(rendered.sampling, rendered.generation, model),
             room=room - len(tokens) + 1,  # the last token needs no place in the cache
             notes=(
                 *self._model_notes,
-                *((_TOOLS_AS_TEXT,) if rendered.tools and not dialect.template.shows_tools else ()),
+                *((_TOOLS_AS_TEXT,) if dialect.tools_in_text(rendered.tools) else ()),
                 *request_notes(
                     rendered,
                     model,
@@ -155,10 +149,6 @@ class Prompts:
                 ),
             ),
         )
-
-    def _closing(self, rendered: RenderedRequest, model: LlamaModel) -> tuple[int, ...]:
-        """The tokens that close the thinking."""
-        return tuple(model.tokenize(closing_text(self._dialects.of(rendered.tools).form, model), special=True))
 
     def _parts(self, rendered: RenderedRequest, model: LlamaModel) -> list[str]:
         """The prompt, cut where what users wrote would else be read as a special token."""
@@ -183,12 +173,6 @@ class Prompts:
                 self._info.ctx_size,
             )
 
-    def _form_for(self, rendered: RenderedRequest) -> Format:
-        """The format that is read. A model of an unknown family that got tools most often writes Hermes' calls."""
-        dialect = self._dialects.of(rendered.tools)
-        in_text = bool(rendered.tools) and not dialect.template.shows_tools
-        return HERMES if in_text or (rendered.tools and dialect.form.name == GENERAL.name) else dialect.form
-
     def _calibrated_tau(self, k: int, gate_on: str, sampling: SamplingConfig) -> float:
         """The tau that ``selar-local calibrate`` found for this file. Raises NotCalibrated where there is none."""
         path = Path(self._info.path)
@@ -211,6 +195,18 @@ def _fewest_tokens(text: str, model: LlamaModel, room: int) -> int:
     if len(text) <= _SHORT * room:
         return 0
     return len(text.encode("utf-8", "replace")) // model.longest_piece
+
+
+def _raw(prompt: Prompt, request: RenderedRequest) -> RenderedRequest:
+    """The request with a prompt that is continued as it is. Raises OptionError."""
+    for name in ("template_args", "reasoning_effort"):
+        given = getattr(request.generation, name)
+        require(not given, f"{name} has no place in a raw prompt: it has no chat template")
+    method = request.method
+    if isinstance(prompt, str):
+        return replace(request, text=method.prompt_text(prompt))
+    require(not method.prompt_text(""), f"{method.name} adds to the prompt: give it as a text")
+    return replace(request, tokens=tuple(prompt))
 
 
 def _begun(text: str, template: ChatTemplate, method: Method, turns: Messages, rendering: Mapping[str, Any]) -> str:

@@ -123,7 +123,7 @@ class _Vocabulary:
         self.tokens = pieces
 
     def __call__(self, text: str | bytes) -> list[int]:
-        raise NotImplementedError("nothing is tokenised: see `no_forcing`")
+        raise DecodeError("a schema needs no text as tokens: see `no_forcing`")
 
 
 def _text_of(schema: Any) -> str:

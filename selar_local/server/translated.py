@@ -61,7 +61,7 @@ class Translated(Answer):
             usage = chunk.get("usage") or usage
             for choice in chunk["choices"]:
                 for piece in _pieces(choice["delta"]):
-                    for event in self._told(piece):
+                    for event in self._events_of(piece):
                         yield event
         if self.blocks:
             for event in self.closed(self.blocks[-1]):
@@ -69,7 +69,7 @@ class Translated(Answer):
         for event in self.last(self.ended(choice.get("finish_reason"), choice.get("stop_reason"), usage)):
             yield event
 
-    def _told(self, piece: _Piece) -> Iterator[Event]:
+    def _events_of(self, piece: _Piece) -> Iterator[Event]:
         current = self.blocks[-1] if self.blocks else None
         if current is None or current.kind != piece.kind or piece.id:
             if current is not None:

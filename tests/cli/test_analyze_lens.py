@@ -33,39 +33,39 @@ PAIRS = ["with_top1", "with_top2", "without_top1", "without_top2", "top1_top2"]
 
 def test_json_is_one_object(chat_model, cli):
     done = cli("analyze", "lens", chat_model, *PROMPTS, *SHORT, *OPEN, "--seed", "4", "--json", "-q")
-    told = json.loads(done.out)
+    report = json.loads(done.out)
     assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
-    assert told["model"] == str(chat_model) and told["architecture"] == "llama"
-    assert told["output_matrix"] == {"type": "f32", "tied": True}
-    assert told["self_check"]["relative"] < 1e-5 and told["self_check"]["mass"] > 0.9999
-    assert told["self_check"]["max_abs_diff"] < 1e-3 < told["self_check"]["largest_logit"]
-    assert told["options"]["tau"] == 0.4 and told["options"]["symbol_guard"] is False
-    assert told["sampling"]["temperature"] == 0.6 and "seed" not in told["sampling"]
-    assert (told["seed"], told["max_steps"], told["max_tokens"], told["overlap_k"]) == (4, 3, 30, 10)
-    assert (told["prompts"], told["prompts_with_steps"], len(told["steps"])) == (2, 2, 6)
-    step = told["steps"][0]
+    assert report["model"] == str(chat_model) and report["architecture"] == "llama"
+    assert report["output_matrix"] == {"type": "f32", "tied": True}
+    assert report["self_check"]["relative"] < 1e-5 and report["self_check"]["mass"] > 0.9999
+    assert report["self_check"]["max_abs_diff"] < 1e-3 < report["self_check"]["largest_logit"]
+    assert report["options"]["tau"] == 0.4 and report["options"]["symbol_guard"] is False
+    assert report["sampling"]["temperature"] == 0.6 and "seed" not in report["sampling"]
+    assert (report["seed"], report["max_steps"], report["max_tokens"], report["overlap_k"]) == (4, 3, 30, 10)
+    assert (report["prompts"], report["prompts_with_steps"], len(report["steps"])) == (2, 2, 6)
+    step = report["steps"][0]
     assert list(step) == [
         "prompt", "index", "first", "second", "entropy", "first_share", "second_share", "first_weight",
         "second_weight", "first_text", "second_text",
     ]  # fmt: skip
     assert step["entropy"] >= 0.4 and isinstance(step["first_text"], str)
-    assert [layer["layer"] for layer in told["layers"]] == [1, 2]
-    for layer in told["layers"]:
+    assert [layer["layer"] for layer in report["layers"]] == [1, 2]
+    for layer in report["layers"]:
         for measure in ("mass", "common"):
             assert list(layer[measure]) == PAIRS
             for figure in layer[measure].values():
                 assert 0 <= figure["low"] <= figure["mean"] <= figure["high"] <= 1
-    assert told["resampled"] == "prompts" and told["deep"]["from_layer"] == 2
-    assert set(told["derived"]["mass"]) == {"lead_with", "lead_without", "gain_top2", "both_with", "both_without"}
-    assert told["mean_weights"]["with"][0] < told["mean_weights"]["without"][0]
+    assert report["resampled"] == "prompts" and report["deep"]["from_layer"] == 2
+    assert set(report["derived"]["mass"]) == {"lead_with", "lead_without", "gain_top2", "both_with", "both_without"}
+    assert report["mean_weights"]["with"][0] < report["mean_weights"]["without"][0]
 
 
 def test_a_seed_repeats_the_table_to_the_digit(chat_model, cli):
     words = ("analyze", "lens", chat_model, *PROMPTS, *SHORT, *OPEN)
     first = cli(*words, "--seed", "4")
     assert first.code == 0 and cli(*words, "--seed", "4").out == first.out != cli(*words, "--seed", "5").out
-    told = cli(*words, "--seed", "4", "--json").out
-    assert cli(*words, "--seed", "4", "--json").out == told
+    report = cli(*words, "--seed", "4", "--json").out
+    assert cli(*words, "--seed", "4", "--json").out == report
     assert cli(*words).out == cli(*words, "--seed", "0").out
 
 
@@ -86,8 +86,8 @@ def test_what_a_person_reads(chat_model, cli):
         assert re.fullmatch(rf"layers 2 to 2, {name}: top-1 and top-2 themselves [01]\.\d\d", lines[start])
         figure = r"-?\d\.\d\d \(-?\d\.\d\d to -?\d\.\d\d\)"
         lead = rf"top-1 [01]\.\d\d, top-2 [01]\.\d\d: top-1 leads by {figure}"
-        told = f"  with the push  {lead}", f"  +the smaller of a step's two {figure}", f"  without it     {lead}"
-        for number, line in enumerate((*told, told[1], f"  the push gives top-2 {figure}"), start + 1):
+        report = f"  with the push  {lead}", f"  +the smaller of a step's two {figure}", f"  without it     {lead}"
+        for number, line in enumerate((*report, report[1], f"  the push gives top-2 {figure}"), start + 1):
             assert re.fullmatch(line, lines[number]), lines[number]
     assert lines[26].startswith("self-check: lens of the last layer against the model's own logits: at most ")
     assert len(lines) == 27 and max(map(len, lines[:26])) <= 88
@@ -138,7 +138,7 @@ def test_plots(chat_model, tmp_path, cli):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "report"),
     [
         (("--contrast", "0"), "--contrast must be above 0"),
         (("-n", "0"), "--max-tokens must be at least 1, not"),
@@ -155,9 +155,9 @@ def test_plots(chat_model, tmp_path, cli):
     ],
     ids=str,
 )
-def test_wrong_usage(arguments, told, model, cli):
+def test_wrong_usage(arguments, report, model, cli):
     done = cli("analyze", "lens", model, *arguments)
-    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1) and told in done.err
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1) and report in done.err
 
 
 def test_errors_are_one_line(model, tmp_path, cli, monkeypatch):
@@ -202,15 +202,15 @@ def test_an_encoding_without_plus_minus(model, process, monkeypatch):
 
 
 def test_work_in_the_background():
-    told: list[float] = []
+    report: list[float] = []
     with Background() as background:
         assert background.do(lambda: 7) == 7 and background.do(threading.current_thread).name.startswith("selar-local")
         with pytest.raises(ValueError, match="wrong"):
             background.do(lambda: int("wrong"))
-        background.stoppable(told.append)(0.5)
-    assert told == [0.5] and background.stopped()
+        background.stoppable(report.append)(0.5)
+    assert report == [0.5] and background.stopped()
     with pytest.raises(InterruptedError):
-        background.stoppable(told.append)(0.6)
+        background.stoppable(report.append)(0.6)
 
 
 def test_an_interrupt_ends_the_work_first(monkeypatch):

@@ -272,7 +272,7 @@ def test_a_running_state_goes_back_to_the_end_of_the_prompt() -> None:
 
 
 def test_another_question_is_not_read_from_the_end_of_the_prompt() -> None:
-    """It is no follow-up turn: its bits are those of a prompt that is read anew."""
+    """It is not a follow-up turn, so it has the same bits as a prompt that is read anew."""
     cells, slots = remembering()
     answered(slots, cells, list(range(10)), [70, 71], vectors=2)
     assert answered(slots, cells, [*range(10), 50, 51, 52], [90]) == 8

@@ -166,10 +166,10 @@ def test_a_killed_server_loses_no_answer(tiny, data, tmp_path):
         urls = f"{first.listening()},{second.listening()}/v1"
         done = _evaluated("--url", urls, *common, home=tmp_path, kill=first)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert {name: one["answers"] for name, one in told["methods"].items()} == {"cot": 12, "selar": 12}
-    assert told["facts"]["parallel"] == 1 and len(told["facts"]["servers"]) == 2
-    assert told["methods"]["selar"]["explored_share"] > 0 and sum(told["methods"]["selar"]["entropies"]) > 0
+    report = json.loads(done.stdout)
+    assert {name: one["answers"] for name, one in report["methods"].items()} == {"cot": 12, "selar": 12}
+    assert report["facts"]["parallel"] == 1 and len(report["facts"]["servers"]) == 2
+    assert report["methods"]["selar"]["explored_share"] > 0 and sum(report["methods"]["selar"]["entropies"]) > 0
     logs = [read_eval_log(str(path)) for path in (tmp_path / "logs").glob("*.eval")]
     served = {sample.output.metadata["server"] for log in logs for sample in log.samples}
     assert served == {one.url[7:] for one in (first, second)}

@@ -85,9 +85,9 @@ def test_only_where_every_problem_has_several_answers_with_their_votes():
 def test_the_report_and_the_json_object_have_them():
     votes = {f"p{n}": "Ra" if n % 3 else "ab" for n in range(30)}
     study = Study("gsm8k", "m.gguf", (run("cot", votes), run("moi", dict.fromkeys(votes, "RR"))), FACTS)
-    told = as_dict(summarise(study))["several"]
-    assert told["cot"]["k"] == told["moi"]["k"] == 2 and told["moi"]["agree"] == 1
-    assert told["moi"]["pass_difference"][0] == pytest.approx(1 / 3) and "pass_difference" not in told["cot"]
+    figures = as_dict(summarise(study))["several"]
+    assert figures["cot"]["k"] == figures["moi"]["k"] == 2 and figures["moi"]["agree"] == 1
+    assert figures["moi"]["pass_difference"][0] == pytest.approx(1 / 3) and "pass_difference" not in figures["cot"]
     report = report_of([study], plots=False)
     (table,) = (one for part in report.sections for one in part.tables if one.title.startswith("Several"))
     assert table.head == ("method", "k", "pass %", "points", "majority %", "points", "agree %")

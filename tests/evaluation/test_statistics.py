@@ -185,7 +185,7 @@ def test_pairing_counts():
 
 def test_interval_and_p_agree_about_zero():
     rng = np.random.default_rng(7)
-    told = set()
+    separated = set()
     for problems in (1, 2, 3, 5, 6, 10, 40):
         for samples in (1, 2, 4):
             for gain in (0.0, 0.2, 0.9):
@@ -196,8 +196,8 @@ def test_interval_and_p_agree_about_zero():
                 assert (outside == (found.p < 0.05)).all()
                 assert (found.low <= found.value).all() and (found.value <= found.high).all()
                 assert (found.p >= 0).all() and (found.p <= 1).all()
-                told |= set(outside.tolist())
-    assert told == {True, False}
+                separated |= set(outside.tolist())
+    assert separated == {True, False}
 
 
 @pytest.mark.parametrize("problems", [1, 5, 6, 100])
@@ -237,23 +237,23 @@ def test_separation_is_the_exact_test_of_all_exchanges():
 def test_separation_errs_in_less_than_one_of_twenty_studies(methods, problems, samples):
     """Problems that are as hard for all methods, and methods that do not differ."""
     rng = np.random.default_rng(methods * problems)
-    told = 0
+    separated = 0
     for _ in range(400):
         chance = 1 / (1 + np.exp(-2 * rng.standard_normal(problems)))
         answers = rng.random((methods, problems, samples)) < chance[:, None]
-        told += separation(answers.mean(-1), resamples=199) < 0.05
-    assert told <= 32  # of 400; 20 expected at most, and more than 32 in one of 200 runs
+        separated += separation(answers.mean(-1), resamples=199) < 0.05
+    assert separated <= 32  # of 400; 20 expected at most, and more than 32 in one of 200 runs
 
 
 @pytest.mark.parametrize("methods", [2, 3, 5])
 def test_separation_finds_a_method_that_is_better(methods):
     rng = np.random.default_rng(methods)
-    told = 0
+    separated = 0
     for _ in range(100):
         chances = np.full(methods, 0.3)
         chances[rng.integers(methods)] = 0.7
-        told += separation((rng.random((methods, 60)) < chances[:, None]).astype(float), resamples=199) < 0.05
-    assert told >= 90
+        separated += separation((rng.random((methods, 60)) < chances[:, None]).astype(float), resamples=199) < 0.05
+    assert separated >= 90
 
 
 def test_separation_is_the_same_again_and_for_any_order_of_the_problems():

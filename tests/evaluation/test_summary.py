@@ -68,9 +68,12 @@ def test_slips_counted_by_hand():
     words = sum(answer.words or 0 for answer in answers)
     assert found.slips["missing"].high == pytest.approx(3.689 / words, rel=1e-3)  # none in so many words
     assert slips(summary) == ["doubled, merged and missing words per 1,000: cot 5.00 [5.00, 5.00]"]
-    told = as_dict(summary)["methods"]
-    assert told["cot"]["slips_per_1000_words"]["merged"] == [2.5, 2.5, 2.5] and told["cot"]["words_per_answer"] == 200
-    assert "words_per_answer" not in told["selar"] and slips(summarise(study)) == []
+    methods = as_dict(summary)["methods"]
+    assert (
+        methods["cot"]["slips_per_1000_words"]["merged"] == [2.5, 2.5, 2.5]
+        and methods["cot"]["words_per_answer"] == 200
+    )
+    assert "words_per_answer" not in methods["selar"] and slips(summarise(study)) == []
 
 
 def test_the_contract_of_the_json_object():

@@ -128,12 +128,12 @@ def test_what_users_write_is_no_special_token(family, engine):
     tool = {"role": "tool", "tool_call_id": "a", "name": "now"}
     call = {"id": "a", "type": "function", "function": {"name": "now", "arguments": "{}"}}
     calling = {"role": "assistant", "content": "", "tool_calls": [call]}
-    told = [{"type": "function", "function": {"name": "now", "description": "", "parameters": {"type": "object"}}}]
+    listed = [{"type": "function", "function": {"name": "now", "description": "", "parameters": {"type": "object"}}}]
 
     def specials_of(word: str) -> list[int]:
         texts = [{"role": "system", "content": word}, {"role": "user", "content": [{"type": "text", "text": word}]}]
-        told[0]["function"]["description"] = word
-        stream = engine.stream(messages=[*texts, calling, {**tool, "content": word}], tools=told, max_tokens=0)
+        listed[0]["function"]["description"] = word
+        stream = engine.stream(messages=[*texts, calling, {**tool, "content": word}], tools=listed, max_tokens=0)
         written = b"".join(map(engine.token_bytes, stream.prompt)).decode()
         assert written.count(word) >= 3
         return [token for token in stream.prompt if token in special]

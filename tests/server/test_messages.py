@@ -35,8 +35,8 @@ def test_a_text_is_that_of_the_chat(client, engine):
     assert answer.stop_reason == "max_tokens" and answer.role == "assistant"
     assert answer.usage.output_tokens == 8
     assert answer.usage.input_tokens + answer.usage.cache_read_input_tokens == result.usage.prompt_tokens
-    told = ask(client, system=[{"type": "text", "text": "so", "cache_control": {"type": "ephemeral"}}])
-    assert told.content[0].text == engine.generate(
+    instructed = ask(client, system=[{"type": "text", "text": "so", "cache_control": {"type": "ephemeral"}}])
+    assert instructed.content[0].text == engine.generate(
         messages=[{"role": "system", "content": "so"}, *HELLO], seed=1, max_tokens=8
     ).text  # fmt: skip
 

@@ -36,10 +36,10 @@ def test_a_text_is_that_of_the_chat(client, engine):
     assert answer.usage.output_tokens == 8
     assert answer.usage.total_tokens == answer.usage.input_tokens + 8
     assert ask(client, "the end").output_text == answer.output_text
-    told = ask(client, HELLO, instructions="so", max_output_tokens=200)
+    instructed = ask(client, HELLO, instructions="so", max_output_tokens=200)
     expected = engine.generate(messages=[{"role": "system", "content": "so"}, *HELLO], seed=1, max_tokens=200)
-    assert told.output_text == expected.text
-    assert told.status == ("completed" if expected.finish_reason == "stop" else "incomplete")
+    assert instructed.output_text == expected.text
+    assert instructed.status == ("completed" if expected.finish_reason == "stop" else "incomplete")
 
 
 @pytest.mark.parametrize("thinking", [False, True])
