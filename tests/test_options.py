@@ -129,7 +129,7 @@ def test_the_kinds_and_the_words_for_them() -> None:
     ("options", "said"),
     [
         ({"switch": 1}, "switch must be True or False, not 1"),
-        ({"whole": 10}, "whole must be between 1 and 9, not 10"),
+        ({"whole": 10}, "whole must be between 1 and 9, or -1, not 10"),
         ({"whole": "3"}, "whole must be a whole number, not '3'"),
         ({"share": 1}, "share must be above 0 and below 1, not 1"),
         ({"share": math.nan}, "share must be a finite number, not nan"),

@@ -15,6 +15,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import TimeoutError as TookTooLong  # Python 3.10 has a class of its own for it
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import Any
@@ -48,7 +49,8 @@ def equal(gold: str, given: str, *, timeout: float = 5.0) -> Verdict:
         try:
             return executor.submit(_compare, gold, given).result(timeout)
         except (BrokenProcessPool, TookTooLong) as error:
-            os.kill(process, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may be dead already
+                os.kill(process, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
             _stop()
             return "timeout" if isinstance(error, TookTooLong) else "crash"
 
