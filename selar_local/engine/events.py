@@ -30,7 +30,7 @@ def fed_by(chosen: NextInput) -> Fed | None:
 
 def is_mismatched(token: int, fed: Fed | None) -> bool:
     """Whether a step printed `token` and fed more of another one; False where nothing is known of what was fed."""
-    if not fed:
+    if not fed or (len(fed) == 1 and fed[0][0] == token):
         return False
     own = max((weight for row, weight in fed if row == token), default=-math.inf)
     return own < max(weight for _, weight in fed)

@@ -320,5 +320,4 @@ def _heavy(chosen: NextInput) -> list[int]:
     """The tokens that have a part in the mix; wide mixes have hundreds of others with next to nothing."""
     if not isinstance(chosen, Mixture):
         return []
-    ids: list[int] = chosen.ids[np.abs(chosen.weights) >= _PART].tolist()
-    return ids
+    return [i for i, w in zip(chosen.ids.tolist(), chosen.weights.tolist(), strict=True) if abs(w) >= _PART]

@@ -95,6 +95,10 @@ class Transcript:
 
         A call is open, or one of the tokens would begin one; or so for a fenced block of JSON.
         """
+        pieces = list(pieces)
+        if not self._tools and not self._fence.near and "`" not in self._text.waiting:
+            if not any(b"`" in piece for piece in pieces):
+                return None  # most steps of most texts
         readers = [reader for reader in (self._reader, self._loose) if reader is not None and self._tools]
         if any(reader.in_call for reader in readers):
             return "call"
@@ -223,7 +227,7 @@ class TextStream:
         self._longest = max(map(len, self._stop), default=0)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._decode = self._decoder.decode
-        self._waiting = ""
+        self.waiting = ""  # text that may be the beginning of a stop string
         self.stopped = False
         self.stop_reason: str | None = None
 
@@ -235,11 +239,11 @@ class TextStream:
 
     def peek(self, piece: bytes) -> str:
         """The text that `feed` would return. The stream stays as it is."""
-        before = self._decoder.getstate(), self._waiting, self.stopped, self.stop_reason
+        before = self._decoder.getstate(), self.waiting, self.stopped, self.stop_reason
         try:
             return self.feed(piece)
         finally:
-            state, self._waiting, self.stopped, self.stop_reason = before
+            state, self.waiting, self.stopped, self.stop_reason = before
             self._decoder.setstate(state)
 
     def flush(self) -> str:
@@ -249,12 +253,12 @@ class TextStream:
         text = self._decode(b"", True)
         if self._stop:
             text = self._release(text)
-        waiting, self._waiting = self._waiting, ""
+        waiting, self.waiting = self.waiting, ""
         return text + waiting
 
     def _release(self, new: str) -> str:
-        text = self._waiting + new
-        self._waiting = ""
+        text = self.waiting + new
+        self.waiting = ""
         found = [(text.find(stop), stop) for stop in self._stop if stop in text]
         if found:
             start, self.stop_reason = min(found, key=lambda hit: (hit[0] + len(hit[1]), hit[0]))
@@ -262,6 +266,6 @@ class TextStream:
             return text[:start]
         for start in range(max(0, len(text) - self._longest + 1), len(text)):
             if text[start] in self._firsts and any(stop.startswith(text[start:]) for stop in self._stop):
-                self._waiting = text[start:]
+                self.waiting = text[start:]
                 return text[:start]
         return text

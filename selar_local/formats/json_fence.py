@@ -13,6 +13,8 @@ class JsonFence:
     def __init__(self) -> None:
         self._line = ""
         self._block = ""  # the line that has opened the block, "" outside of one
+        #: Whether such a block is open, or may begin with a text that has no backtick.
+        self.near = False
 
     @property
     def open(self) -> bool:
@@ -26,6 +28,7 @@ class JsonFence:
         for line in lines:
             if line.lstrip().startswith(_FENCE):
                 self._block = "" if self._block else line
+        self.near = self.open or self._line.lstrip()[:1] == "`"
 
     def may_begin(self, text: str) -> bool:
         """Whether such a block begins, or may, with a text that comes next."""

@@ -59,6 +59,7 @@ class LlamaContext:
         self._abort_callback = C.ggml_abort_callback(lambda _data: self._cancelled())
         self._no_callback = C.ggml_abort_callback()
         self._views: dict[int, npt.NDArray[np.float32]] = {}
+        self._rows: tuple[int, list[npt.NDArray[np.float32]]] = (0, [])  # with the address of the first
         self._pointer: Any = None
         self._pool: ThreadPool | None = None
         self.waiting = ThreadWaiting()
@@ -180,6 +181,19 @@ class LlamaContext:
             view = self._views[address] = np.ctypeslib.as_array(buffer)
         return view
 
+    def logits_of_all(self, n: int) -> list[npt.NDArray[np.float32]]:
+        """The logits of a batch's `n` rows, all of them outputs: views as of `logits`. Cheaper than one by one."""
+        first, last = (_logits_address(self._pointer, row) for row in (0, n - 1))
+        n_vocab = self.model.n_vocab
+        if not first or not last or last - first != 4 * n_vocab * (n - 1):
+            return [self.logits(row) for row in range(n)]
+        address, rows = self._rows
+        if address != first or len(rows) < n:
+            buffer = (ctypes.c_float * (n_vocab * n)).from_address(first)
+            rows = list(np.ctypeslib.as_array(buffer).reshape(n, n_vocab))
+            self._rows = first, rows
+        return rows[:n]
+
     @contextmanager
     def giving_hidden_states(self) -> Iterator[None]:
         """Within: every token decoded is an output, and its hidden state is there beside its logits."""
@@ -276,6 +290,7 @@ class LlamaContext:
             C.llama_free(self._pointer)
             self._pointer = None
             self._views.clear()
+            self._rows = 0, []
         if self._pool is not None:
             self._pool.close()
             self._pool = None

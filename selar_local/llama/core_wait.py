@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
-_TASKS = Path("/proc/self/task")
+_TASKS = "/proc/self/task"
 
 
 def waited_seconds() -> float | None:
@@ -14,9 +14,10 @@ def waited_seconds() -> float | None:
     """
     total = 0
     try:
-        for task in _TASKS.iterdir():
+        for task in os.listdir(_TASKS):
             try:
-                total += int((task / "schedstat").read_bytes().split()[1])
+                with open(f"{_TASKS}/{task}/schedstat", "rb", buffering=0) as figures:
+                    total += int(figures.read().split()[1])
             except FileNotFoundError:  # the thread has ended
                 continue
     except (OSError, ValueError, IndexError):

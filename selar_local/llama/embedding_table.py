@@ -72,7 +72,7 @@ class EmbeddingTable:
         """One dequantised row, remembered: candidates come back, and a first touch of the map is a page fault."""
         if not 0 <= token < self.n_vocab:
             raise IndexError(f"token id {token} outside the vocabulary of {self.n_vocab}")
-        row: npt.NDArray[np.float32] = self._rows.block(token, token + 1)[0]
+        row = self._rows.row(token)
         if len(self._recent) >= self._recent_limit:
             self._recent.clear()
         self._recent[token] = row

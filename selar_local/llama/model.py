@@ -46,6 +46,7 @@ class LlamaModel:
         self.n_ctx_train = int(C.llama_model_n_ctx_train(self.pointer))
         self.mrope = C.llama_model_rope_type(self.pointer) in _MROPE_TYPES
         self._pieces: dict[int, bytes] = {}
+        self._ends: dict[int, bool] = {}
         self._require_generator()
 
     def _open(self, config: EngineConfig, on_progress: Callable[[float], None] | None) -> Any:
@@ -208,7 +209,10 @@ class LlamaModel:
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends the generation: EOS, EOT and all the others the model declares."""
-        return bool(C.llama_vocab_is_eog(self.vocab, token))
+        ends = self._ends.get(token)
+        if ends is None:
+            ends = self._ends[token] = bool(C.llama_vocab_is_eog(self.vocab, token))
+        return ends
 
     @cached_property
     def end_tokens(self) -> tuple[int, ...]:

@@ -180,7 +180,7 @@ class LlamaRuntime:
             return self._step_in_two(feeds, hidden)
         if hidden:
             self._hidden = [self.context.hidden_state(i) for i in range(len(feeds))]
-        return [self.context.logits(i) for i in range(len(feeds))]
+        return self.context.logits_of_all(len(feeds))
 
     def _step_in_two(self, feeds: Sequence[Feed], hidden: bool) -> list[npt.NDArray[np.float32]]:
         """Tokens as ids and mixtures as rows in two decodes: for devices where a row is not its token to the bit."""

@@ -28,6 +28,17 @@ class TensorRows:
             raise ModelFileError(f"{tensor.part.name}: {tensor.name} cannot be read: {error}") from None
         self._address = self._data.ctypes.data
         self._to_float = ggml.to_float(tensor.type)
+        self._one = np.empty(self.width, np.float32)
+        self._one_address = self._one.ctypes.data
+
+    def row(self, number: int) -> Floats:
+        """One row: (width,) float32."""
+        if self._to_float is None:
+            slow: Floats = self._slowly(number, number + 1)[0]
+            return slow
+        # Into memory of a known address: NumPy takes longer to give an address than ggml for the row.
+        self._to_float(self._address + number * self._row_bytes, self._one_address, self.width)
+        return self._one.copy()
 
     def block(self, start: int, end: int) -> Floats:
         """Rows one after the other: (end - start, width) float32."""

@@ -37,6 +37,7 @@ class Adjustment:
 
     def __init__(self, sampling: SamplingConfig, changes: Changes, prompt: Sequence[int]) -> None:
         self._count = 0
+        self._changed = np.empty(0, np.float32)
         self._not_before = changes.not_before
         self._ends = np.array(changes.ends, np.int64)
         self._biased = np.fromiter(changes.bias, np.int64, len(changes.bias))
@@ -51,8 +52,11 @@ class Adjustment:
         return cls(sampling, changes, prompt) if used else None
 
     def __call__(self, logits: Logits) -> Logits:
-        """A changed copy of the logits."""
-        changed: Logits = logits.copy()
+        """A changed copy of the logits. The next call writes over it: a new one a step would be new memory a step."""
+        if self._changed.shape != logits.shape:
+            self._changed = np.empty_like(logits)
+        changed = self._changed
+        changed[:] = logits
         changed[self._biased] += self._bias
         if self._count < self._not_before:
             changed[self._ends] = -np.inf
