@@ -60,6 +60,8 @@ class Scheduler:
         if ready:
             # llama.cpp computes only neighbouring slots together: out of order, each would be a batch of its own.
             self._advance(sorted(ready, key=lambda s: s.slot))
+        for sequence in self.running:  # not before all have made their step: callers would contend for the interpreter
+            sequence.give_out()
         self._retire()
 
     def _drop_cancelled(self) -> None:
@@ -148,6 +150,7 @@ class Scheduler:
             self._slots.decoded(sequence.slot, sequence.position)
         if logits is not None:
             self._step(sequence, logits, 0)
+            sequence.give_out()
 
     def _step(self, sequence: Sequence, logits: npt.NDArray[np.float32], row: int) -> None:
         """The sequence's step on the logits of the batch's row. An error ends this sequence alone."""

@@ -88,6 +88,7 @@ class Sequence:
         self._budget = ThinkingBudget(request.generation.thinking_budget, request.closing)
         self._tokens: list[int] = []
         self._entropies: list[float] = []
+        self._events: list[TokenEvent] = []  # made and not given out
         self._logprobs = LogprobReport(request.generation)
         self._explored = 0
         self._mismatched = 0
@@ -240,7 +241,7 @@ class Sequence:
         if self.request.events:
             n = self.request.method.n_candidates
             top = tuple(zip(distribution.ids[:n].tolist(), distribution.probs[:n].tolist(), strict=True))
-            self._emit(
+            self._events.append(
                 TokenEvent(
                     len(self._tokens) - 1,
                     token,
@@ -260,6 +261,12 @@ class Sequence:
         if reason:
             self.finish(reason, context_full=self.position >= capacity and reason == "length")
 
+    def give_out(self) -> None:
+        """Give out the events that were made since the last call."""
+        for event in self._events:
+            self._emit(event)
+        self._events.clear()
+
     def _end_of(self, ending: bool, last: bool, capacity: int) -> str | None:
         """The finish reason after this step; None where the generation goes on."""
         if ending or self._transcript.stopped:
@@ -278,6 +285,7 @@ class Sequence:
         if self.finished:
             return
         self.finished, self.spoilt = True, spoilt
+        self.give_out()
         self._on_finish()
         if error is not None:
             self._emit(error)
