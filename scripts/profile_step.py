@@ -123,9 +123,7 @@ def profile(path: str, method: str, rows: int, steps: int) -> dict[str, float]:
             reader = threading.Thread(target=_read, args=(inbox,))
             reader.start()
             readers.append(reader)
-            engine.begin(
-                clock.timed(_WAKING, inbox.put), PROMPT, method=METHODS[method](), max_tokens=steps, seed=seed
-            )
+            engine.begin(clock.timed(_WAKING, inbox.put), PROMPT, method=METHODS[method](), max_tokens=steps, seed=seed)
         for reader in readers:
             reader.join()
     return _medians(clock.steps[rows + 10 : -rows])  # without prompts, first steps, and texts that have ended

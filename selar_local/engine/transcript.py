@@ -96,9 +96,9 @@ class Transcript:
         A call is open, or one of the tokens would begin one; or so for a fenced block of JSON.
         """
         pieces = list(pieces)
-        if not self._tools and not self._fence.near and "`" not in self._text.waiting:
-            if not any(b"`" in piece for piece in pieces):
-                return None  # most steps of most texts
+        may_fence = self._fence.near or "`" in self._text.waiting or any(b"`" in piece for piece in pieces)
+        if not self._tools and not may_fence:  # most steps of most texts
+            return None
         readers = [reader for reader in (self._reader, self._loose) if reader is not None and self._tools]
         if any(reader.in_call for reader in readers):
             return "call"

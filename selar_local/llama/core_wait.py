@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
-_TASKS = "/proc/self/task"
+_TASKS = Path("/proc/self/task")
 
 
 def waited_seconds() -> float | None:
@@ -14,10 +14,9 @@ def waited_seconds() -> float | None:
     """
     total = 0
     try:
-        for task in os.listdir(_TASKS):
+        for task in _TASKS.iterdir():
             try:
-                with open(f"{_TASKS}/{task}/schedstat", "rb", buffering=0) as figures:
-                    total += int(figures.read().split()[1])
+                total += int((task / "schedstat").read_bytes().split()[1])
             except FileNotFoundError:  # the thread has ended
                 continue
     except (OSError, ValueError, IndexError):

@@ -72,6 +72,10 @@ def test_a_fenced_block_of_json_is_certain_with_and_without_tools():
     assert kept("see ", "`", "a", "`", tools=None) == [None] * 4
 
 
+def test_a_fence_that_waits_for_the_rest_of_a_stop_string():
+    assert kept("a\n", "```", "json", "\n", "{}", tools=None, stop=("```x",)) == [None, None, *["json"] * 3]
+
+
 def test_the_option_and_what_was_no_exploration():
     assert kept(*CALL, keep=False) == [None] * 6
     assert kept("```json", "\n", "{", tools=None, keep=False) == [None] * 3

@@ -9,12 +9,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from scripted_runtime import END, Item, ScriptedRuntime, drive, outcome, request
+from test_decisions import Scripted
 
 from selar_local.engine.scheduler import Scheduler
 from selar_local.errors import DecodeError, EngineClosed
 from selar_local.llama.context import Aborted
 from selar_local.methods import CoTGreedy, Selar
-from selar_local.methods.base import Decision, Setting, Stepper, StepView
+from selar_local.methods.base import Decision, Setting, Stepper, StepView, Token
 
 ABC = {10: b"a", 11: b"b", 12: b"c"}
 
@@ -434,3 +435,17 @@ def test_inputs_go_in_the_order_of_their_places():
     runtime = ScriptedRuntime({2: [10], 3: [11] * 9, 4: [12] * 9, 5: [13] * 4})
     drive(Scheduler(runtime, 3), request([2]), request([3]), request([4]), request([5]))
     assert ("step", 5, 3, 4) in runtime.calls
+
+
+def test_events_come_once_all_texts_have_made_their_step():
+    """The first token comes at once: before the next decode."""
+    runtime = ScriptedRuntime({5: [10, 11, 12], 6: [10, 11, 12]})
+    first, seen = request([5]), []
+
+    def look(view: StepView, _step: int) -> Decision:
+        seen.append(first.messages.qsize())
+        return Decision(Token(view.token))
+
+    drive(Scheduler(runtime, 2), first, request([6], Scripted(decide=look)))
+    read = 1
+    assert seen[:3] == [read + 1, read + 1, read + 2]

@@ -255,6 +255,7 @@ def test_chunks_of_several_prompts_in_one_batch(tiny, lengths):
     again = model.step([Feed(slot, len(ids), Token(7)) for slot, ids in enumerate(prompts)], False)
     for slot in range(4):
         assert np.allclose(again[slot], follow[slot], atol=1e-3), slot
+        assert np.array_equal(again[slot], model.context.logits(slot)), slot
     assert not np.allclose(wanted[0], wanted[1], atol=0.1)
     model.close()
 
