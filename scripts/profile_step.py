@@ -5,6 +5,8 @@
 The engine decodes as in a real run, so caches are as cold as there. Each text is streamed to a thread that reads it.
 The parts are functions of the engine, wrapped by a clock: a part does not count the parts that it calls. The clock
 itself takes some 0.5 us a call. The figures are medians over the steps; "all" is the median of the whole, not the sum.
+"all, processor" is the thread's time on a core: where it is much less than "all", the thread waits for the interpreter
+or for a core, as on a busy machine.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from selar_local.methods import METHODS, distribution, selar
 PROMPT = "Explain step by step how a bicycle stays upright, and then tell a long story about one."
 _REST = "scheduler and step"
 _WAKING = "waking the caller"
+_PROCESSOR = "all, processor"
 #: Where each function is looked up, its name there, and the part that it is.
 _PARTS: tuple[tuple[Any, str, str], ...] = (
     (LlamaContext, "logits_of_all", "logits view"),
@@ -60,6 +63,7 @@ class Clock:
         self._stack = [_REST]
         self._thread: int | None = None
         self._last = 0.0
+        self._last_processor = 0.0
 
     def timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """`call`, whose time counts for `part`."""
@@ -83,10 +87,12 @@ class Clock:
         def run(*values: Any) -> int:
             if self._thread == threading.get_ident():
                 self._count()
-                self.steps.append(dict(self._spent))
+                processor = 1e6 * (time.thread_time() - self._last_processor)
+                self.steps.append({**self._spent, _PROCESSOR: processor})
             code = call(*values)
             self._spent.clear()
-            self._thread, self._last = threading.get_ident(), time.perf_counter()
+            self._thread, self._last_processor = threading.get_ident(), time.thread_time()
+            self._last = time.perf_counter()
             return code
 
         return run
@@ -138,7 +144,8 @@ def _medians(steps: Iterable[dict[str, float]]) -> dict[str, float]:
     steps = list(steps)
     parts = dict.fromkeys([*(part for _, _, part in _PARTS), _WAKING, _REST])
     found = {part: statistics.median(step.get(part, 0.0) for step in steps) for part in parts}
-    return {**found, "all": statistics.median(sum(step.values()) for step in steps)}
+    whole = {"all": statistics.median(sum(step.values()) - step[_PROCESSOR] for step in steps)}
+    return {**found, **whole, _PROCESSOR: statistics.median(step[_PROCESSOR] for step in steps)}
 
 
 @click.command()
