@@ -16,6 +16,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "run": Entry("selar_local.cli.run", "run", "One answer, or a chat."),
     "serve": Entry("selar_local.cli.serve", "serve", "An OpenAI-compatible server."),
+    "worker": Entry("selar_local.cli.worker", "worker", "This machine's devices, for a model on another one."),
     "models": Entry("selar_local.cli.models", "models", "The models on this machine."),
     "pull": Entry("selar_local.cli.pull", "pull", "Download a model."),
     "compare": Entry("selar_local.cli.compare", "compare", "One prompt under several methods, side by side."),
