@@ -39,8 +39,10 @@ fi
 
 # The backends are libraries beside the others; libggml.so knows which there are. llama.cpp itself stays as it is.
 libraries=$(echo "$venv"/lib/python*/site-packages)/llama_cpp/lib
-cmake -S "$source" -B "$venv/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-  -DGGML_VULKAN=on -DGGML_RPC=on -DLLAVA_BUILD=off >"$venv/cmake.log"
-cmake --build "$venv/build" --target ggml ggml-vulkan ggml-rpc
-cp -P "$venv"/build/bin/libggml*.so* "$libraries/"
+if [ ! -e "$libraries/libggml-vulkan.so" ]; then
+  cmake -S "$source" -B "$venv/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+    -DGGML_VULKAN=on -DGGML_RPC=on -DLLAVA_BUILD=off >"$venv/cmake.log"
+  cmake --build "$venv/build" --target ggml ggml-vulkan ggml-rpc
+  cp -P "$venv"/build/bin/libggml*.so* "$libraries/"
+fi
 echo "run: .venv-offload/bin/python -m pytest tests/offload"

@@ -75,7 +75,8 @@ def write_shape(path: Path, shape: ModelShape, weight: str = "Q4_K") -> Path:
     }.items():
         writer.add_uint32(f"llama.{key}", value)
     writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
-    writer.add_tokenizer_model("none")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(["<unk>", "<s>", "</s>", "<0x0A>", *(f"t{number}" for number in range(4, shape.vocabulary))])
     end = 0
     for name, dims, kind in shape.tensors(weight):
         quant = GGMLQuantizationType[kind]
