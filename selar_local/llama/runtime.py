@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from selar_local.config import EngineConfig
 from selar_local.errors import DecodeError, ModelFileError, UnsupportedModel
+from selar_local.llama import library
 from selar_local.llama.context import LlamaContext, State
 from selar_local.llama.embedding_table import EmbeddingTable
 from selar_local.llama.forecast import forecast
@@ -20,7 +21,6 @@ from selar_local.llama.gguf_file import GgufFile, open_gguf
 from selar_local.llama.injection_check import injection_difference
 from selar_local.llama.input_batch import InputBatch
 from selar_local.llama.layer_states import LayerStates
-from selar_local.llama.library import binding_version
 from selar_local.llama.model import LlamaModel
 from selar_local.llama.placement import Placement, is_out_of_memory, placements
 from selar_local.llama.probe import Probe
@@ -68,7 +68,7 @@ class LlamaRuntime:
         #: Why the model takes token ids alone; None where it takes vectors. Then the check has a difference.
         self.no_vectors: str | None = None
         self.injection_max_abs_diff: float | None = None
-        with Probe(self.gguf.path, self.gguf.architecture, binding_version, again=check_again) as probe:
+        with Probe(self.gguf.path, self.gguf.architecture, library.binding_version, again=check_again) as probe:
             probe.survives("open", on_wait=lambda: on_progress and on_progress(0.0))
             self._context: LlamaContext | None = None
             self._open_where_it_fits(config, on_progress, probe, watch_layers)
@@ -100,6 +100,7 @@ class LlamaRuntime:
         self, config: EngineConfig, on_progress: Callable[[float], None] | None, probe: Probe, watch_layers: bool
     ) -> None:
         """Open model and context; with fewer layers on the GPU where it has no memory for the ones planned."""
+        library.start()
         connect(config.workers)
         tries = placements(self.gguf, config, partial(forecast, self.gguf, config))
         placement: Placement | None = next(tries)
