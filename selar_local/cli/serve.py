@@ -32,13 +32,12 @@ from selar_local.cli.wording import NO_TEMPLATE
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.settings import default_method, require_usable
 from selar_local.server import Defaults, RequestLine, ServerConfig, require_web
-from selar_local.server.config import keys_in_environment
+from selar_local.server.config import PARALLEL, keys_in_environment
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
 
-PARALLEL = 4
 _LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")
 _SAMPLING = "Sampling and length, where a request does not say"
 #: "All interfaces" is no place that a browser goes to.

@@ -14,6 +14,8 @@ from selar_local.methods import DEFAULT_METHOD, Method, method_class
 from selar_local.options import Options
 
 KEY_VARIABLE = "SELAR_LOCAL_API_KEY"
+#: Requests that a server decodes together where nobody says otherwise.
+PARALLEL = 4
 
 
 class RequestLine(NamedTuple):
