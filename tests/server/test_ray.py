@@ -30,7 +30,7 @@ from selar_local.server.ray import ScaleConfig, Setup, build  # noqa: E402
 
 NODES = 2
 REQUESTS, CLIENTS = 200, 16
-TOKENS = 48
+TOKENS = 32
 LONG = {"prompt": "the end", "seed": 1, "max_tokens": 30000}
 
 
