@@ -67,8 +67,8 @@ class Setup:
         """Of arguments by name. Texts are read as the command line reads them. Raises OptionError."""
         rest = dict(arguments)
         model, name = rest.pop("model", None), rest.pop("method", None)
-        for own in _OF_RAY:
-            require(own not in rest, f"{own} is not for the replicas: Ray Serve has {_OF_RAY[own]}")
+        for own, instead in _OF_RAY.items():
+            require(own not in rest, f"{own} is not for the replicas: Ray Serve has {instead}")
         method = method_class(name or DEFAULT_METHOD)
         given = {kind: _taken(kind, rest) for kind in (ScaleConfig, EngineConfig, ServerConfig, SamplingConfig)}
         generation = _taken(GenerationConfig, rest, _GENERATION)
