@@ -178,7 +178,7 @@ class _Message(Translated):
         self._head = {"id": f"msg_{secrets.token_hex(12)}", "type": "message", "role": "assistant", "model": model}
 
     def begun(self, job: Job) -> Iterator[Event]:
-        usage = {"input_tokens": job.generations[0].prompt_tokens, "output_tokens": 0}
+        usage = {"input_tokens": len(job.generations[0].prompt), "output_tokens": 0}
         message: Event = {**self._head, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
         yield {"type": "message_start", "message": message}
 
