@@ -64,6 +64,8 @@ class Prompts:
         asked = {name: rest.pop(name, None) for name in ("thinking_budget", "reasoning_effort", "template_args")}
         dialect = self._dialects.of(options.get("tools"))
         thinking = thinking_options(rest.pop("thinking", None), GenerationConfig(**asked), dialect)
+        if rest.get("continue_final_message") is None:
+            rest["continue_final_message"] = rest.get("add_generation_prompt", True) and _is_begun(messages)
         return dialect.template.render(messages, **thinking.rendering, **rest)
 
     def rendered(
@@ -75,7 +77,7 @@ class Prompts:
         raw: bool = False,
         thinking: bool | None = None,
         tools: Tools | None = None,
-        continue_final_message: bool = False,
+        continue_final_message: bool | None = None,
         method: Method | str | None = None,
         **options: Any,
     ) -> RenderedRequest:
@@ -103,9 +105,10 @@ class Prompts:
             # ChatML was assumed. A base model mostly has no such token: it spells the text out.
             generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
         thinking, rendering, generation, note = thinking_options(thinking, generation, dialect)
-        rendering |= {"tools": tools, "continue_final_message": continue_final_message}
+        continues = _is_begun(turns) if continue_final_message is None else continue_final_message
+        rendering |= {"tools": tools, "continue_final_message": continues}
         text = chosen.prompt_text(dialect.template.render(turns, **rendering))
-        begun = _begun(text, dialect.template, chosen, turns, rendering) if continue_final_message else ""
+        begun = _begun(text, dialect.template, chosen, turns, rendering) if continues else ""
         has_switch = dialect.template.variables.switch_thinking
         return RenderedRequest(
             text, chosen, sampling, generation, thinking, has_switch, tools, turns, rendering, begun, note
@@ -207,6 +210,12 @@ def _raw(prompt: Prompt, request: RenderedRequest) -> RenderedRequest:
         return replace(request, text=method.prompt_text(prompt))
     require(not method.prompt_text(""), f"{method.name} adds to the prompt: give it as a text")
     return replace(request, tokens=tuple(prompt))
+
+
+def _is_begun(messages: Messages) -> bool:
+    """Whether the last message is the beginning of an answer, as clients send it: a text of the assistant."""
+    last = messages[-1] if messages else {}
+    return last.get("role") == "assistant" and bool(last.get("content")) and not last.get("tool_calls")
 
 
 def _begun(text: str, template: ChatTemplate, method: Method, turns: Messages, rendering: Mapping[str, Any]) -> str:

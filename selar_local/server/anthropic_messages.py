@@ -102,7 +102,6 @@ def _chat(body: CountRequest) -> ChatRequest:
         raise bad_request("messages have no content", "messages")
     if body.system:
         turns.insert(0, {"role": "system", "content": text_of(body.system, ("text",), "system")})
-    last = turns[-1]
     return chat_request(
         body,
         messages=turns,
@@ -114,7 +113,6 @@ def _chat(body: CountRequest) -> ChatRequest:
         reasoning_effort=output.get("effort"),
         response_format=_format(output.get("format")),
         stop=body.stop_sequences or None,
-        continue_final_message=True if last["role"] == "assistant" and not last.get("tool_calls") else None,
     )
 
 

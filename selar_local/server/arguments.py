@@ -100,8 +100,15 @@ def template_options(
         "reasoning_effort": defaults.generation.reasoning_effort if effort is None else effort,
         "thinking": next(iter(given.values()), False if off else defaults.thinking),
         "template_args": {**general, **own} or None,
-        "continue_final_message": bool(request.continue_final_message),
+        "continue_final_message": _continues(request),
     }
+
+
+def _continues(request: ChatRequest) -> bool | None:
+    """Whether the last message is to be continued; None: as the engine does it."""
+    if request.continue_final_message is None and request.add_generation_prompt is not None:
+        return not request.add_generation_prompt
+    return request.continue_final_message
 
 
 def generations(request: Common, settings: RequestSettings, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -177,7 +177,9 @@ class ChatRequest(Common):
     def check_together(self) -> None:
         if self.top_logprobs is not None and not self.logprobs:
             raise bad_request("top_logprobs needs logprobs: true", "top_logprobs")
-        if self.add_generation_prompt not in (None, not self.continue_final_message):
+        if None not in (self.add_generation_prompt, self.continue_final_message) and (
+            self.add_generation_prompt is self.continue_final_message
+        ):
             text = "add_generation_prompt must be the opposite of continue_final_message"
             raise bad_request(text, "add_generation_prompt", "unsupported_parameter")
 
