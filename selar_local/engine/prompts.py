@@ -94,6 +94,7 @@ class Prompts:
             require(prompt is not None and plain, "raw takes a prompt, without messages, system or tools")
             return _raw(prompt or "", RenderedRequest("", chosen, sampling, generation, thinking, None))
         require(prompt is None or isinstance(prompt, str), "a prompt of token ids must be raw")
+        require(prompt is None or bool(prompt.strip()), "the prompt is empty")
         turns = list(messages or ())
         if system is not None:
             turns.insert(0, {"role": "system", "content": system})
@@ -101,9 +102,6 @@ class Prompts:
             turns.append({"role": "user", "content": prompt})
         self._require_room(len(turns), "at least ")  # a token each, or more
         dialect = self._dialects.of(tools)
-        if dialect.source is None:
-            # ChatML was assumed. A base model mostly has no such token: it spells the text out.
-            generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
         thinking, rendering, generation, note = thinking_options(thinking, generation, dialect)
         continues = _is_begun(turns) if continue_final_message is None else continue_final_message
         rendering |= {"tools": tools, "continue_final_message": continues}
@@ -133,6 +131,8 @@ class Prompts:
             generation=rendered.generation,
             prompt_tail=rendered.tail,
             begun=rendered.begun,
+            # Where ChatML was assumed, a base model mostly has no such token: it spells the text out.
+            turn_end="<|im_end|>" if dialect.source is None and rendered.messages is not None else "",
             closing=dialect.closing,
             split_thinking=rendered.template_has_switch is not None,
             form=dialect.form_for(rendered.tools),

@@ -55,10 +55,6 @@ def settings_of(request: Common, defaults: Defaults, max_tokens: int | None, *, 
     given.update({name: getattr(request, name) for name in _SAMPLING if getattr(request, name) is not None})
     if greedy is not None:
         given["greedy"] = greedy
-    if given.get("temperature") == 0 and method.feeds_vectors:
-        # What clients mean by it. The methods that mix need a temperature for their gate: their own.
-        del given["temperature"]
-        given["greedy"] = True
     default_seed = given.pop("seed", None)
     asked = None if request.seed == -1 else request.seed
     seed = next((s for s in (asked, default_seed) if s is not None), secrets.randbits(32)) % _SEEDS
