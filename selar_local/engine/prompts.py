@@ -94,7 +94,7 @@ class Prompts:
             require(prompt is not None and plain, "raw takes a prompt, without messages, system or tools")
             return _raw(prompt or "", RenderedRequest("", chosen, sampling, generation, thinking, None))
         require(prompt is None or isinstance(prompt, str), "a prompt of token ids must be raw")
-        require(prompt is None or bool(prompt.strip()), "the prompt is empty")
+        require(not isinstance(prompt, str) or bool(prompt.strip()), "the prompt is empty")
         turns = list(messages or ())
         if system is not None:
             turns.insert(0, {"role": "system", "content": system})
