@@ -167,11 +167,17 @@ def build_sampling(method: Method, values: Mapping[str, Any]) -> tuple[SamplingC
 
 def as_usage(error: OptionError, names: Iterable[str]) -> click.UsageError:
     """The error with the flag in place of the option's name that it begins with."""
-    name, space, rest = str(error).partition(" ")
+    return click.UsageError(with_flag(str(error), names))
+
+
+def with_flag(text: str, names: Iterable[str]) -> str:
+    """The text with the flag in place of the option's name that it begins with, where it is one of `names`."""
+    name, space, rest = text.partition(" ")
+    if name not in names:
+        return text
     ctx = click.get_current_context(silent=True)
     flags = [flag for one in ctx.command.params if one.name == name for flag in one.opts] if ctx else []
-    flag = next((flag for flag in flags if flag.startswith("--")), flag_of(name))
-    return click.UsageError((named(name, flag) if name in names else name) + space + rest)
+    return named(name, next((flag for flag in flags if flag.startswith("--")), flag_of(name))) + space + rest
 
 
 def build_method(name: str, values: Mapping[str, Any]) -> Method:
@@ -188,15 +194,3 @@ def build_method(name: str, values: Mapping[str, Any]) -> Method:
 def is_named(method: Method) -> bool:
     """Whether the command line names the method, or an option of it."""
     return is_typed("method") or any(is_typed(one.name) for one in described(type(method)) if one.flags)
-
-
-def parse_value(one: Option, text: str) -> Any:
-    """`text` as a value of the option, for ``/set``. Raises OptionError."""
-    if text.lower() in ("none", "default"):
-        return one.default
-    if one.kind == "texts":
-        return (text,)
-    try:
-        return _type_of(one).convert(text, None, None)
-    except click.BadParameter as error:
-        raise OptionError(f"{one.name}: {error.message}") from None
