@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 #: Most characters of one turn of a loop; least turns, and least characters of all: "1000000" is no loop.
 LONGEST, TURNS, SHORTEST = 1200, 4, 200
 
@@ -14,22 +12,17 @@ def is_repetitive(text: str) -> bool:
     Its end must consist of at least 4 turns of one piece of at most 1,200 characters, the last turn perhaps cut short,
     with at least 200 characters together. Loops that count or vary are not seen.
     """
-    return _loops(text.rstrip(), LONGEST, TURNS, SHORTEST)
-
-
-def _loops(items: Sequence[object], longest: int, turns: int, shortest: int) -> bool:
-    """Linear in the smaller of the length and of what `turns` of the longest pieces take."""
-    enough = longest + max(longest * turns, shortest)
-    reversed_end = items[: -enough - 1 : -1]
+    enough = LONGEST + max(LONGEST * TURNS, SHORTEST)
+    reversed_end = text.rstrip()[: -enough - 1 : -1]
     shared = _shared_with_start(reversed_end)
     return any(
-        period + shared[period] >= max(turns * period, shortest)
-        for period in range(1, min(longest, len(reversed_end) - 1) + 1)
+        period + shared[period] >= max(TURNS * period, SHORTEST)
+        for period in range(1, min(LONGEST, len(reversed_end) - 1) + 1)
     )
 
 
-def _shared_with_start(items: Sequence[object]) -> list[int]:
-    """The Z function: for each place, how many items from there on equal those at the start."""
+def _shared_with_start(items: str) -> list[int]:
+    """The Z function: for each place, how many characters from there on equal those at the start."""
     shared = [0] * len(items)
     left = right = 0  # the match that reaches farthest
     for place in range(1, len(items)):
