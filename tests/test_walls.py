@@ -104,8 +104,8 @@ def test_only_the_llama_room_knows_llama_cpp():
             assert outside - pure <= sys.stdlib_module_names, path
 
 
-#: Where llama_cpp is imported. The grammar's schema converter is Python of llama-cpp-python's own, with no C in it.
-LLAMA_CPP = {"llama/native.py": {"llama_cpp"}, "llama/grammar.py": {"llama_cpp.llama_grammar"}}
+#: Where llama_cpp is imported.
+LLAMA_CPP = {"llama/native.py": {"llama_cpp"}}
 
 
 def test_one_file_imports_the_bindings():

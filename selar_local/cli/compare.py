@@ -97,9 +97,7 @@ class _Collector(Display):
         self.pieces.append(Piece(printable(text), "explored dim" if explored else "dim"))
 
 
-@click.command(
-    "compare", cls=GroupedCommand, epilog=_EXAMPLES, short_help="One prompt under several methods, side by side."
-)
+@click.command("compare", cls=GroupedCommand, epilog=_EXAMPLES)
 @model_argument()
 @click.argument("prompt", required=False)
 @prompt_options

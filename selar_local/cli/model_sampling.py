@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from selar_local.cli.grouped_help import option
 from selar_local.methods import Method
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def model_sampling_option(function: F) -> F:
-    """A decorator that adds the flag."""
-    return option(
-        "--model-sampling/--no-model-sampling",
-        default=None,
-        heading="Sampling and length",
-        help="begin with the sampling that the model file recommends, where it does [default:\u00a0on]",
-    )(function)
+model_sampling_option = option(
+    "--model-sampling/--no-model-sampling",
+    default=None,
+    heading="Sampling and length",
+    help="begin with the sampling that the model file recommends, where it does [default:\u00a0on]",
+)
 
 
 def recommended_in_force(recommended: Mapping[str, Any], method: Method, given: Mapping[str, Any]) -> str | None:

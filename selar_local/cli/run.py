@@ -37,7 +37,7 @@ Examples:
   selar-local run model.gguf "Why is the sky blue?" --trace-html sky.html"""
 
 
-@click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="One answer, or a chat.")
+@click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @model_argument()
 @click.argument("prompt", required=False)
 @prompt_options

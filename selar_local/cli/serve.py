@@ -52,7 +52,7 @@ Examples:
   selar-local serve model.gguf --host 0.0.0.0 --api-key "$KEY" --cors-origin https://app.example"""
 
 
-@click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="An OpenAI-compatible server.")
+@click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @model_argument()
 @config_options(("Server", ServerConfig))
 @option("--parallel", type=click.INT, help=f"requests decoded together [default:{NO_BREAK}{PARALLEL}]")

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
 from selar_local.cli.grouped_help import option
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def template_arg_option(function: F) -> F:
-    """A decorator that adds ``--template-arg``. Its value is a mapping, None where it was not given."""
-    return option(
-        "--template-arg",
-        "template_args",
-        multiple=True,
-        metavar="NAME=VALUE",
-        callback=_parsed,
-        help="set a variable of the chat template; VALUE is JSON, else text (several times)",
-    )(function)
 
 
 def _parsed(ctx: click.Context, param: click.Parameter, given: Iterable[str]) -> dict[str, Any] | None:
@@ -41,3 +27,10 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+#: Its value is a mapping, None where it was not given.
+template_arg_option = option(
+    "--template-arg", "template_args", multiple=True, metavar="NAME=VALUE", callback=_parsed,
+    help="set a variable of the chat template; VALUE is JSON, else text (several times)",
+)  # fmt: skip

@@ -25,7 +25,7 @@ Examples:
   selar-local trace view sky.jsonl --model elsewhere/model.gguf"""
 
 
-@click.group("trace", invoke_without_command=True, short_help="Look at traces.")
+@click.group("trace", invoke_without_command=True)
 @click.pass_context
 def trace(context: click.Context) -> int | None:
     """Look at traces, the files that `run --trace` writes."""
