@@ -10,8 +10,8 @@ from gguf import LlamaFileType
 from support.raw_gguf import ARRAY, STRING, U32, gguf, key, text
 from support.tiny_gguf import ARCHITECTURES
 
+from selar_local.catalog.entries import FILE_TYPES, Header, read_header
 from selar_local.catalog.file_names import parameters_in, quantisation_in
-from selar_local.catalog.header import FILE_TYPES, Header, read_header
 
 from .conftest import model_bytes, write
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wcwidth import wcswidth
 
-from selar_local.cli.columns import Piece, side_by_side, wrapped
+from selar_local.cli.compare import Piece, side_by_side, wrapped
 
 CHARACTERS = st.sampled_from([*"abc  \n\t.", "ä", "天", "😀", "e\u0301"])
 TEXTS = st.lists(st.builds(Piece, st.lists(CHARACTERS, max_size=12).map("".join), st.sampled_from(["", "explored"])))

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from selar_local.evaluation import repetition
-from selar_local.evaluation.repetition import is_repetitive
+from selar_local.evaluation import slips
+from selar_local.evaluation.slips import is_repetitive
 
 SENTENCE = "Wait, let me check the second sum once more, because 17 + 25 is 42. "
 PROSE = "".join(f"Step {i}: we add {i * 7 % 13} to {i * i} and keep the result of line {i + 3}. " for i in range(80))
@@ -58,7 +58,7 @@ def test_it_is_the_definition(monkeypatch):
         tokens += piece[: draw.randrange(len(piece) + 1)]
         limits = {"longest": draw.randrange(1, 7), "turns": draw.randrange(2, 5), "shortest": draw.randrange(12)}
         for name, limit in limits.items():
-            monkeypatch.setattr(repetition, name.upper(), limit)
+            monkeypatch.setattr(slips, name.upper(), limit)
         expected = naive(tokens, **limits)
         assert is_repetitive(tokens) is expected, (tokens, limits)
         seen.add(expected)
