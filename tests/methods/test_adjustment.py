@@ -52,7 +52,7 @@ def test_penalties_are_the_oracle_s(
     assert logits.tolist() == logits_of(seed).tolist()  # the model's own stay
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(TEXTS, st.floats(0, 1), st.integers(0, 5), st.floats(1, 3), st.integers(1, 130), st.booleans())
 def test_dry_is_the_oracle_s(
     text: list[int], share: float, allowed: int, base: float, window: int, breaks: bool
