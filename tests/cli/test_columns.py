@@ -20,7 +20,7 @@ def plain(text, style):
     return text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(TEXTS, st.integers(2, 30))
 def test_nothing_is_lost_and_nothing_is_too_wide(pieces, width):
     lines = wrapped(pieces, width)
@@ -32,7 +32,7 @@ def test_nothing_is_lost_and_nothing_is_too_wide(pieces, width):
     assert styles == wanted
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.text("ab cd\n", max_size=80), min_size=1, max_size=4), st.integers(20, 80))
 def test_columns_are_of_equal_width(texts, width):
     rows = side_by_side([[Piece(text)] for text in texts], width, plain)
