@@ -182,11 +182,17 @@ def build_sampling(method: Method, values: Mapping[str, Any]) -> tuple[SamplingC
 
 def as_usage(error: OptionError, names: Iterable[str]) -> click.UsageError:
     """The error with the flag in place of the option's name that it begins with."""
-    name, space, rest = str(error).partition(" ")
+    return click.UsageError(with_flag(str(error), names))
+
+
+def with_flag(text: str, names: Iterable[str]) -> str:
+    """The text with the flag in place of the option's name that it begins with, where it is one of `names`."""
+    name, space, rest = text.partition(" ")
+    if name not in names:
+        return text
     ctx = click.get_current_context(silent=True)
     flags = [flag for one in ctx.command.params if one.name == name for flag in one.opts] if ctx else []
-    flag = next((flag for flag in flags if flag.startswith("--")), flag_of(name))
-    return click.UsageError((named(name, flag) if name in names else name) + space + rest)
+    return named(name, next((flag for flag in flags if flag.startswith("--")), flag_of(name))) + space + rest
 
 
 def build_method(name: str, values: Mapping[str, Any]) -> Method:

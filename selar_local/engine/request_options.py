@@ -95,7 +95,7 @@ class RenderOptions(TypedDict, total=False):
     template_args: Mapping[str, Any] | None
     tools: Tools | None
     add_generation_prompt: bool
-    continue_final_message: bool
+    continue_final_message: bool | None
 
 
 class TurnOptions(SamplingOptions, GenerationOptions, total=False):
@@ -110,5 +110,5 @@ class RequestOptions(TurnOptions, total=False):
     raw: bool
     thinking: bool | None
     tools: Tools | None
-    continue_final_message: bool
+    continue_final_message: bool | None
     method: Method | str | None

@@ -6,6 +6,7 @@ This module needs Inspect; it is imported when Inspect asks for the provider, or
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -31,12 +32,16 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from selar_local.catalog import resolve
 from selar_local.config import EngineConfig, SamplingConfig, from_mapping, require
+from selar_local.engine.model_info import ModelInfo
+from selar_local.engine.settings import default_method
 from selar_local.errors import EngineBusy, OptionError, PromptTooLong
 from selar_local.evaluation.generation import Generated, generate, shared_engines
 from selar_local.methods import DEFAULT_METHOD, Method, method_class
 
 if TYPE_CHECKING:
     from selar_local.evaluation.generation import AnyEngine
+
+logger = logging.getLogger(__name__)
 
 #: Inspect's name of an option -> ours.
 _OPTIONS = {
@@ -56,7 +61,7 @@ class ModelArguments:
     """What ``-M`` may say: options of the engine, the method, its options, and defaults of the sampling.
 
     sampling: what was given of it. thinking: ask the chat template for it, where it knows it. isolated: run llama.cpp
-    in a process of its own.
+    in a process of its own. method_given: False where the method is the default one.
     """
 
     engine: EngineConfig
@@ -64,6 +69,7 @@ class ModelArguments:
     sampling: Mapping[str, Any]
     thinking: bool | None = None
     isolated: bool = False
+    method_given: bool = True
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> ModelArguments:
@@ -72,7 +78,8 @@ class ModelArguments:
         thinking, isolated = rest.pop("thinking", None), rest.pop("isolated", False)
         require(thinking in (None, True, False), f"thinking must be true or false, not {thinking!r}")
         require(isolated in (True, False), f"isolated must be true or false, not {isolated!r}")
-        method = method_class(rest.pop("method", DEFAULT_METHOD))
+        named = rest.pop("method", None)
+        method = method_class(named or DEFAULT_METHOD)
         engine = {"model_sampling": False, **_taken(rest, EngineConfig)}  # what a study compares is the method's own
         sampling = {name: value for name, value in _taken(rest, SamplingConfig).items() if value is not None}
         require("seed" not in sampling, "seed is no model argument: it would be the same for all samples of a problem")
@@ -86,7 +93,12 @@ class ModelArguments:
                 )
         chosen = from_mapping(method, rest)
         chosen.sampling(sampling)
-        return cls(from_mapping(EngineConfig, engine), chosen, sampling, thinking, bool(isolated))
+        given = named is not None or bool(rest)
+        return cls(from_mapping(EngineConfig, engine), chosen, sampling, thinking, bool(isolated), given)
+
+    def fitted(self, info: ModelInfo) -> Method:
+        """The method for this model: the default one is another where the model takes no vectors."""
+        return self.method if self.method_given else default_method(info)
 
 
 def _taken(arguments: dict[str, Any], cls: type) -> dict[str, Any]:
@@ -176,6 +188,7 @@ class SelarAPI(MethodAPI):
     """
 
     _path: Path | None = None
+    _said = False  # that the method is not the default one
 
     def max_connections(self) -> int:
         """As many as the engine decodes together."""
@@ -211,10 +224,20 @@ class SelarAPI(MethodAPI):
         if not engine.info.chat_template and len(messages) == 1 and messages[0]["role"] == "user":
             prompt = {"prompt": messages[0]["content"], "raw": True}  # a base model continues it
         try:
-            made = await generate(engine, {**prompt, "method": given.method, "thinking": given.thinking, **options})
+            method = self._method(engine.info)
+            made = await generate(engine, {**prompt, "method": method, "thinking": given.thinking, **options})
         except PromptTooLong as error:
             return ModelOutput.from_content(self.model_name, "", "model_length", str(error))
         return self._output(engine, made)
+
+    def _method(self, info: ModelInfo) -> Method:
+        method = self.arguments.fitted(info)
+        if method != self.arguments.method and not self._said:
+            self._said = True
+            logger.warning(
+                "%s answers with %s: soft methods cannot be used: %s", info.name, method.name, info.no_vectors
+            )
+        return method
 
     def _output(self, engine: AnyEngine, made: Generated) -> ModelOutput:
         result, usage = made.result, made.result.usage

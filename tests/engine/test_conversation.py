@@ -62,7 +62,6 @@ def test_overrides_are_for_one_turn():
 def test_settings_fit_together_or_stay_as_they_are():
     talk = sl.Conversation(ScriptedChat(), method="cot", temperature=0)
     for change in (
-        lambda: setattr(talk, "method", "selar"),  # it cannot work with temperature 0
         lambda: setattr(talk, "method", "magic"),
         lambda: setattr(talk, "overflow", "shrink"),
         lambda: talk.set(temprature=1),
