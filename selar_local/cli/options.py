@@ -209,15 +209,3 @@ def build_method(name: str, values: Mapping[str, Any]) -> Method:
 def is_named(method: Method) -> bool:
     """Whether the command line names the method, or an option of it."""
     return is_typed("method") or any(is_typed(one.name) for one in described(type(method)) if one.flags)
-
-
-def parse_value(one: Option, text: str) -> Any:
-    """`text` as a value of the option, for ``/set``. Raises OptionError."""
-    if text.lower() in ("none", "default"):
-        return one.default
-    if one.kind == "texts":
-        return (text,)
-    try:
-        return _type_of(one).convert(text, None, None)
-    except click.BadParameter as error:
-        raise OptionError(f"{one.name}: {error.message}") from None

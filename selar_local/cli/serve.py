@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -34,13 +33,12 @@ from selar_local.cli.wording import NO_TEMPLATE
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.settings import default_method, require_usable
 from selar_local.server import Defaults, RequestLine, ServerConfig, require_web
+from selar_local.server.config import PARALLEL, keys_in_environment
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
 
-PARALLEL = 4
-KEY_VARIABLE = "SELAR_LOCAL_API_KEY"
 _LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")
 _SAMPLING = "Sampling and length, where a request does not say"
 #: "All interfaces" is no place that a browser goes to.
@@ -154,9 +152,7 @@ def _fitted(defaults: Defaults, engine: Engine | IsolatedEngine, display: Displa
 
 def _config(values: dict[str, Any]) -> ServerConfig:
     """The server's configuration, with the key of the environment."""
-    from_environment = tuple(os.environ.get(KEY_VARIABLE, "").replace(",", " ").split())
-    keys = (*(values["api_keys"] or ()), *from_environment)
-    return build(ServerConfig, {**values, "api_keys": keys})
+    return build(ServerConfig, {**values, "api_keys": (*(values["api_keys"] or ()), *keys_in_environment())})
 
 
 def _logged(line: RequestLine) -> str:
