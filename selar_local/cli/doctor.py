@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from selar_local.engine.model_info import ModelInfo
 
 
-@click.command(cls=GroupedCommand, short_help="Versions, backends, devices; facts about a model.")
+@click.command(cls=GroupedCommand)
 @model_argument(configurable=False)
 @config_options(("Model and engine", EngineConfig))
 @json_option
