@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """Where a command is, and its line in ``--help``. A test compares the line with the command's own."""
+    """Where a command is, and its line in ``--help``."""
 
     module: str
     attribute: str

@@ -32,7 +32,7 @@ _HOW_TO_OFFLOAD = {
 }
 
 
-@click.command(cls=GroupedCommand, short_help="Versions, backends, devices; facts about a model.")
+@click.command(cls=GroupedCommand)
 @model_argument(configurable=False)
 @config_options(("Model and engine", EngineConfig))
 @json_option

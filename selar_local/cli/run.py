@@ -11,7 +11,6 @@ from selar_local.cli.grouped_help import GroupedCommand, json_option, option
 from selar_local.cli.interrupt import importing
 from selar_local.cli.keyboard import pastes_marked
 from selar_local.cli.model_argument import model_argument
-from selar_local.cli.model_sampling import model_sampling_option
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import (
     build,
@@ -20,6 +19,7 @@ from selar_local.cli.options import (
     config_options,
     method_option,
     method_options,
+    model_sampling_option,
 )
 from selar_local.cli.prompt import joined, prompt_options, read_prompt, text_beside
 from selar_local.cli.session import Session
@@ -37,7 +37,7 @@ Examples:
   selar-local run model.gguf "Why is the sky blue?" --trace-html sky.html"""
 
 
-@click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="One answer, or a chat.")
+@click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @model_argument()
 @click.argument("prompt", required=False)
 @prompt_options

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
 from selar_local.cli.interrupt import importing
 from selar_local.cli.model_argument import model_argument
-from selar_local.cli.model_sampling import model_sampling_option, recommended_in_force
 from selar_local.cli.opening import find, open_engine, open_isolated
 from selar_local.cli.options import (
     build,
@@ -25,21 +23,22 @@ from selar_local.cli.options import (
     is_named,
     method_option,
     method_options,
+    model_sampling_option,
+    recommended_in_force,
 )
+from selar_local.cli.prompt import template_arg_option
 from selar_local.cli.server_log import ServerLog
 from selar_local.cli.streams import one_line
-from selar_local.cli.template_args import template_arg_option
 from selar_local.cli.wording import NO_TEMPLATE
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.settings import default_method, require_usable
 from selar_local.server import Defaults, RequestLine, ServerConfig, require_web
+from selar_local.server.config import PARALLEL, keys_in_environment
 
 if TYPE_CHECKING:
     from selar_local.engine.engine import Engine
     from selar_local.engine.isolated import IsolatedEngine
 
-PARALLEL = 4
-KEY_VARIABLE = "SELAR_LOCAL_API_KEY"
 _LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")
 _SAMPLING = "Sampling and length, where a request does not say"
 #: "All interfaces" is no place that a browser goes to.
@@ -52,7 +51,7 @@ Examples:
   selar-local serve model.gguf --host 0.0.0.0 --api-key "$KEY" --cors-origin https://app.example"""
 
 
-@click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="An OpenAI-compatible server.")
+@click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @model_argument()
 @config_options(("Server", ServerConfig))
 @option("--parallel", type=click.INT, help=f"requests decoded together [default:{NO_BREAK}{PARALLEL}]")
@@ -153,9 +152,7 @@ def _fitted(defaults: Defaults, engine: Engine | IsolatedEngine, display: Displa
 
 def _config(values: dict[str, Any]) -> ServerConfig:
     """The server's configuration, with the key of the environment."""
-    from_environment = tuple(os.environ.get(KEY_VARIABLE, "").replace(",", " ").split())
-    keys = (*(values["api_keys"] or ()), *from_environment)
-    return build(ServerConfig, {**values, "api_keys": keys})
+    return build(ServerConfig, {**values, "api_keys": (*(values["api_keys"] or ()), *keys_in_environment())})
 
 
 def _logged(line: RequestLine) -> str:

@@ -131,6 +131,7 @@ class ChildProcess:
             self._wire.send(frame)
         except (OSError, ValueError) as error:
             if not may_fail:
+                self._gone.wait(_PATIENCE)  # the next request finds it gone
                 raise self._crash() from error
 
     def _crash(self) -> SelarError:
