@@ -14,6 +14,7 @@ from selar_local.config import EngineConfig
 from selar_local.errors import ModelFileError, UnsupportedModel
 from selar_local.llama import library
 from selar_local.llama.deep_stack import on_deep_stack
+from selar_local.llama.digit_runs import cut_digits
 from selar_local.llama.gguf_file import GgufFile
 from selar_local.llama.library import C
 from selar_local.llama.machine import default_threads
@@ -118,13 +119,15 @@ class LlamaModel:
         return on_deep_stack(text, lambda: self._tokenize_pieces(text, special, most))
 
     def _tokenize_pieces(self, text: str, special: bool, most: int) -> list[int]:
-        if len(text) <= _SHORT_TEXT:
+        groups_digits = self.gguf.metadata.get("tokenizer.ggml.pre") == "superbpe"
+        if len(text) <= _SHORT_TEXT and not groups_digits:
             return self._tokenize(text, special)
         tokens: list[int] = []
         for piece in (self._cut_out_first if special else self._cut_out_of_plain_text).pieces(text):
-            tokens += self._tokenize(piece, special)
-            if len(tokens) > most:
-                break
+            for part in cut_digits(piece) if groups_digits else (piece,):
+                tokens += self._tokenize(part, special)
+                if len(tokens) > most:
+                    return tokens
         return tokens
 
     def _tokenize(self, text: str, special: bool) -> list[int]:
