@@ -9,7 +9,7 @@ serve="${SELAR_LOCAL:-.venv/bin/python -m selar_local} serve"
 
 [ -x "$folder/venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --upgrade --disable-pip-version-check \
-  openai litellm langchain-openai pydantic-ai instructor llm "lm-eval[api]" transformers gguf
+  openai litellm langchain-openai pydantic-ai instructor llm "lm-eval[api]" transformers gguf canitoolcall
 
 log="$folder/serve.log"
 $serve $model --port 0 -c 2048 --method cot --log-requests 2>"$log" &
@@ -22,7 +22,7 @@ for _ in $(seq 120); do
 done
 url="$(sed -n 's/^listening on //p' "$log" | head -1)"
 failed=0
-checks=(openai litellm langchain-openai pydantic-ai instructor llm)
+checks=(openai litellm langchain-openai pydantic-ai instructor llm canitoolcall)
 if [ -f "$model" ]; then
   "$folder/venv/bin/python" scripts/clients/tokenizer.py "$model" "$folder/tokenizer" && checks+=(lm-eval)
 fi

@@ -6,6 +6,7 @@ the declarations to all that show or read options: flags, help pages, documentat
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import types
@@ -23,6 +24,7 @@ _DEFAULT_IN_WORDS = re.compile(r" \(default: (.*)\)$")
 _LARGEST = 2**31 - 1  # of a whole number without a bound of its own
 _SAME = object()  # -1 has no other meaning
 _SEVERAL = ("texts", "integers")
+_SWITCH = {**dict.fromkeys(("on", "true", "yes", "1"), True), **dict.fromkeys(("off", "false", "no", "0"), False)}
 _LONG = 80  # characters of a wrong value in a message
 
 
@@ -121,6 +123,20 @@ class Option:
             "source": self.source,
             "python_only": not self.flags,
         }
+
+    def parse(self, text: str) -> Any:
+        """The value that `text` stands for; "none" and "default" are the default. Raises OptionError."""
+        if text.lower() in ("none", "default"):
+            return self.default
+        value: Any = text
+        if self.kind == "boolean":
+            value = _SWITCH.get(text.lower(), text)
+        elif self.kind == "texts":
+            value = (text,)
+        elif self.number is not None:
+            with contextlib.suppress(ValueError):
+                value = self.number(text)
+        return self.checked(value)
 
     def checked(self, value: Any) -> Any:
         """The value to keep. Raises OptionError, with the option's name as the first word."""

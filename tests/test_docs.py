@@ -108,6 +108,9 @@ def test_the_results_are_those_of_the_studies(update_docs):
     page = text_of(update_docs.RESULTS)
     assert page == update_docs.updated(update_docs.RESULTS), "run: python scripts/update_docs.py"
     assert "no difference" in page and page.count("### Difference from cot") >= 1
+    plot = text_of(update_docs.PLOT)
+    intervals = re.findall(r"[+-][\d.]+ \[[^]]+\](?= \|\n)", update_docs.results_in_short())
+    assert len(intervals) >= 8 and all(interval in plot for interval in intervals)
 
 
 def test_the_table_of_models_is_up_to_date(update_docs):

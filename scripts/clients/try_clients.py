@@ -64,6 +64,26 @@ def openai_parse_and_tools() -> None:
     assert client.chat.completions.create(model="x", messages=turns, tools=[TOOL], max_tokens=8).choices
 
 
+def openai_responses() -> None:
+    import openai
+    import pydantic
+
+    client = openai.OpenAI(base_url=BASE, api_key="any", max_retries=0)
+    made = client.responses.create(model="x", input=ASK, instructions="Be brief.", max_output_tokens=12, store=False)
+    assert made.output_text and made.usage.output_tokens <= 12
+    kinds = [event.type for event in client.responses.create(model="x", input=HELLO, max_output_tokens=8, stream=True)]
+    assert kinds[0] == "response.created" and "response.output_text.delta" in kinds
+    form = pydantic.create_model("Person", name=(str, ...), age=(int, ...))
+    parsed = client.responses.parse(model="x", input=ASK, text_format=form, max_output_tokens=80)
+    assert isinstance(parsed.output_parsed.age, int)
+    tool: Any = {"type": "function", **TOOL["function"]}
+    called = client.responses.create(model="x", input=ASK, tools=[tool], tool_choice="required", max_output_tokens=100)
+    call = next(item for item in called.output if item.type == "function_call")
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    turns: Any = [*HELLO, *called.output, result]
+    assert client.responses.create(model="x", input=turns, tools=[tool], max_output_tokens=8).output
+
+
 def litellm() -> None:
     import litellm
 
@@ -193,14 +213,26 @@ def lm_eval() -> None:
     assert set(results) == {"choose", "write"}, results
 
 
+def canitoolcall() -> None:
+    """Its probe of a running server. It is shown: what a small model does wrong is no fault of the server."""
+    command = [str(Path(sys.executable).with_name("canitoolcall")), "probe", "--base-url", BASE, "--model", "any"]
+    done = subprocess.run(
+        [*command, "--timeout", "300", "--concurrency", "1", "--json", "-"],
+        capture_output=True, text=True, timeout=1800, check=False,
+    )  # fmt: skip
+    print(done.stderr.rstrip())
+    assert json.loads(done.stdout), done.stderr[-500:]
+
+
 CHECKS: dict[str, list[Callable[[], None]]] = {
-    "openai": [openai_chat, openai_parse_and_tools],
+    "openai": [openai_chat, openai_parse_and_tools, openai_responses],
     "litellm": [litellm],
     "langchain-openai": [langchain],
     "pydantic-ai": [pydantic_ai],
     "instructor": [instructor],
     "llm": [llm],
     "lm-eval": [lm_eval],
+    "canitoolcall": [canitoolcall],
 }
 
 

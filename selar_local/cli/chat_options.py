@@ -6,7 +6,6 @@ import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from selar_local.cli.options import parse_value
 from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig, opt
 from selar_local.engine.conversation import Conversation
 from selar_local.errors import OptionError
@@ -90,7 +89,7 @@ def _parsed(text: str) -> tuple[str, str]:
 
 def _change(conversation: Conversation, found: Found, text: str) -> None:
     name = found.option.name
-    value = parse_value(found.option, text)
+    value = found.option.parse(text)
     if found.cls is _TurnOptions:
         setattr(conversation, name, value)
     elif found.cls in (SamplingConfig, GenerationConfig):

@@ -151,6 +151,8 @@ class Display:
         calibrated: options that the model's calibration has filled in, with their values.
         """
         self.note(self.statistics_text(result, entropy_unit, calibrated, wrap=is_terminal(self._err)))
+        if self._quiet and result.context_full:
+            self.warn("the answer is cut off: the context is full (raise it with -c)")
         if (result.timings.core_wait or 0) >= _CORE_WAIT and not self._said_busy:
             self._said_busy = True
             self.note(

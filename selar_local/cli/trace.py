@@ -25,7 +25,18 @@ Examples:
   selar-local trace view sky.jsonl --model elsewhere/model.gguf"""
 
 
-@click.group("trace", invoke_without_command=True, short_help="Look at traces.")
+class _Traces(click.Group):
+    """Says how to look at a file that was named without the command."""
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(context, args[0]) is None and not args[0].startswith("-"):
+            raise click.UsageError(f"no such command: {args[0]}; to look at a trace: selar-local trace view {args[0]}")
+        return super().resolve_command(context, args)
+
+
+@click.group("trace", cls=_Traces, invoke_without_command=True)
 @click.pass_context
 def trace(context: click.Context) -> int | None:
     """Look at traces, the files that `run --trace` writes."""

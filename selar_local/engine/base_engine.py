@@ -46,10 +46,11 @@ class BaseEngine(ABC):
 
         Give `prompt` (one user turn) or `messages` (``[{"role": .., "content": ..}]``); `system` is put before them.
         They go through the model's chat template, unless `raw`: then `prompt` is continued as it is, special tokens in
-        it parsed, or its token ids. thinking, tools: passed to templates that know them. method: an instance such as
-        ``Selar(tau=0.4)`` or a name. The other options are the fields of `SamplingConfig` and `GenerationConfig`:
-        temperature, top_k, top_p, min_p, greedy, seed, max_tokens, stop, grammar, json_schema, keep_form, logprobs and
-        more.
+        it parsed, or its token ids. A last message of the assistant is the beginning of the answer, unless
+        `continue_final_message` is False. thinking, tools: passed to templates that know them. method: an instance
+        such as ``Selar(tau=0.4)`` or a name. The other options are the fields of `SamplingConfig` and
+        `GenerationConfig`: temperature, top_k, top_p, min_p, greedy, seed, max_tokens, stop, grammar, json_schema,
+        keep_form, logprobs and more.
 
         on_prefill: called with (done, total) prompt tokens, in the thread that iterates.
         events: False gives none, for those who want the result alone and may cancel meanwhile.

@@ -64,6 +64,8 @@ class Prompts:
         asked = {name: rest.pop(name, None) for name in ("thinking_budget", "reasoning_effort", "template_args")}
         dialect = self._dialects.of(options.get("tools"))
         thinking = thinking_options(rest.pop("thinking", None), GenerationConfig(**asked), dialect)
+        if rest.get("continue_final_message") is None:
+            rest["continue_final_message"] = rest.get("add_generation_prompt", True) and _is_begun(messages)
         return dialect.template.render(messages, **thinking.rendering, **rest)
 
     def rendered(
@@ -75,7 +77,7 @@ class Prompts:
         raw: bool = False,
         thinking: bool | None = None,
         tools: Tools | None = None,
-        continue_final_message: bool = False,
+        continue_final_message: bool | None = None,
         method: Method | str | None = None,
         **options: Any,
     ) -> RenderedRequest:
@@ -92,6 +94,7 @@ class Prompts:
             require(prompt is not None and plain, "raw takes a prompt, without messages, system or tools")
             return _raw(prompt or "", RenderedRequest("", chosen, sampling, generation, thinking, None))
         require(prompt is None or isinstance(prompt, str), "a prompt of token ids must be raw")
+        require(not isinstance(prompt, str) or bool(prompt.strip()), "the prompt is empty")
         turns = list(messages or ())
         if system is not None:
             turns.insert(0, {"role": "system", "content": system})
@@ -99,13 +102,11 @@ class Prompts:
             turns.append({"role": "user", "content": prompt})
         self._require_room(len(turns), "at least ")  # a token each, or more
         dialect = self._dialects.of(tools)
-        if dialect.source is None:
-            # ChatML was assumed. A base model mostly has no such token: it spells the text out.
-            generation = replace(generation, stop=(*generation.stop, "<|im_end|>"))
         thinking, rendering, generation, note = thinking_options(thinking, generation, dialect)
-        rendering |= {"tools": tools, "continue_final_message": continue_final_message}
+        continues = _is_begun(turns) if continue_final_message is None else continue_final_message
+        rendering |= {"tools": tools, "continue_final_message": continues}
         text = chosen.prompt_text(dialect.template.render(turns, **rendering))
-        begun = _begun(text, dialect.template, chosen, turns, rendering) if continue_final_message else ""
+        begun = _begun(text, dialect.template, chosen, turns, rendering) if continues else ""
         has_switch = dialect.template.variables.switch_thinking
         return RenderedRequest(
             text, chosen, sampling, generation, thinking, has_switch, tools, turns, rendering, begun, note
@@ -130,6 +131,8 @@ class Prompts:
             generation=rendered.generation,
             prompt_tail=rendered.tail,
             begun=rendered.begun,
+            # Where ChatML was assumed, a base model mostly has no such token: it spells the text out.
+            turn_end="<|im_end|>" if dialect.source is None and rendered.messages is not None else "",
             closing=dialect.closing,
             split_thinking=rendered.template_has_switch is not None,
             form=dialect.form_for(rendered.tools),
@@ -207,6 +210,12 @@ def _raw(prompt: Prompt, request: RenderedRequest) -> RenderedRequest:
         return replace(request, text=method.prompt_text(prompt))
     require(not method.prompt_text(""), f"{method.name} adds to the prompt: give it as a text")
     return replace(request, tokens=tuple(prompt))
+
+
+def _is_begun(messages: Messages) -> bool:
+    """Whether the last message is the beginning of an answer, as clients send it: a text of the assistant."""
+    last = messages[-1] if messages else {}
+    return last.get("role") == "assistant" and bool(last.get("content")) and not last.get("tool_calls")
 
 
 def _begun(text: str, template: ChatTemplate, method: Method, turns: Messages, rendering: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ class Request:
     generation: GenerationConfig
     prompt_tail: str = ""  # the end of the prompt's text: it may open or close the thinking
     begun: str = ""  # the answer's beginning, where the prompt has one; it follows the tail
+    turn_end: str = ""  # a text that ends the answer like a stop string, and of which no beginning is shown
     closing: tuple[int, ...] = ()  # the tokens that close the thinking when its budget is used up
     split_thinking: bool = True  # tell thinking and answer apart (chat)
     form: Format = GENERAL  # how the model writes thinking and calls

@@ -84,6 +84,7 @@ class Sequence:
             form=request.form,
             tools=request.tools,
             begun=request.begun,
+            turn_end=request.turn_end,
         )
         self._budget = ThinkingBudget(request.generation.thinking_budget, request.closing)
         self._tokens: list[int] = []

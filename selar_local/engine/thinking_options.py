@@ -10,7 +10,9 @@ from selar_local.engine.dialects import Dialect
 from selar_local.templates.variables import SWITCHES
 
 #: Efforts as budgets of thinking tokens, for chat templates that know no effort; None: no limit.
-EFFORT_BUDGETS: dict[str, int | None] = {"minimal": 256, "low": 1024, "medium": 4096, "high": None}
+EFFORT_BUDGETS: dict[str, int | None] = {
+    "minimal": 256, "low": 1024, "medium": 4096, "high": None, "xhigh": None, "max": None,
+}  # fmt: skip
 _NO_EFFORT = "none"
 
 
@@ -41,10 +43,7 @@ def thinking_options(thinking: bool | None, generation: GenerationConfig, dialec
         require(not thinking, "reasoning_effort none and thinking on exclude each other")
         thinking, effort = False, None
     elif effort is not None and not variables.set_effort:
-        generation = replace(generation, thinking_budget=_budget_of(effort, generation, can_think=dialect.thinks))
-        budget = generation.thinking_budget
-        limit = "no limit" if budget is None else f"at most {budget} tokens"
-        note = f"the chat template knows no effort: {effort} is {limit} of thinking here"
+        generation, note = _as_budget(effort, generation, can_think=dialect.thinks)
         effort = None
     rendering = {
         "thinking": thinking,
@@ -55,8 +54,13 @@ def thinking_options(thinking: bool | None, generation: GenerationConfig, dialec
     return ThinkingOptions(thinking, rendering, generation, note)
 
 
-def _budget_of(effort: str, generation: GenerationConfig, *, can_think: bool) -> int | None:
-    require(can_think, f"reasoning_effort {effort} has no effect: this model does not think")
+def _as_budget(effort: str, generation: GenerationConfig, *, can_think: bool) -> tuple[GenerationConfig, str]:
+    """The options with the effort as a budget, and the note that says so. Clients set an effort on any model."""
     known = ", ".join((_NO_EFFORT, *EFFORT_BUDGETS))
     require(effort in EFFORT_BUDGETS, f"reasoning_effort must be one of {known} with this model, not {effort!r}")
-    return EFFORT_BUDGETS[effort] if generation.thinking_budget is None else generation.thinking_budget
+    if not can_think:
+        return generation, "reasoning_effort has no effect: this model does not think"
+    budget = EFFORT_BUDGETS[effort] if generation.thinking_budget is None else generation.thinking_budget
+    limit = "no limit" if budget is None else f"at most {budget} tokens"
+    note = f"the chat template knows no effort: {effort} is {limit} of thinking here"
+    return replace(generation, thinking_budget=budget), note

@@ -30,17 +30,19 @@ class Transcript:
         form: Format = GENERAL,
         tools: Sequence[Mapping[str, Any]] | None = None,
         begun: str = "",
+        turn_end: str = "",
     ) -> None:
         """prompt_tail: the end of the prompt, which may open or close the thinking.
 
         begun: the beginning of this text, which follows the tail in the prompt. It is read, and not given out.
         split: False: all text is answer, markers included. The thinking is followed all the same: methods ask for it.
+        turn_end: as of `Request`.
         form: how the model writes thinking and calls. tools: the tools it may call; without them, calls stay text.
         """
         self._form = form
         self._tools = tools if split else None
         self._tail = prompt_tail
-        self._text = TextStream(stop)
+        self._text = TextStream(stop, turn_end)
         self._begun = begun
         self._reader = self._new_reader()
         self._loose = LooseCalls("", self._tools) if self._tools else None
@@ -219,8 +221,12 @@ class TextStream:
     an empty one raises `OptionError`.
     """
 
-    def __init__(self, stop: Sequence[str] = ()) -> None:
+    def __init__(self, stop: Sequence[str] = (), turn_end: str = "") -> None:
+        """turn_end: one more stop string, of which a beginning is not shown at the end, either."""
         self._stop = (stop,) if isinstance(stop, str) else tuple(stop)
+        self._turn_end = turn_end
+        if turn_end:
+            self._stop += (turn_end,)
         if not all(isinstance(text, str) and text for text in self._stop):
             raise OptionError("a stop string is empty")
         self._firsts = frozenset(text[0] for text in self._stop)
@@ -254,7 +260,8 @@ class TextStream:
         if self._stop:
             text = self._release(text)
         waiting, self.waiting = self.waiting, ""
-        return text + waiting
+        is_cut = len(waiting) > 1 and self._turn_end.startswith(waiting)
+        return text if is_cut else text + waiting
 
     def _release(self, new: str) -> str:
         text = self.waiting + new

@@ -6,6 +6,7 @@ This module needs Inspect; it is imported when Inspect asks for the provider, or
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -31,12 +32,16 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from selar_local.catalog import resolve
 from selar_local.config import EngineConfig, SamplingConfig, from_mapping, require
+from selar_local.engine.model_info import ModelInfo
+from selar_local.engine.settings import default_method
 from selar_local.errors import EngineBusy, OptionError, PromptTooLong
 from selar_local.evaluation.generation import Generated, generate, shared_engines
 from selar_local.methods import DEFAULT_METHOD, Method, method_class
 
 if TYPE_CHECKING:
     from selar_local.evaluation.generation import AnyEngine
+
+logger = logging.getLogger(__name__)
 
 #: Inspect's name of an option -> ours.
 _OPTIONS = {
@@ -56,7 +61,7 @@ class ModelArguments:
     """What ``-M`` may say: options of the engine, the method, its options, and defaults of the sampling.
 
     sampling: what was given of it. thinking: ask the chat template for it, where it knows it. isolated: run llama.cpp
-    in a process of its own.
+    in a process of its own. method_given: False where the method is the default one.
     """
 
     engine: EngineConfig
@@ -64,6 +69,7 @@ class ModelArguments:
     sampling: Mapping[str, Any]
     thinking: bool | None = None
     isolated: bool = False
+    method_given: bool = True
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> ModelArguments:
@@ -72,7 +78,8 @@ class ModelArguments:
         thinking, isolated = rest.pop("thinking", None), rest.pop("isolated", False)
         require(thinking in (None, True, False), f"thinking must be true or false, not {thinking!r}")
         require(isolated in (True, False), f"isolated must be true or false, not {isolated!r}")
-        method = method_class(rest.pop("method", DEFAULT_METHOD))
+        named = rest.pop("method", None)
+        method = method_class(named or DEFAULT_METHOD)
         engine = {"model_sampling": False, **_taken(rest, EngineConfig)}  # what a study compares is the method's own
         sampling = {name: value for name, value in _taken(rest, SamplingConfig).items() if value is not None}
         require("seed" not in sampling, "seed is no model argument: it would be the same for all samples of a problem")
@@ -86,7 +93,12 @@ class ModelArguments:
                 )
         chosen = from_mapping(method, rest)
         chosen.sampling(sampling)
-        return cls(from_mapping(EngineConfig, engine), chosen, sampling, thinking, bool(isolated))
+        given = named is not None or bool(rest)
+        return cls(from_mapping(EngineConfig, engine), chosen, sampling, thinking, bool(isolated), given)
+
+    def fitted(self, info: ModelInfo) -> Method:
+        """The method for this model: the default one is another where the model takes no vectors."""
+        return self.method if self.method_given else default_method(info)
 
 
 def _taken(arguments: dict[str, Any], cls: type) -> dict[str, Any]:
@@ -150,6 +162,23 @@ class MethodAPI(ModelAPI):
         self.arguments = ModelArguments.of(model_args)
         generation_options(config)
 
+    def output(
+        self, text: str, thinking: str, stop: StopReason, logprobs: Logprobs | None = None, *,
+        usage: ModelUsage, seconds: float, **facts: Any,
+    ) -> ModelOutput:  # fmt: skip
+        """An answer as Inspect has it. facts: for the log."""
+        parts: list[Content] = [ContentReasoning(reasoning=thinking), ContentText(text=text)]
+        message = ChatMessageAssistant(content=parts if thinking else text, model=self.model_name, source="generate")
+        # Where a thinking was opened, the first word of an answer tells that it was closed.
+        facts |= {"thinking_closed": bool(text) or not thinking, "seconds": seconds}
+        return ModelOutput(
+            model=self.model_name,
+            choices=[ChatCompletionChoice(message=message, stop_reason=stop, logprobs=logprobs)],
+            usage=usage,
+            time=seconds,
+            metadata=facts,
+        )
+
 
 class SelarAPI(MethodAPI):
     """A GGUF model with a latent-reasoning method, decoded in this process.
@@ -159,6 +188,7 @@ class SelarAPI(MethodAPI):
     """
 
     _path: Path | None = None
+    _said = False  # that the method is not the default one
 
     def max_connections(self) -> int:
         """As many as the engine decodes together."""
@@ -194,48 +224,40 @@ class SelarAPI(MethodAPI):
         if not engine.info.chat_template and len(messages) == 1 and messages[0]["role"] == "user":
             prompt = {"prompt": messages[0]["content"], "raw": True}  # a base model continues it
         try:
-            made = await generate(engine, {**prompt, "method": given.method, "thinking": given.thinking, **options})
+            method = self._method(engine.info)
+            made = await generate(engine, {**prompt, "method": method, "thinking": given.thinking, **options})
         except PromptTooLong as error:
             return ModelOutput.from_content(self.model_name, "", "model_length", str(error))
         return self._output(engine, made)
 
+    def _method(self, info: ModelInfo) -> Method:
+        method = self.arguments.fitted(info)
+        if method != self.arguments.method and not self._said:
+            self._said = True
+            logger.warning(
+                "%s answers with %s: soft methods cannot be used: %s", info.name, method.name, info.no_vectors
+            )
+        return method
+
     def _output(self, engine: AnyEngine, made: Generated) -> ModelOutput:
-        result = made.result
-        thinking = result.thinking
-        content: str | list[Content] = result.text
-        if thinking:
-            content = [ContentReasoning(reasoning=thinking), ContentText(text=result.text)]
-        message = ChatMessageAssistant(content=content, model=self.model_name, source="generate")
-        usage, cached = result.usage, result.usage.cached_tokens
-        seconds = result.timings.prefill_seconds + result.timings.decode_seconds
-        return ModelOutput(
-            model=self.model_name,
-            choices=[ChatCompletionChoice(message=message, stop_reason=_stop(made), logprobs=_logprobs(engine, made))],
+        result, usage = made.result, made.result.usage
+        return self.output(
+            result.text, result.thinking, _stop(made), _logprobs(engine, made),
             usage=ModelUsage(
-                input_tokens=usage.prompt_tokens - cached,
-                input_tokens_cache_read=cached,
+                input_tokens=usage.prompt_tokens - usage.cached_tokens,
+                input_tokens_cache_read=usage.cached_tokens,
                 output_tokens=usage.completion_tokens,
                 total_tokens=usage.prompt_tokens + usage.completion_tokens,
                 reasoning_tokens=usage.thinking_tokens,
             ),
-            time=seconds,
-            metadata={
-                "method": made.method.name,
-                # As given, unless the model's calibration filled something in.
-                **({} if made.method == self.arguments.method else {"options": asdict(made.method)}),
-                "explored_steps": usage.explored_steps,
-                "latent_steps": usage.latent_steps,
-                "mismatched_steps": usage.mismatched_steps,
-                "entropies": list(made.entropies),
-                "finish_reason": result.finish_reason,
-                "context_full": result.context_full,
-                # Where a thinking was opened, the first word of an answer tells that it was closed.
-                "thinking_closed": bool(result.text) or not thinking,
-                "started": made.started,
-                "seconds": seconds,
-                "seed": result.seed,
-            },
-        )
+            method=made.method.name,
+            # As given, unless the model's calibration filled something in.
+            **({} if made.method == self.arguments.method else {"options": asdict(made.method)}),
+            explored_steps=usage.explored_steps, latent_steps=usage.latent_steps,
+            mismatched_steps=usage.mismatched_steps, entropies=list(made.entropies),
+            finish_reason=result.finish_reason, context_full=result.context_full, started=made.started,
+            seconds=result.timings.prefill_seconds + result.timings.decode_seconds, seed=result.seed,
+        )  # fmt: skip
 
 
 def _stop(made: Generated) -> StopReason:

@@ -15,7 +15,7 @@ class LooseCalls(JsonCalls):
     is all of the content, and complete.
     """
 
-    starts = (_FENCE,)
+    starts: tuple[str, ...] = (_FENCE,)
     needs_arguments = True
 
     def read(self) -> Steps[None]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.config import SamplingConfig, from_mapping, require
+from selar_local.config import SamplingConfig, from_mapping
 from selar_local.errors import OptionError
 from selar_local.formats import Thinking
 from selar_local.methods.distribution import Distribution
@@ -207,23 +207,14 @@ class Method(Options, ABC):
         """The sampling of a request.
 
         What was `given`, else the method's own default, else what the model file has `recommended`, else the general
-        default. (A temperature of 0 is not recommended to methods that mix.) Raises OptionError for a sampling this
-        method cannot work with.
+        default. A temperature of 0 is greedy: the methods that mix keep their own temperature for the gate. Raises
+        OptionError.
         """
-        general = dict(recommended or {})
-        if general.get("temperature") == 0 and self.feeds_vectors:
-            del general["temperature"]
-        sampling = from_mapping(SamplingConfig, {**general, **self.sampling_defaults, **given})
-        self.check_sampling(sampling)
-        return sampling
-
-    def check_sampling(self, sampling: SamplingConfig) -> None:
-        """Raises OptionError for a sampling this method cannot work with."""
-        require(
-            sampling.temperature > 0 or not self.feeds_vectors,
-            f"temperature 0 leaves {self.name} nothing to mix: use greedy (--greedy), which takes the most probable "
-            "token and keeps the temperature for the gate",
-        )
+        chosen = {**(recommended or {}), **self.sampling_defaults, **given}
+        if chosen.get("temperature") == 0 and self.feeds_vectors:
+            del chosen["temperature"]
+            chosen["greedy"] = True
+        return from_mapping(SamplingConfig, chosen)
 
     def prompt_text(self, text: str) -> str:
         """The prompt as the method wants it, made of the rendered one."""

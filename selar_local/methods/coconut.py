@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from selar_local.config import SamplingConfig, opt
+from selar_local.config import opt
 from selar_local.errors import DecodeError
 from selar_local.methods.base import Decision, Method, NamedTokens, Setting, Stepper, StepView, Token, Vector
 from selar_local.methods.think_tokens import named_token
@@ -38,9 +38,6 @@ class Coconut(Method):
     @property
     def needs_hidden(self) -> bool:
         return self.latent_steps > 0
-
-    def check_sampling(self, sampling: SamplingConfig) -> None:
-        """Any sampling will do: the text is greedy."""
 
     def prompt_text(self, text: str) -> str:
         """The question ends with a newline, as in training."""

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from selar_local.config import SamplingConfig, opt
+from selar_local.config import opt
 from selar_local.methods.base import Decision, Method, Mixture, NamedTokens, Setting, Stepper, StepView, Token
 from selar_local.methods.entropy import renormalise, softmax, truncated_entropy
 from selar_local.methods.gate import AUTO, Scope, Tau, guard_option, kept_by, require_number, scope_notes, scope_option
@@ -73,11 +73,6 @@ class MoI(Method):
     @property
     def threshold(self) -> tuple[float, str] | None:
         return None if self.tau is None or isinstance(self.tau, str) else (self.tau, f"tau {self.tau:g}")
-
-    def check_sampling(self, sampling: SamplingConfig) -> None:
-        """The raw distribution can be blended at any temperature, also where no token is drawn."""
-        if self.tau is not None or self.mix_on == "filtered":
-            super().check_sampling(sampling)
 
     def fitted(self, calibrated: Callable[[int, str], float]) -> MoI:
         return replace(self, tau=calibrated(self.k, "filtered")) if self.tau == AUTO else self

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.config import SamplingConfig, opt
+from selar_local.config import opt
 from selar_local.methods.base import Decision, Method, Mixture, NextInput, Setting, Stepper, StepView, Token
 from selar_local.methods.distribution import top_k
 from selar_local.methods.entropy import Softmax, softmax
@@ -79,9 +79,6 @@ class SwiReasoning(Method):
     soft_rows: int = opt(
         512, "most embedding rows of the soft vector (0: any number, slow)", "--soft-rows", low=0, source=_OURS
     )
-
-    def check_sampling(self, sampling: SamplingConfig) -> None:
-        """Any sampling will do: the mixtures are made at temperature 1, without filters."""
 
     def start(self, setting: Setting) -> Stepper:
         return _Switch(self, setting)

@@ -102,7 +102,6 @@ def _chat(body: CountRequest) -> ChatRequest:
         raise bad_request("messages have no content", "messages")
     if body.system:
         turns.insert(0, {"role": "system", "content": text_of(body.system, ("text",), "system")})
-    last = turns[-1]
     return chat_request(
         body,
         messages=turns,
@@ -114,7 +113,6 @@ def _chat(body: CountRequest) -> ChatRequest:
         reasoning_effort=output.get("effort"),
         response_format=_format(output.get("format")),
         stop=body.stop_sequences or None,
-        continue_final_message=True if last["role"] == "assistant" and not last.get("tool_calls") else None,
     )
 
 
@@ -178,7 +176,7 @@ class _Message(Translated):
         self._head = {"id": f"msg_{secrets.token_hex(12)}", "type": "message", "role": "assistant", "model": model}
 
     def begun(self, job: Job) -> Iterator[Event]:
-        usage = {"input_tokens": job.generations[0].prompt_tokens, "output_tokens": 0}
+        usage = {"input_tokens": len(job.generations[0].prompt), "output_tokens": 0}
         message: Event = {**self._head, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
         yield {"type": "message_start", "message": message}
 

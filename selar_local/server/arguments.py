@@ -55,10 +55,6 @@ def settings_of(request: Common, defaults: Defaults, max_tokens: int | None, *, 
     given.update({name: getattr(request, name) for name in _SAMPLING if getattr(request, name) is not None})
     if greedy is not None:
         given["greedy"] = greedy
-    if given.get("temperature") == 0 and method.feeds_vectors:
-        # What clients mean by it. The methods that mix need a temperature for their gate: their own.
-        del given["temperature"]
-        given["greedy"] = True
     default_seed = given.pop("seed", None)
     asked = None if request.seed == -1 else request.seed
     seed = next((s for s in (asked, default_seed) if s is not None), secrets.randbits(32)) % _SEEDS
@@ -100,8 +96,15 @@ def template_options(
         "reasoning_effort": defaults.generation.reasoning_effort if effort is None else effort,
         "thinking": next(iter(given.values()), False if off else defaults.thinking),
         "template_args": {**general, **own} or None,
-        "continue_final_message": bool(request.continue_final_message),
+        "continue_final_message": _continues(request),
     }
+
+
+def _continues(request: ChatRequest) -> bool | None:
+    """Whether the last message is to be continued; None: as the engine does it."""
+    if request.continue_final_message is None and request.add_generation_prompt is not None:
+        return not request.add_generation_prompt
+    return request.continue_final_message
 
 
 def generations(request: Common, settings: RequestSettings, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -21,14 +21,13 @@ _LATE = "the request took longer than the server allows"
 class Generation:
     """One generation. Its attributes belong to the event loop's thread.
 
-    first_token: the time of the first one. prompt: its token ids. running: the engine has begun with the prompt.
-    error: raised at its end.
+    first_token: the time of the first one. prompt: its token ids, none where the request was refused. running: the
+    engine has begun with the prompt. error: raised at its end.
     """
 
     def __init__(self) -> None:
         self.submitted = time.perf_counter()
         self.first_token: float | None = None
-        self.prompt_tokens = 0
         self.running = False
         self.prompt: tuple[int, ...] = ()
         self.ended = False
@@ -124,8 +123,7 @@ class Job:
     def _take(self, index: int, message: Message | Refused) -> None:
         generation = self.generations[index]
         if isinstance(message, Started):
-            generation.prompt = message.prompt
-            self._check_prompt(index, len(message.prompt))
+            self._check_prompt(index, message.prompt)
         elif isinstance(message, Prefilled):
             generation.running = True
         elif isinstance(message, TokenEvent):
@@ -145,10 +143,10 @@ class Job:
             generation.error = message
         self._awake.set()
 
-    def _check_prompt(self, index: int, length: int) -> None:
-        limit = self._max_prompt_tokens
-        self.generations[index].prompt_tokens = length
+    def _check_prompt(self, index: int, prompt: tuple[int, ...]) -> None:
+        limit, length = self._max_prompt_tokens, len(prompt)
         if limit is None or length <= limit:
+            self.generations[index].prompt = prompt
             self._unstarted -= 1
             return
         error = PromptTooLong(

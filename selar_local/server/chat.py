@@ -17,11 +17,10 @@ from selar_local.methods import Method
 from selar_local.server.arguments import RequestSettings, generations, settings_of, template_options
 from selar_local.server.bridge import Job
 from selar_local.server.collecting import Collector, TokenOf, ending, event_facts, logprob_entry, usage
-from selar_local.server.json_schema import answer_schema
 from selar_local.server.responses import Answer, Generating, read_body
 from selar_local.server.schemas import ChatRequest, parse
 from selar_local.server.service import Service
-from selar_local.server.tools import CallStream, ForcedCall, ToolPlan, plan_tools
+from selar_local.server.tools import CallStream, ToolPlan, plan_tools
 
 
 async def chat_completions(request: Request) -> Response:
@@ -45,17 +44,16 @@ def chat_response(
     limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     settings = settings_of(body, service.defaults, limit, raw=False)
     plan = plan_tools(body)
-    schema, form = answer_schema(body) if plan.schema is None else (plan.schema, "tools")
-    forced = schema is not None or body.grammar is not None
+    forced = plan.schema is not None or body.grammar is not None
     rendering = template_options(body, settings, service.defaults, forced=forced)
     given: dict[str, Any] = {"messages": body.messages, "tools": plan.shown, **rendering}
-    if schema is not None:
-        given["json_schema"] = schema
+    if plan.schema is not None:
+        given["json_schema"] = plan.schema
     if body.logprobs:
         given["logprobs"] = body.top_logprobs or 0
     answer = translated(_ChatAnswer(service, body, settings, plan, forced=forced))
     job = service.begin(generations(body, settings, [given]), events=bool(body.stream or body.logprobs))
-    params = settings.params | {"prompt": "messages", "json_schema": form}
+    params = settings.params | {"prompt": "messages", "json_schema": plan.field}
     params = {option: names.get(name, name) for option, name in params.items()}
     return Generating(job, answer, params, stream=bool(body.stream), timeout=service.config.request_timeout)
 
@@ -71,7 +69,7 @@ class _Choice:
         self._calls = CallStream(several=plan.several)
         self.logprobs: list[dict[str, Any]] = []
         self._plan = plan
-        self._forced = ForcedCall(plan.shown or ()) if plan.schema is not None else None
+        self._forced = None if plan.reader is None else plan.reader(plan.shown or ())
         self._token_of = token_of
         self._events = events
 
@@ -80,7 +78,7 @@ class _Choice:
         text, thinking = self.collector.feed(event)
         deltas: Iterable[Delta] = event.calls
         if self._forced is not None:
-            text, deltas = "", self._forced.feed(text)
+            text, deltas = self._forced.feed(text)
         delta = self._delta(text, thinking, self._calls.feed(deltas))
         chunk: dict[str, Any] = {"index": self.index, "delta": delta, "finish_reason": None}
         entry = logprob_entry(event, self._token_of)
@@ -97,9 +95,9 @@ class _Choice:
         reason = result.finish_reason
         calls: list[dict[str, Any]] = []
         if self._forced is not None:
-            begun = self._forced.feed(text)
+            said, begun = self._forced.feed(text)
             text, rest = self._forced.finish()
-            calls = self._calls.feed([*begun, *rest])
+            text, calls = said + text, self._calls.feed([*begun, *rest])
         elif self._plan.names:
             calls = self._calls.finish(result)
         reason = "tool_calls" if self._calls.calls and reason == "stop" else reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,10 @@ from typing import Any, NamedTuple
 from selar_local.config import GenerationConfig, opt, require
 from selar_local.methods import DEFAULT_METHOD, Method, method_class
 from selar_local.options import Options
+
+KEY_VARIABLE = "SELAR_LOCAL_API_KEY"
+#: Requests that a server decodes together where nobody says otherwise.
+PARALLEL = 4
 
 
 class RequestLine(NamedTuple):
@@ -89,6 +94,11 @@ class ServerConfig(Options):
             self.insecure or bool(self.api_keys) or is_loopback(self.host),
             f"host {self.host} lets other machines in: give --api-key KEY, or --insecure if that is meant",
         )
+
+
+def keys_in_environment() -> tuple[str, ...]:
+    """The API keys that the variable `KEY_VARIABLE` has, with commas or spaces between them."""
+    return tuple(os.environ.get(KEY_VARIABLE, "").replace(",", " ").split())
 
 
 def is_loopback(host: str) -> bool:

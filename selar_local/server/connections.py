@@ -19,8 +19,8 @@ from selar_local.server.responses import encoded
 HEAD_SECONDS = 20.0
 #: Seconds after which a client that takes nothing of its answer is dropped.
 UNREAD_SECONDS = 10.0
-#: The same, where other requests wait for a place.
-UNREAD_WHILE_OTHERS_WAIT = 3.0
+#: The same, where other requests wait for a place. The systems take some 60 KB first, 200 tokens or more.
+UNREAD_WHILE_OTHERS_WAIT = 2.0
 _UNSENT = 8 << 10  # bytes of an answer in this process, and as many in the system, before the answer has to wait
 _SPARE_FILES = 64  # for the model, the engine's process, and connections that were just accepted
 
@@ -43,7 +43,7 @@ class Connections(ServerState):
         self.most = most
 
     def check(self, *, others_wait: bool) -> None:
-        """Drop those that have kept the server waiting for too long. Called every second."""
+        """Drop those that have kept the server waiting for too long. Called twice a second."""
         patience = min(UNREAD_SECONDS, UNREAD_WHILE_OTHERS_WAIT) if others_wait else UNREAD_SECONDS
         for connection in list(self.connections):
             cast(Connection, connection).check(patience)

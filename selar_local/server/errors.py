@@ -82,7 +82,8 @@ def api_error(error: SelarError, params: dict[str, str] | None = None) -> ApiErr
         name = "prompt" if text.startswith("the prompt") else text.split(" ", 1)[0].strip(":")
         return bad_request(text, params.get(name))
     if isinstance(error, PromptTooLong):
-        # OpenAI's code; type and facts are llama-server's.
+        # OpenAI's code; type and facts are llama-server's. Clients also look for the words of other servers.
+        text += f". It exceeds the available context size: the maximum context length is {error.room} tokens"
         return ApiError(
             400, text, param=params.get("prompt"), code="context_length_exceeded", kind="exceed_context_size_error",
             facts={"n_prompt_tokens": error.tokens, "n_ctx": error.room},

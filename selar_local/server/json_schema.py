@@ -31,9 +31,12 @@ _PARTS = {"allOf", "if", "dependentSchemas", "$dynamicRef"}
 _OPEN = {"additionalProperties", "patternProperties", "unevaluatedProperties", "anyOf", "oneOf", "$ref"}
 
 
-def call_schema(functions: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+def call_schema(
+    functions: Sequence[tuple[str, dict[str, Any]]], answer: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The schema of ``{"name": .., "arguments": ..}`` for one of the functions, given with their parameters.
 
+    answer: the schema of what may come instead of a call.
     Objects have the declared properties alone, unless the schema says something else: small models would invent others
     without an end.
     """
@@ -50,7 +53,10 @@ def call_schema(functions: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, An
         }
         for i, (name, _) in enumerate(functions)
     ]
-    return {"$defs": parameters, "anyOf": calls}
+    if answer is None:
+        return {"$defs": parameters, "anyOf": calls}
+    parts = {**parameters, "answer": _moved(answer, "#/$defs/answer", close=False)}
+    return {"$defs": parts, "anyOf": [{"$ref": "#/$defs/answer"}, *calls]}
 
 
 def _composes(node: Any) -> bool:

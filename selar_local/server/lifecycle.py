@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
-        if counter % 10 == 0:
+        if counter % 5 == 0:
             self._connections.check(others_wait=self._service.load[1] > 0)
         return await super().on_tick(counter)
 

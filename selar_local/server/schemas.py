@@ -32,6 +32,12 @@ def _stops(value: Any) -> Any:
     return [stop for stop in stops if stop]
 
 
+def _biases(value: Any) -> Any:
+    """A list of pairs, as llama-server takes it, as an object."""
+    pairs = isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
+    return {str(token): bias for token, bias in value} if pairs else value
+
+
 def _messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not messages:
         raise ValueError("there are no messages")
@@ -71,7 +77,7 @@ class JsonSchemaFormat(_Model):
 
     name: str | None = None
     strict: bool | None = None
-    schema_: Annotated[dict[str, Any], Field(alias="schema")] = {}
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
 
 
 class ResponseFormat(_Model):
@@ -123,7 +129,7 @@ class Common(Named):
     dry_sequence_breakers: list[str] | None = None
     xtc_probability: float | None = None
     xtc_threshold: float | None = None
-    logit_bias: dict[str, Any] | list[str] | None = None
+    logit_bias: Annotated[dict[str, Any] | list[str] | None, BeforeValidator(_biases)] = None
     min_tokens: Whole | None = None
     ignore_eos: bool | None = None
     thinking_budget: Annotated[Whole, Field(ge=-1)] | None = None
@@ -177,7 +183,9 @@ class ChatRequest(Common):
     def check_together(self) -> None:
         if self.top_logprobs is not None and not self.logprobs:
             raise bad_request("top_logprobs needs logprobs: true", "top_logprobs")
-        if self.add_generation_prompt not in (None, not self.continue_final_message):
+        if None not in (self.add_generation_prompt, self.continue_final_message) and (
+            self.add_generation_prompt is self.continue_final_message
+        ):
             text = "add_generation_prompt must be the opposite of continue_final_message"
             raise bad_request(text, "add_generation_prompt", "unsupported_parameter")
 

@@ -98,7 +98,8 @@ class Service:
 
     def _ended(self, generation: Generation, result: Result | None) -> None:
         now, submitted, first = time.perf_counter(), generation.submitted, generation.first_token
-        self.metrics.generation(result, now - submitted, None if first is None else first - submitted)
+        if generation.prompt:
+            self.metrics.generation(result, now - submitted, None if first is None else first - submitted)
         self._jobs = {job for job in self._jobs if not all(g.ended for g in job.generations)}
 
     def _look_up(self, event: TokenEvent) -> None:

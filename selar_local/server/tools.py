@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from selar_local.engine.events import Result
-from selar_local.formats import HERMES, Delta
+from selar_local.formats import HERMES, Delta, LooseCalls
 from selar_local.server.errors import bad_request
-from selar_local.server.json_schema import call_schema
+from selar_local.server.json_schema import answer_schema, call_schema
 from selar_local.server.schemas import ChatRequest, Tool
 
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -27,10 +27,10 @@ class ForcedCall:
         self._text = ""
         self._begun = False
 
-    def feed(self, text: str) -> list[Delta]:
-        """Take the next text; returns what is certain of the call."""
+    def feed(self, text: str) -> tuple[str, list[Delta]]:
+        """Take the next text; returns what is certain of it: text that is no call, and the call."""
         self._text += text
-        return self._calls(self._reader.feed(text))
+        return "", self._calls(self._reader.feed(text))
 
     def finish(self) -> tuple[str, list[Delta]]:
         """The end: the text, where it is no call, and the rest of the call."""
@@ -41,6 +41,34 @@ class ForcedCall:
         found = [delta for delta in deltas if delta.call >= 0]
         self._begun |= bool(found)
         return found
+
+
+class AnswerOrCall:
+    """Reads an answer that a schema makes a call, or the JSON that was asked for. A call comes whole, at the end."""
+
+    def __init__(self, tools: Sequence[Mapping[str, Any]]) -> None:
+        self._reader = _WholeCall("", tools)
+
+    def feed(self, text: str) -> tuple[str, list[Delta]]:
+        """As `ForcedCall.feed`."""
+        return self._told(self._reader.feed(text))
+
+    def finish(self) -> tuple[str, list[Delta]]:
+        """As `ForcedCall.finish`."""
+        return self._told(self._reader.finish().rest)
+
+    def _told(self, deltas: list[Delta]) -> tuple[str, list[Delta]]:
+        text = "".join(delta.text for delta in deltas if delta.kind == "content")
+        return text, [delta for delta in deltas if delta.call >= 0]
+
+
+class _WholeCall(LooseCalls):
+    """Calls that are the whole text, as `call_schema` has them. Anything else is content, as soon as that is clear."""
+
+    starts = ()
+
+    def fits(self, key: str, value: object) -> bool:
+        return key in ("name", "arguments") and super().fits(key, value)
 
 
 class CallStream:
@@ -86,39 +114,44 @@ def _written(name: str, arguments: str, id: str | None = None) -> Call:
 class ToolPlan:
     """What a request's tools come to.
 
-    shown: what the chat template gets. schema: what forces a call, None where the model is free. several: more than
-    one call may be made.
+    shown: what the chat template gets. schema: what binds the text, None where the model is free; field: what asks for
+    it. reader: reads the text of a schema with calls. several: more than one call may be made.
     """
 
     shown: list[dict[str, Any]] | None = None
     names: tuple[str, ...] = ()
     schema: dict[str, Any] | None = None
+    field: str = "tools"
+    reader: type[ForcedCall | AnswerOrCall] | None = None
     several: bool = True
 
 
 def plan_tools(request: ChatRequest) -> ToolPlan:
-    """What is to be done about the request's tools. Raises ApiError for a choice that cannot be made."""
+    """What is to be done about the request's tools and the form of its answer. Raises ApiError for what cannot be."""
     tools = request.tools or []
     choice = request.tool_choice if request.tool_choice is not None else "auto" if tools else "none"
     names = [tool.function.name for tool in tools]
     if len(set(names)) < len(names):
         raise bad_request("two tools have the same name", "tools")
-    if choice == "none":
-        return ToolPlan()
+    answer, field = answer_schema(request)
+    if choice == "none" or (choice == "auto" and not tools):
+        return ToolPlan(schema=answer, field=field)
     forced = _forced(choice, tools)
-    if choice == "auto" and not tools:
-        return ToolPlan()
     if request.grammar is not None:
         raise bad_request(
             "grammar and tools exclude each other: the text is a call, or what the grammar says", "grammar"
         )
-    schema = call_schema([(t.function.name, t.function.parameters or _NO_PARAMETERS) for t in forced])
-    return ToolPlan(
+    plan = ToolPlan(
         shown=[tool.model_dump(exclude_unset=True) for tool in tools],
         names=tuple(names),
-        schema=schema if forced else None,
         several=request.parallel_tool_calls is not False,
     )
+    if not forced and answer is None:
+        return plan
+    functions = [(tool.function.name, tool.function.parameters or _NO_PARAMETERS) for tool in forced or tools]
+    if forced:
+        return replace(plan, schema=call_schema(functions), reader=ForcedCall)
+    return replace(plan, schema=call_schema(functions, answer), field=field, reader=AnswerOrCall)
 
 
 def _forced(choice: Any, tools: list[Tool]) -> list[Tool]:

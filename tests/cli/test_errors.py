@@ -104,7 +104,6 @@ def test_doctor_tells_a_bad_model_the_same_way(tmp_path, tiny, cli):
         (["--tau", "nan"], ["--tau", "finite"]),
         (["--method", "magic"], ["magic", "selar", "cot"]),
         (["--method", "cot", "--tau", "0.3"], ["--tau", "selar", "cot"]),
-        (["--temperature", "0"], ["temperature 0", "greedy"]),
         (["--ctx-size", "-1"], ["--ctx-size"]),
         (["--cache-type-k", "q9"], ["q9", "q8_0"]),
         (["--top-p", "-1"], ["--top-p"]),

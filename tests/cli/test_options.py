@@ -10,7 +10,7 @@ import pytest
 from selar_local import __version__
 from selar_local.cli.doctor import doctor
 from selar_local.cli.grouped_help import GroupedCommand, option
-from selar_local.cli.options import build_method, parse_value
+from selar_local.cli.options import build_method
 from selar_local.cli.run import run
 from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.errors import OptionError
@@ -142,12 +142,12 @@ def test_asked_for_help_and_version_go_to_standard_output(cli):
     ],
 )
 def test_values_typed_in_the_chat(cls, name, text, value):
-    assert parse_value(option_of(cls, name), text) == value
+    assert option_of(cls, name).parse(text) == value
 
 
 def test_a_typed_value_that_is_none():
-    with pytest.raises(OptionError, match="k: 'many' is not a valid"):
-        parse_value(option_of(Selar, "k"), "many")
+    with pytest.raises(OptionError, match="k must be a whole number, not 'many'"):
+        option_of(Selar, "k").parse("many")
 
 
 def test_a_grammar_and_a_schema_bind_the_answer(cli, model):

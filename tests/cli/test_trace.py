@@ -115,6 +115,11 @@ def test_wrong_usage(words, code, told, cli):
     assert (done.code, done.out, done.err.count("\n")) == (code, "", 1) and told in done.err
 
 
+def test_a_file_without_the_command(cli):
+    done = cli("trace", "sky.jsonl")
+    assert done.code == 2 and "selar-local trace view sky.jsonl" in done.err and done.err.count("\n") == 1
+
+
 def test_a_file_that_is_no_trace(tmp_path, cli):
     path = tmp_path / "x.jsonl"
     path.write_text('{"type":"run"}\n{"type":"step","token":"five"}\n')

@@ -125,7 +125,6 @@ def test_a_raw_prompt_keeps_the_tags_in_the_text(engine, monkeypatch):
         ({"tau": 0.5}, "unknown option 'tau'"),
         ({"method": "selr"}, "unknown method 'selr'"),
         ({"method": sl.Selar}, "method must be an instance"),
-        ({"temperature": 0}, "nothing to mix"),
         ({"temperature": float("nan")}, "temperature must be"),
         ({"max_tokens": -2}, "max_tokens must be"),
         ({"stop": "x"}, "stop must be"),
@@ -153,6 +152,7 @@ def test_the_default_method_is_selar(engine):
 
 def test_temperature_zero_is_greedy(engine):
     assert trail(engine, method="cot", temperature=0, seed=1)[0].token == trail(engine, method="cot-greedy")[0].token
+    assert trail(engine, temperature=0, seed=1) == trail(engine, greedy=True, seed=2)
     tokens = [e.token for e in trail(engine, method="cot-greedy")]
     assert [e.token for e in trail(engine, method="cot", greedy=True)] == tokens
 

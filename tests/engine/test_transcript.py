@@ -74,6 +74,22 @@ def test_nothing_comes_after_a_stop():
     assert stream.feed(b"three") == "" and stream.flush() == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("so<|im_end|>x", "so"),
+        ("so<|im", "so"),
+        ("so <|im_en", "so "),
+        ("so <", "so <"),
+        ("so E", "so E"),
+        ("a<|b", "a<|b"),
+    ],
+)
+def test_no_beginning_of_the_text_that_ends_a_turn_is_shown(text, shown):
+    stream = TextStream(("END",), "<|im_end|>")
+    assert "".join(map(stream.feed, (c.encode() for c in text))) + stream.flush() == shown
+
+
 def test_what_looked_like_a_stop_string_is_released():
     stream = TextStream(["</s>"])
     assert stream.feed(b"a </") == "a " and stream.feed(b"b>") == "</b>"

@@ -26,7 +26,7 @@ from inspect_ai.util import JSONSchema
 import selar_local as sl
 from selar_local.config import EngineConfig
 from selar_local.engine.events import Result, Timings, Usage
-from selar_local.errors import DecodeError, EngineBusy, OptionError
+from selar_local.errors import DecodeError, EngineBusy, OptionError, UnsupportedModel
 from selar_local.evaluation import _registry  # noqa: F401 - registers the provider
 from selar_local.evaluation.generation import METER, Engines, Generated, generate, shared_engines
 from selar_local.evaluation.provider import ModelArguments, SelarAPI, as_messages, generation_options
@@ -81,7 +81,6 @@ def test_arguments_are_split():
         ({"tau": -1}, "tau must be"),
         ({"tua": 1}, "unknown model argument 'tua'"),
         ({"parallel": 0}, "parallel must be"),
-        ({"temperature": 0}, "temperature 0 leaves selar nothing to mix"),
         ({"seed": 1}, "seed is no model argument"),
         ({"thinking": "yes"}, "thinking must be true or false"),
         ({"isolated": "yes"}, "isolated must be true or false"),
@@ -301,3 +300,21 @@ def test_isolated(engine, model):
         assert output.metadata[name] == here.metadata[name]
     config = EngineConfig(threads=1, parallel=2, ctx_size=512)
     shared_engines().get(model, config, isolated=True).close()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"method": "selar"}])
+def test_a_model_that_takes_no_vectors(family_model, arguments, caplog):
+    """The default method is another there, and a warning says so once. A named one is refused."""
+    path = family_model("glm4", chat_template=TEMPLATE)
+    with (
+        sl.Engine(path, EngineConfig(threads=1, parallel=2, ctx_size=512)) as opened,
+        shared_engines().lend(opened, path),
+    ):
+        if arguments:
+            with pytest.raises(UnsupportedModel, match="cot can"):
+                ask(path, **arguments)
+            return
+        chosen, given = api(path), GenerateConfig(max_tokens=2)
+        made = [asyncio.run(chosen.generate(list(USER), [], "auto", given)) for _ in range(2)]
+    assert [one.metadata["method"] for one in made] == ["cot", "cot"]
+    assert len([r for r in caplog.records if "answers with cot: soft methods cannot be used" in r.getMessage()]) == 1

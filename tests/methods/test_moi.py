@@ -83,9 +83,7 @@ def test_a_sure_step_feeds_the_token() -> None:
 def test_temperature_0_prints_the_most_probable_token() -> None:
     cold = sl.MoI().sampling({"temperature": 0.0})
     assert shares(decide(sl.MoI(), THREE, None, cold)) == pytest.approx({A: 0.91407, B: 0.05156, C: 0.03437}, abs=1e-5)
-    for options in ({"mix_on": "filtered"}, {"tau": 0.5}):
-        with pytest.raises(OptionError, match="temperature 0"):
-            sl.MoI(**options).sampling({"temperature": 0.0})
+    assert cold.greedy
 
 
 def test_a_gate_is_selar_s() -> None:
@@ -173,7 +171,7 @@ METHODS = st.builds(
 SAMPLING = samplings()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(LOGITS, METHODS, SAMPLING, st.floats(0, 1, exclude_max=True))
 def test_a_step_is_the_oracle_s(logits: Logits, method: sl.MoI, sampling: SamplingConfig, u: float) -> None:
     known = Known(
@@ -197,7 +195,7 @@ def test_a_step_is_the_oracle_s(logits: Logits, method: sl.MoI, sampling: Sampli
         np.testing.assert_allclose(found.next_input.weights @ ROWS[found.next_input.ids], expected.vector, atol=1e-4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(LOGITS, st.floats(1, 50), st.integers(2, 50), SAMPLING, st.floats(0, 1, exclude_max=True))
 def test_at_beta_1_or_more_the_printed_token_weighs_most(
     logits: Logits, beta: float, candidates: int, sampling: SamplingConfig, u: float

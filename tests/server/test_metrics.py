@@ -23,13 +23,17 @@ def test_everything_is_counted(api):
     second = api.text(stream=True, n=2)
     assert second.status_code == 200
     api.chat(messages=[])
+    api.text("a b " * 2000)
+    api.chat(grammar="no grammar")
     api.get("/no/such/path")
     metric = api.metric
     assert metric('requests_total{endpoint="/v1/chat/completions",status="200"}') == 1
-    assert metric('requests_total{endpoint="/v1/chat/completions",status="400"}') == 1
+    assert metric('requests_total{endpoint="/v1/chat/completions",status="400"}') == 2
     assert metric('requests_total{endpoint="/v1/completions",status="200"}') == 1
     assert metric('requests_total{endpoint="other",status="404"}') == 1
     assert metric('generations_total{finish_reason="length"}') == 3
+    with pytest.raises(KeyError):  # what was refused is no generation
+        metric('generations_total{finish_reason="error"}')
     assert metric("completion_tokens_total") == 24
     assert metric("prompt_tokens_total") > first["prompt_tokens"]
     assert metric("exploration_steps_total") >= 8

@@ -73,7 +73,8 @@ def test_defaults_of_the_server(model_engine):
         ),
         ({"reasoning_effort": "huge"}, "reasoning_effort", "one of none, minimal"),
         ({"thinking_budget": -2}, "thinking_budget", "greater than"),
-        ({"add_generation_prompt": False}, "add_generation_prompt", "opposite"),
+        ({"add_generation_prompt": False, "continue_final_message": False}, "add_generation_prompt", "opposite"),
+        ({"add_generation_prompt": False}, "messages", "last message of the assistant"),
         ({"continue_final_message": True}, "messages", "last message of the assistant"),
     ],
 )
@@ -93,8 +94,23 @@ def test_notes_are_always_there(model_engine):
 
 def test_a_final_message_is_continued(model_engine):
     messages = [*HELLO, {"role": "assistant", "content": "It is "}]
-    answer = message_of(
-        Api(create_app(model_engine)).chat(messages, continue_final_message=True, add_generation_prompt=False)
-    )
+    api = Api(create_app(model_engine))
     expected = model_engine.generate(messages=messages, continue_final_message=True, max_tokens=8, seed=1)
-    assert answer["content"] == expected.text and not answer["content"].startswith("It is")
+    for options in ({}, {"continue_final_message": True, "add_generation_prompt": False}):
+        answer = message_of(api.chat(messages, **options))
+        assert answer["content"] == expected.text and not answer["content"].startswith("It is")
+
+
+def test_a_final_message_can_be_left_as_it_is(model_engine):
+    """The model then gets a turn of its own; also where the last message is a call, or empty."""
+    api = Api(create_app(model_engine))
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    for last, options in (
+        ({"content": "It is "}, {"continue_final_message": False}),
+        ({"content": "It is "}, {"add_generation_prompt": True}),
+        ({"content": "It is ", "tool_calls": [call]}, {}),
+        ({"content": None}, {}),
+    ):
+        messages = [*HELLO, {"role": "assistant", **last}]
+        prompt = api.post("/apply-template", messages=messages, **options).json()["prompt"]
+        assert prompt.endswith("assistant\n") and prompt.count("assistant\n") == 2

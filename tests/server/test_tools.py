@@ -11,7 +11,7 @@ from selar_local.engine.transcript import TextStream, Transcript
 from selar_local.formats import HERMES
 from selar_local.llama.json_schema import SchemaCompiler
 from selar_local.server.json_schema import call_schema
-from selar_local.server.tools import CallStream, ForcedCall
+from selar_local.server.tools import AnswerOrCall, CallStream, ForcedCall
 
 from .conftest import CHAT, HELLO, events
 
@@ -172,7 +172,7 @@ def test_a_call_that_was_cut_off_is_neither_lost_nor_invented(length):
 def test_a_forced_call_grows_and_is_text_before_it_has_its_name(length):
     reader, stream = ForcedCall(TOOLS), CallStream()
     for at in range(0, length, 3):
-        stream.feed(reader.feed(CALL[at : min(at + 3, length)]))
+        stream.feed(reader.feed(CALL[at : min(at + 3, length)])[1])
     content, rest = reader.finish()
     stream.feed(rest)
     written = CALL[len('{"name": "f", "arguments": ') : length]
@@ -182,14 +182,74 @@ def test_a_forced_call_grows_and_is_text_before_it_has_its_name(length):
         assert content == "" and stream.calls[0]["function"] == {"name": "f", "arguments": written[:10]}
 
 
+def allows(schema, text):
+    """Whether a text may be written under a schema."""
+    grammar = SchemaCompiler([bytes([byte]) for byte in range(256)] + [b""], [256]).grammar(schema)
+    for token in [*text.encode(), 256]:
+        if not np.isfinite(grammar.mask(np.zeros(257, np.float32))[token]):
+            return False
+        grammar.accept(token)
+    return True
+
+
 def test_references_move_with_their_schema():
     schema = call_schema([("a", WEATHER["function"]["parameters"]), ("b", {"type": "object"})])
-    pieces = [bytes([byte]) for byte in range(256)] + [b""]
     for call in ('{"name":"a","arguments":{"city":"Ulm","days":2}}', '{"name":"b","arguments":{}}'):
-        grammar = SchemaCompiler(pieces, [256]).grammar(schema)
-        for token in [*call.encode(), 256]:
-            assert np.isfinite(grammar.mask(np.zeros(257, np.float32))[token])
-            grammar.accept(token)
+        assert allows(schema, call)
+
+
+ANSWER = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "$defs": {"Name": {"enum": ["Ada"]}},
+    "properties": {"name": {"$ref": "#/$defs/Name"}}, "required": ["name"], "additionalProperties": False,
+}  # fmt: skip
+
+
+def test_a_form_beside_tools_leaves_the_model_free_to_call(api, asked):
+    """The answer has the form, or is a call, whose arguments have theirs."""
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": ANSWER}}
+    for body in ({"response_format": form}, {"json_schema": ANSWER}):
+        (choice,) = api.chat(tools=[WEATHER], max_tokens=200, **body).json()["choices"]
+        called, text = choice["message"].get("tool_calls"), choice["message"]["content"]
+        assert choice["finish_reason"] == ("tool_calls" if called else "stop")
+        assert (json.loads(text) == {"name": "Ada"}) if text else called
+        assert asked[-1]["tools"] == [WEATHER]
+    schema = asked[-1]["json_schema"]
+    assert allows(schema, '{"name":"Ada"}') and allows(schema, '{"name":"weather","arguments":{"city":"Ulm","days":2}}')
+    assert not allows(schema, '{"name":"weather"}') and not allows(schema, '{"name":"weather","arguments":{"days":2}}')
+    api.chat(tools=[WEATHER], tool_choice="none", json_schema=ANSWER, max_tokens=1)
+    assert asked[-1]["json_schema"] == ANSWER and asked[-1]["tools"] is None
+    api.chat(tools=[WEATHER], tool_choice="required", json_schema=ANSWER, max_tokens=1)
+    assert not allows(asked[-1]["json_schema"], '{"name":"Ada"}')
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+@pytest.mark.parametrize(
+    ("text", "content", "calls"),
+    [
+        (CALL, "", [("f", '{"x": "é"}')]),
+        ('{"name": "h", "arguments": {}}', ..., []),
+        ('{"name": "f"}', ..., []),
+        ('{"name": "f", "age": 3}', ..., []),
+        ('{ "rows": [{"name": "f", "arguments": {}}]}', ..., []),
+        (CALL[:-1], ..., []),
+        ("[1, 2]", ..., []),
+    ],
+)
+def test_an_answer_or_a_call(text, content, calls, size):
+    reader, stream, shown = AnswerOrCall(TOOLS), CallStream(), ""
+    for at in range(0, len(text), size):
+        said, found = reader.feed(text[at : at + size])
+        shown += said
+        stream.feed(found)
+    said, found = reader.finish()
+    stream.feed(found)
+    assert shown + said == (text if content is ... else content)
+    assert [tuple(call["function"].values()) for call in stream.calls] == calls
+
+
+def test_an_answer_streams_once_it_can_be_no_call():
+    reader = AnswerOrCall(TOOLS)
+    assert reader.feed('{"city": "Ulm", ')[0] == '{"city": "Ulm", ' and reader.feed('"x')[0] == '"x'
 
 
 def test_objects_have_the_declared_properties_alone_unless_the_schema_says_more():
