@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 #: Rooms by floor: a room may import its own floor and what lies below. The package itself is the public API.
 FLOORS = (
     ("errors", "_version"),
-    ("options", "logit_bias"),
+    ("options", "logit_bias", "device_lists"),
     ("config",),
     ("methods", "formats", "cache", "install_hint"),
     ("llama", "templates", "catalog", "calibration"),
@@ -48,9 +49,14 @@ def is_module(name: str) -> bool:
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def imports(path: Path) -> Iterator[tuple[str, int]]:
     """Every module that is imported anywhere in a file, those for type checking included, with the line."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node.lineno
@@ -74,40 +80,39 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_arrows_point_down(path):
-    room = own_room(path)
-    assert room in FLOOR, f"{room} stands on no floor: say in FLOORS where it belongs"
-    for module, line in imports(path):
-        if module.split(".")[0] != "selar_local":
-            continue
-        other = room_of(module)
-        where = f"{name_of(path)}:{line} imports {module}"
-        assert FLOOR[other] <= FLOOR[room], where
-        assert other in ONLY.get(room, {other}), where
-        assert room in ("", "cli", "__main__") or other != "cli", where
+def test_arrows_point_down():
+    for path in FILES:
+        room = own_room(path)
+        assert room in FLOOR, f"{room} stands on no floor: say in FLOORS where it belongs"
+        for module, line in imports(path):
+            if module.split(".")[0] != "selar_local":
+                continue
+            other = room_of(module)
+            where = f"{name_of(path)}:{line} imports {module}"
+            assert FLOOR[other] <= FLOOR[room], where
+            assert other in ONLY.get(room, {other}), where
+            assert room in ("", "cli", "__main__") or other != "cli", where
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_only_the_llama_room_knows_llama_cpp(path):
-    outside = {module.split(".")[0] for module, _ in imports(path)}
-    if own_room(path) != "llama":
-        assert "llama_cpp" not in outside
-        assert "ctypes" not in outside
-    if own_room(path) in ("methods", "formats"):
-        pure = {"selar_local", "numpy"} if own_room(path) == "methods" else {"selar_local"}
-        assert outside - pure <= sys.stdlib_module_names
+def test_only_the_llama_room_knows_llama_cpp():
+    for path in FILES:
+        outside = {module.split(".")[0] for module, _ in imports(path)}
+        if own_room(path) != "llama":
+            assert not outside & {"llama_cpp", "ctypes"}, path
+        if own_room(path) in ("methods", "formats"):
+            pure = {"selar_local", "numpy"} if own_room(path) == "methods" else {"selar_local"}
+            assert outside - pure <= sys.stdlib_module_names, path
 
 
-#: Where llama_cpp is imported. The grammar's schema converter is Python of llama-cpp-python's own, with no C in it.
-LLAMA_CPP = {"llama/native.py": {"llama_cpp"}, "llama/grammar.py": {"llama_cpp.llama_grammar"}}
+#: Where llama_cpp is imported.
+LLAMA_CPP = {"llama/native.py": {"llama_cpp"}}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_one_file_imports_the_bindings(path):
+def test_one_file_imports_the_bindings():
     """The others take them from there, so that the environment is set before the library is loaded."""
-    found = {module for module, _ in imports(path) if module.split(".")[0] == "llama_cpp"}
-    assert found <= LLAMA_CPP.get(path.relative_to(PACKAGE).as_posix(), set())
+    for path in FILES:
+        found = {module for module, _ in imports(path) if module.split(".")[0] == "llama_cpp"}
+        assert found <= LLAMA_CPP.get(path.relative_to(PACKAGE).as_posix(), set()), path
 
 
 def test_errors_import_nothing():
@@ -130,14 +135,16 @@ def test_the_walls_see_what_they_should(tmp_path):
     assert len(FILES) > 30
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_only_the_command_line_writes_to_the_terminal(path):
-    if own_room(path) == "cli":
-        return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        prints = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "input")
-        stream = isinstance(node, ast.Attribute) and node.attr in ("stdout", "stderr", "stdin")
-        assert not (prints or stream), f"{name_of(path)}:{node.lineno}"
+def test_only_the_command_line_writes_to_the_terminal():
+    for path in FILES:
+        if own_room(path) == "cli":
+            continue
+        for node in nodes(path):
+            prints = (
+                isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "input")
+            )
+            stream = isinstance(node, ast.Attribute) and node.attr in ("stdout", "stderr", "stdin")
+            assert not (prints or stream), f"{name_of(path)}:{node.lineno}"
 
 
 @pytest.mark.parametrize("folder", ["selar_local", "scripts"])
@@ -156,9 +163,9 @@ def test_the_package_itself_imports_no_numpy():
     assert done.stdout.split() == ["False", "3", "True"]
 
 
-@pytest.mark.parametrize("name", sl.__all__)
-def test_every_public_name_is_found(name):
-    assert getattr(sl, name) is not None and name in dir(sl)
+def test_every_public_name_is_found():
+    for name in sl.__all__:
+        assert getattr(sl, name) is not None and name in dir(sl)
 
 
 @pytest.mark.parametrize("module", ["selar_local", "selar_local.methods", "selar_local.config", "selar_local.trace"])

@@ -63,12 +63,11 @@ def collect(
     sampling: SamplingConfig,
     config: CalibrationConfig,
     on_progress: Callable[[float], None] = lambda share: None,
-    cancelled: Callable[[], bool] = bool,
 ) -> Samples:
     """Let the model answer the prompts by sampled CoT, ``engine.config.parallel`` of them at a time.
 
     on_progress: the done share, 0 to 1. Raises PromptTooLong and TemplateError before an answer begins, EngineClosed,
-    DecodeError, and InterruptedError once `cancelled()`. Whatever ends it, no answer goes on.
+    and DecodeError. Whatever ends it, no answer goes on.
     """
     prompts = prompts[: config.limit]
     answers: list[list[TokenEvent]] = [[] for _ in prompts]
@@ -85,8 +84,6 @@ def collect(
         running = [waiting.popleft() for _ in range(min(engine.config.parallel, len(prompts)))]
         while running:
             for number in tuple(running):
-                if cancelled():
-                    raise InterruptedError("the calibration was cancelled")
                 if (event := next(streams[number], None)) is not None:
                     answers[number].append(event)
                     continue

@@ -22,6 +22,7 @@ from selar_local.config import require
 Floats = npt.NDArray[np.float64]
 
 _LEVEL = 0.05  # of the test
+_CERTAIN = 0.95  # share of the first candidate
 _FEWEST = 50  # torn steps: from there on the test's limit law holds
 _CELLS = 400
 _BANDWIDTHS = tuple(0.01 * 1.06**i for i in range(60))  # 0.01 to 0.31
@@ -50,13 +51,13 @@ class Valley:
     reason: str = ""
 
 
-def certain_entropy(k: int, share: float = 0.95) -> float:
-    """Normalised entropy of a step whose first candidate holds `share`, the other k - 1 the rest in equal parts.
+def certain_entropy(k: int) -> float:
+    """Normalised entropy of a step whose first candidate holds 95 %, the other k - 1 the rest in equal parts.
 
     The floor: steps up to it are certain. 0.212 for k = 3.
     """
-    rest = (1.0 - share) / (k - 1)
-    return -(share * math.log(share) + (1.0 - share) * math.log(rest)) / math.log(k)
+    rest = (1.0 - _CERTAIN) / (k - 1)
+    return -(_CERTAIN * math.log(_CERTAIN) + (1.0 - _CERTAIN) * math.log(rest)) / math.log(k)
 
 
 def find_valley(entropies: npt.ArrayLike, *, floor: float | None = None) -> Valley:

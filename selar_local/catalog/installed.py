@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from selar_local.catalog import bundled, hub_cache, ollama, own_folder
 from selar_local.catalog.entries import ModelEntry
-from selar_local.catalog.llama_cpp import llama_cpp_cache
-from selar_local.catalog.lm_studio import lm_studio
+from selar_local.catalog.store import llama_cpp_cache, lm_studio
 
 
 def installed_models() -> Iterator[ModelEntry]:

@@ -9,9 +9,8 @@ from typing import IO, Any
 
 from selar_local.catalog import bundled, hub, ollama, own_folder
 from selar_local.catalog.file_names import first_part
-from selar_local.catalog.llama_cpp import llama_cpp_cache
-from selar_local.catalog.lm_studio import lm_studio
 from selar_local.catalog.near_misses import near_misses
+from selar_local.catalog.store import llama_cpp_cache, lm_studio
 from selar_local.errors import ModelNotFound
 
 #: Names of files that are on this machine, by what they begin with.

@@ -8,7 +8,7 @@ from selar_local.cli.analyze_entropy import entropy
 from selar_local.cli.analyze_lens import lens
 
 
-@click.group("analyze", invoke_without_command=True, short_help="Entropies of traces; the logit lens.")
+@click.group("analyze", invoke_without_command=True)
 @click.pass_context
 def analyze(context: click.Context) -> int | None:
     """Look at the reasoning: the entropies of traces, and a model's layers at its exploration steps."""

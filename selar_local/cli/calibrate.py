@@ -33,7 +33,7 @@ Examples:
   selar-local calibrate model.gguf --k 5 --gate-on full --json"""
 
 
-@click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="A threshold from the model's own entropies.")
+@click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @model_argument()
 @prompts_option("--prompts", heading="Prompts and length")
 @config_options(

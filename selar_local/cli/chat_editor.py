@@ -2,29 +2,132 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, has_focus
-from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.layout.processors import TabsProcessor
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.output.defaults import create_output
 
-from selar_local.cli.chat_commands import is_command
-from selar_local.cli.chat_completion import ChatCompleter
-from selar_local.cli.chat_history import ChatHistory
+from selar_local.cache import cache_dir
+from selar_local.cli.chat_commands import COMMANDS, is_command
 from selar_local.cli.chat_input import CONTINUED, PROMPT, quotes_open
+from selar_local.cli.chat_options import find_option, options_of
+from selar_local.cli.completion import paths
 from selar_local.cli.keyboard import keys_wait, mark_pastes
 from selar_local.engine.conversation import Conversation
+from selar_local.errors import OptionError
+from selar_local.methods import METHODS
+
+_MOST = 200  # names of one folder
+
+
+class ChatCompleter(Completer):
+    """Completes a line that begins with a slash."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        """What may follow the text before the cursor (prompt_toolkit's hook)."""
+        text = document.text_before_cursor
+        if not text.startswith("/") or "\n" in document.text:
+            return
+        name, space, rest = text[1:].partition(" ")
+        rest = rest.lstrip()
+        takes = next((command.takes for command in COMMANDS if command.name == name), "")
+        if not space:
+            yield from _starting(name, {command.name: command.help for command in COMMANDS})
+        elif takes == "method":
+            yield from _starting(rest, {name: cls.summary for name, cls in METHODS.items()})
+        elif takes == "option":
+            yield from _options(self._conversation, rest)
+        elif takes == "file":
+            yield from _files(rest)
+
+
+def _starting(begun: str, words: dict[str, str]) -> Iterator[Completion]:
+    for word, meaning in words.items():
+        if word.startswith(begun):
+            yield Completion(word, -len(begun), display_meta=meaning)
+
+
+def _options(conversation: Conversation, text: str) -> Iterator[Completion]:
+    """An option's name, or a value of it."""
+    name, space, value = text.partition(" ")
+    if not space:
+        begun = name.lstrip("-").replace("-", "_")
+        yield from _starting(begun, {found.option.name: found.option.help for found in options_of(conversation)})
+        return
+    try:
+        found = find_option(conversation, name)
+    except OptionError:
+        return
+    yield from _starting(value.lstrip(), {**dict.fromkeys(found.values, ""), "default": found.option.default_text})
+
+
+def _files(text: str) -> Iterator[Completion]:
+    """Files and folders whose path begins like this."""
+    begun = len(os.path.split(text)[1])
+    for path in paths(text)[:_MOST]:
+        yield Completion(path[len(text) - begun :], -begun)
+
+
+_LARGEST = 1 << 20  # bytes; a larger file loses its older half
+_ENTRY = b"\n# "  # every entry begins so
+
+
+def history_file() -> Path:
+    """Where it is. Raises RuntimeError for a user without a home."""
+    return cache_dir() / "chat-history"
+
+
+class ChatHistory(FileHistory):
+    """A history that never fails a chat: where the file cannot be read or written, it remembers this chat alone."""
+
+    def __init__(self) -> None:
+        try:
+            path = history_file()
+        except RuntimeError:
+            super().__init__(os.devnull)
+        else:
+            super().__init__(path)
+            self._prepare(path)
+
+    @staticmethod
+    def _prepare(path: Path) -> None:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.chmod(0o600)
+            if path.stat().st_size > _LARGEST:
+                data = path.read_bytes()
+                start = data.find(_ENTRY, len(data) // 2)
+                path.write_bytes(data[start:] if start >= 0 else b"")
+
+    def load_history_strings(self) -> Iterable[str]:
+        with contextlib.suppress(OSError):
+            return super().load_history_strings()
+        return ()
+
+    def store_string(self, string: str) -> None:
+        with contextlib.suppress(OSError):
+            super().store_string(string)
+
 
 _STYLE = "fg:ansidefault"  # spaces without a style are not written at the end of a line
 

@@ -32,9 +32,7 @@ class _Row(NamedTuple):
     source: str
 
 
-@click.command(
-    "config", cls=GroupedCommand, epilog=_EXAMPLES, short_help="The defaults in force, and where they come from."
-)
+@click.command("config", cls=GroupedCommand, epilog=_EXAMPLES)
 @click.argument("command", required=False)
 @option("--path", "path_only", is_flag=True, once=True, help="print the path of the config file")
 def config(command: str | None, path_only: bool) -> int:

@@ -47,7 +47,7 @@ Examples:
   selar-local eval model.gguf --sweep tau=0.3,0.4,0.5,0.6,0.7 --samples 4 --out sweep --json"""
 
 
-@click.command("eval", cls=GroupedCommand, epilog=_EXAMPLES, short_help="Methods compared on the same problems.")
+@click.command("eval", cls=GroupedCommand, epilog=_EXAMPLES)
 @model_argument()
 @config_options(("Problems and budget", EvaluationConfig))
 @option("--thinking/--no-thinking", default=None, heading="Prompt", help="ask the chat template for thinking")

@@ -97,7 +97,4 @@ def option(*declarations: str, **attributes: Any) -> Callable[[F], F]:
     return click.option(*declarations, cls=_Option, **attributes)
 
 
-def json_option(function: F) -> F:
-    """A decorator that adds ``--json``."""
-    add = option("--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object")
-    return add(function)
+json_option = option("--json", "as_json", is_flag=True, heading="Output", once=True, help="print one JSON object")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
 from selar_local.cli.grouped_help import NO_BREAK, option
 from selar_local.cli.option_sources import is_typed
@@ -13,15 +13,12 @@ from selar_local.errors import OptionError
 from selar_local.evaluation.config import MethodSpec, methods_of
 from selar_local.methods import METHODS
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _METHODS = "cot,selar"
 
-
-def methods_option(function: F) -> F:
-    """A decorator that adds ``--methods``."""
-    help_text = f"what to compare; options of one follow a colon: selar:tau=0;contrast=0 [default:{NO_BREAK}{_METHODS}]"
-    return option("--methods", default=_METHODS, heading="Methods", help=help_text)(function)
+methods_option = option(
+    "--methods", default=_METHODS, heading="Methods",
+    help=f"what to compare; options of one follow a colon: selar:tau=0;contrast=0 [default:{NO_BREAK}{_METHODS}]",
+)  # fmt: skip
 
 
 def specs_of(methods: str, values: Mapping[str, Any], sweep: str | None = None) -> tuple[MethodSpec, ...]:

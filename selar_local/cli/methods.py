@@ -19,7 +19,7 @@ _NO_BREAK_HYPHEN = "\u2011"
 _SHORT = 30  # longer remarks may be wrapped
 
 
-@click.command(cls=GroupedCommand, short_help="The decoding methods and their options.")
+@click.command(cls=GroupedCommand)
 @click.argument("name", required=False)
 @json_option
 def methods(name: str | None, as_json: bool) -> int:

@@ -16,7 +16,7 @@ _HEADINGS = ("NAME", "SIZE", "PARAMETERS", "QUANTISATION", "SOURCE")
 _WIDEST_NAME = 60  # longer names push their line to the right, not all lines
 
 
-@click.command(cls=GroupedCommand, short_help="The models on this machine.")
+@click.command(cls=GroupedCommand)
 @json_option
 def models(as_json: bool) -> int:
     """The GGUF models on this machine, with the names that run, serve and sl.load() take.

@@ -15,6 +15,22 @@ from selar_local.errors import OptionError
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
 from selar_local.options import Option, described, shown
 
+model_sampling_option = option(
+    "--model-sampling/--no-model-sampling",
+    default=None,
+    heading="Sampling and length",
+    help="begin with the sampling that the model file recommends, where it does [default:\u00a0on]",
+)
+
+
+def recommended_in_force(recommended: Mapping[str, Any], method: Method, given: Mapping[str, Any]) -> str | None:
+    """A note on the options that the file has set; None where there are none."""
+    sampling = method.sampling(given, recommended)
+    names = [name for name in recommended if name not in given and name not in method.sampling_defaults]
+    values = ", ".join(f"{name} {value}" for name in names if (value := getattr(sampling, name)) == recommended[name])
+    return f"the model file recommends {values} (--no-model-sampling leaves that out)" if values else None
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
@@ -67,7 +83,7 @@ def _flag(one: Option, owner: type, heading: str) -> Callable[[F], F]:
         more["metavar"] = "TYPE"
         help_text += f": {', '.join(one.choices)}"
     marks = [one.bounds] if one.high is not None or one.below is not None else []
-    if one.default not in (None, ()) and one.default is not False:
+    if _has_default(one):
         marks.append(f"default: {shown(one.default)}")
     if owner is SamplingConfig:
         own = [(cls.name, cls.sampling_defaults) for cls in METHODS.values()]
@@ -89,18 +105,16 @@ def config_options(*groups: tuple[Any, ...]) -> Callable[[F], F]:
     return decorate
 
 
-def method_option(function: F) -> F:
-    """A decorator that adds ``--method``."""
-    return option(
-        "-M",
-        "--method",
-        type=_MethodName(list(METHODS)),
-        default=DEFAULT_METHOD,
-        metavar="NAME",
-        heading="Method",
-        help=f"how to decode [default:{NO_BREAK}{DEFAULT_METHOD}]",
-        below=[(name, cls.summary) for name, cls in METHODS.items()],
-    )(function)
+method_option = option(
+    "-M",
+    "--method",
+    type=_MethodName(list(METHODS)),
+    default=DEFAULT_METHOD,
+    metavar="NAME",
+    heading="Method",
+    help=f"how to decode [default:{NO_BREAK}{DEFAULT_METHOD}]",
+    below=[(name, cls.summary) for name, cls in METHODS.items()],
+)
 
 
 def method_options(function: F) -> F:
@@ -128,11 +142,12 @@ def _shared(declared: Mapping[type[Method], Option]) -> Option:
 
 
 def _help_with_default(one: Option) -> str:
-    return one.help if one.default in (None, ()) or one.default is False else f"{one.help} [{_default(one)}]"
+    mark = f"default: {shown(one.default)}".replace(" ", NO_BREAK)
+    return f"{one.help} [{mark}]" if _has_default(one) else one.help
 
 
-def _default(one: Option) -> str:
-    return f"default: {shown(one.default)}".replace(" ", NO_BREAK)
+def _has_default(one: Option) -> bool:
+    return one.default not in (None, ()) and one.default is not False
 
 
 def _chosen(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

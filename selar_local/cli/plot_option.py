@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from selar_local.cli.grouped_help import option
 from selar_local.plotting import SUFFIXES, require_plots
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def plot_option(function: F) -> F:
-    """A decorator that adds ``-o/--output``."""
-    return option(
-        "-o",
-        "--output",
-        once=True,
-        type=click.Path(dir_okay=False, path_type=Path),
-        help=f"draw a plot into this file: {' or '.join(SUFFIXES)} (needs the extra plots)",
-    )(function)
+plot_option = option(
+    "-o", "--output", once=True, type=click.Path(dir_okay=False, path_type=Path),
+    help=f"draw a plot into this file: {' or '.join(SUFFIXES)} (needs the extra plots)",
+)  # fmt: skip
 
 
 def require_plot(path: Path | None) -> None:

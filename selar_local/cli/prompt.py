@@ -4,18 +4,112 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
+import stat
 import sys
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from selar_local.cli.grouped_help import option
-from selar_local.cli.piped_text import PipedText
 from selar_local.cli.streams import is_terminal
-from selar_local.cli.template_args import template_arg_option
 from selar_local.errors import SelarError
+
+
+def _parsed(ctx: click.Context, param: click.Parameter, given: Iterable[str]) -> dict[str, Any] | None:
+    return {name: _value(text) for name, text in map(_split, given)} or None
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip():
+        raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE")
+    return name.strip(), value
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+#: Its value is a mapping, None where it was not given.
+template_arg_option = option(
+    "--template-arg", "template_args", multiple=True, metavar="NAME=VALUE", callback=_parsed,
+    help="set a variable of the chat template; VALUE is JSON, else text (several times)",
+)  # fmt: skip
+
+
+_PATIENCE = 3.0  # seconds for the first byte
+_GLANCE = 0.2  # seconds between two looks, so that Ctrl-C is seen
+_BLOCK = 1 << 16
+
+
+class PipedText:
+    """Reads standard input in a thread, from now on: text beside a prompt, as in `git diff | selar-local run ...`.
+
+    It may also be a pipe that nobody writes to: that of a service, of an editor, of a program that starts this one. So
+    the first byte is waited for a few seconds only, while the model loads.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._begun, self._ended = threading.Event(), threading.Event()
+        self._since = time.monotonic()
+        self._left = 0  # bytes of a file that another program reads, too
+        descriptor = None if is_terminal(sys.stdin) else self._descriptor()
+        if descriptor is None:
+            self._ended.set()
+        else:
+            threading.Thread(target=self._read, args=(descriptor,), name="selar-local stdin", daemon=True).start()
+
+    def _descriptor(self) -> int | None:
+        """What to read; None where there is nothing more to read."""
+        try:
+            descriptor = sys.stdin.fileno()
+            state = os.fstat(descriptor)
+        except (OSError, ValueError, AttributeError):  # closed, or replaced by Python code
+            buffer = getattr(sys.stdin, "buffer", None)
+            self._blocks = [] if buffer is None or buffer.closed else [buffer.read()]
+            return None
+        place = os.lseek(descriptor, 0, os.SEEK_CUR) if stat.S_ISREG(state.st_mode) else 0
+        if place > 0:
+            self._left = max(state.st_size - place, 0)
+            return None
+        return descriptor
+
+    def _read(self, descriptor: int) -> None:
+        # Not `sys.stdin`: a thread that waits in it would stop the interpreter from ending.
+        try:
+            while block := os.read(descriptor, _BLOCK):
+                self._blocks.append(block)
+                self._begun.set()
+        except OSError:  # such as a folder
+            pass
+        finally:
+            self._ended.set()
+
+    def wait(self, warn: Callable[[str], None]) -> bytes:
+        """All of it; nothing where the first byte does not come in time. warn: takes the reason."""
+        if self._left:
+            warn(
+                "standard input is not read: another program has read a part of it, such as a loop of the shell "
+                "(< /dev/null says that there is no text, -f - reads the rest)"
+            )
+        while not self._ended.wait(_GLANCE):
+            if not self._begun.is_set() and time.monotonic() - self._since > _PATIENCE:
+                warn(
+                    f"nothing came on standard input for {_PATIENCE:.0f} seconds: the model gets the prompt alone "
+                    "(< /dev/null says that there is no text, -f - waits for it)"
+                )
+                return b""
+        return b"".join(self._blocks)
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -16,7 +16,7 @@ Examples:
   selar-local pull hf:Qwen/Qwen3-4B-GGUF:Q4_K_M"""
 
 
-@click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="Download a model.")
+@click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @click.argument("model")
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress")
 def pull(model: str, quiet: bool) -> int:

@@ -25,7 +25,7 @@ Examples:
   selar-local report study.json -o report.html         and the report of them"""
 
 
-@click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="Tables and plots of evaluations.")
+@click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @option(
     "-o",

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from selar_local.cli.devices import list_devices_option, rpc_option
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
 from selar_local.cli.interrupt import importing
 from selar_local.cli.model_argument import model_argument
-from selar_local.cli.model_sampling import model_sampling_option, recommended_in_force
 from selar_local.cli.opening import find, open_engine, open_isolated
 from selar_local.cli.options import (
     build,
@@ -24,10 +24,12 @@ from selar_local.cli.options import (
     is_named,
     method_option,
     method_options,
+    model_sampling_option,
+    recommended_in_force,
 )
+from selar_local.cli.prompt import template_arg_option
 from selar_local.cli.server_log import ServerLog
 from selar_local.cli.streams import one_line
-from selar_local.cli.template_args import template_arg_option
 from selar_local.cli.wording import NO_TEMPLATE
 from selar_local.config import EngineConfig, GenerationConfig, SamplingConfig
 from selar_local.engine.settings import default_method, require_usable
@@ -50,7 +52,7 @@ Examples:
   selar-local serve model.gguf --host 0.0.0.0 --api-key "$KEY" --cors-origin https://app.example"""
 
 
-@click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="An OpenAI-compatible server.")
+@click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @model_argument()
 @config_options(("Server", ServerConfig))
 @option("--parallel", type=click.INT, help=f"requests decoded together [default:{NO_BREAK}{PARALLEL}]")
@@ -77,6 +79,8 @@ Examples:
 )
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")
 @config_options(("Model and engine", EngineConfig))
+@rpc_option
+@list_devices_option
 @method_options
 @model_sampling_option
 def serve(
@@ -92,6 +96,8 @@ def serve(
     config = _config(values)
     values["parallel"] = PARALLEL if values["parallel"] is None else values["parallel"]
     engine_config = build(EngineConfig, values)
+    if engine_config.rpc and not isolated:
+        raise click.UsageError("--rpc needs a process of its own for llama.cpp: leave --no-isolated out")
     with importing():
         require_web()
         from selar_local.server.app import create_app

@@ -12,9 +12,8 @@ import click
 
 from selar_local.advice import advice
 from selar_local.cli.display import Display
-from selar_local.cli.model_sampling import recommended_in_force
 from selar_local.cli.option_sources import is_typed
-from selar_local.cli.options import as_usage, flag_of, is_named, with_flag
+from selar_local.cli.options import as_usage, flag_of, is_named, recommended_in_force, with_flag
 from selar_local.cli.streams import print_json
 from selar_local.cli.trace_outputs import Output, trace_outputs
 from selar_local.cli.wording import NO_TEMPLATE

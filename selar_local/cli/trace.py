@@ -36,7 +36,7 @@ class _Traces(click.Group):
         return super().resolve_command(context, args)
 
 
-@click.group("trace", cls=_Traces, invoke_without_command=True, short_help="Look at traces.")
+@click.group("trace", cls=_Traces, invoke_without_command=True)
 @click.pass_context
 def trace(context: click.Context) -> int | None:
     """Look at traces, the files that `run --trace` writes."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from selar_local.engine.events import Emit, Message, Result, Started, TokenEvent
+from selar_local.engine.events import Emit, Message, Result, Started
 
 T = TypeVar("T")
 
@@ -59,18 +59,9 @@ class Launch:
     engine has taken the request.
     """
 
-    def __init__(
-        self,
-        begin: Callable[[Emit], Started],
-        receive: Callable[[Message | Refused], None],
-        on_event: Callable[[TokenEvent], None] | None = None,
-    ) -> None:
-        """begin: `BaseEngine.begin` with its other arguments. receive: called in the loop with each message.
-
-        on_event: called with each `TokenEvent` instead, in the engine's thread, so that no token wakes the loop.
-        """
+    def __init__(self, begin: Callable[[Emit], Started], receive: Callable[[Message | Refused], None]) -> None:
+        """begin: `BaseEngine.begin` with its other arguments. receive: called in the loop with each message."""
         self._inbox: Inbox[Message | Refused] = Inbox(receive, self.cancel)
-        self._on_event = on_event
         self._started: Started | None = None
         self._cancelled = False
         self._over = False
@@ -90,9 +81,6 @@ class Launch:
                 self._inbox.put(Refused(error))
 
     def _emit(self, message: Message) -> None:
-        if isinstance(message, TokenEvent) and self._on_event is not None:
-            self._on_event(message)
-            return
         if isinstance(message, Started):
             self._started = message
             if self._cancelled:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from selar_local.cache import sha256_of
 from selar_local.catalog import file_label
-from selar_local.catalog.header import FILE_TYPES
+from selar_local.catalog.entries import FILE_TYPES
 from selar_local.formats import format_of
 
 if TYPE_CHECKING:

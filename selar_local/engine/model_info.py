@@ -6,13 +6,50 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from selar_local.catalog.labels import model_name
-from selar_local.config import EngineConfig
-from selar_local.engine.recommended import recommended_sampling
+from selar_local.config import EngineConfig, SamplingConfig
 from selar_local.engine.reprs import call
+from selar_local.errors import OptionError
+from selar_local.options import described
 
 if TYPE_CHECKING:
     from selar_local.llama.runtime import LlamaRuntime
+
+
+_PREFIX = "general.sampling."
+#: llama.cpp's keys. It has others for mirostat and the order of the samplers, which we do not have.
+_NAMES = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "xtc_probability": "xtc_probability",
+    "xtc_threshold": "xtc_threshold",
+    "penalty_last_n": "repeat_last_n",
+    "penalty_repeat": "repeat_penalty",
+}
+
+
+def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that the file sets. A value that an option does not take is left out."""
+    options = {option.name: option for option in described(SamplingConfig)}
+    found: dict[str, Any] = {}
+    for key, name in _NAMES.items():
+        value = metadata.get(_PREFIX + key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        try:
+            found[name] = options[name].checked(_as_written(value) if options[name].number is float else int(value))
+        except (OptionError, ValueError, OverflowError):
+            continue
+    return found
+
+
+def _as_written(value: float) -> float:
+    """0.7 for the float32 next to it, which is what the file has."""
+    return float(str(np.float32(value)))
 
 
 @dataclass(frozen=True)
@@ -23,6 +60,7 @@ class ModelInfo:
     no_vectors: why the model takes token ids alone; None where it takes vectors, and the difference is a number.
     sampling: what the file recommends, which requests begin with; empty without `model_sampling`.
     warnings: why answers may be worse than the model's, a sentence each.
+    placement: which layers are on which GPU, where that was chosen here (``gpu_layers="auto"``).
     """
 
     path: str
@@ -44,6 +82,7 @@ class ModelInfo:
     no_vectors: str | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    placement: str | None = None
 
     def __repr__(self) -> str:
         difference = self.injection_max_abs_diff or None
@@ -78,6 +117,7 @@ def describe(runtime: LlamaRuntime, config: EngineConfig) -> ModelInfo:
         no_vectors=runtime.no_vectors,
         sampling=recommended_sampling(model.gguf.metadata) if config.model_sampling else {},
         warnings=tuple(_warnings(runtime)),
+        placement=model.placement.description,
     )
 
 

@@ -1,24 +1,17 @@
-"""One generation of an engine, awaited: what the Inspect provider needs of it, without a wake-up a token.
-
-The messages of a generation are counted in the engine's thread; the event loop hears of its end alone.
-"""
+"""One generation of an engine, awaited, with what the Inspect provider counts of it; the engines of this process."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selar_local.config import EngineConfig
-from selar_local.engine.awaiting import Launch, Refused
-from selar_local.engine.events import Message, Result, Started, TokenEvent
-from selar_local.errors import SelarError
+from selar_local.engine.events import Result
 from selar_local.evaluation.records import BINS
 from selar_local.llama.present import require_llama_cpp
 from selar_local.methods import Method
@@ -109,41 +102,16 @@ def shared_engines() -> Engines:
 async def generate(engine: AnyEngine, arguments: Mapping[str, Any]) -> Generated:
     """What the engine makes of the arguments of `Engine.stream`, `method` being an instance among them.
 
-    Its steps are counted in the engine's thread; the event loop hears of its end alone. Where the task is cancelled the
-    generation is too. Raises the engine's errors.
+    Where the task is cancelled the generation is too. Raises the engine's errors.
     """
-    outcome: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-    method: Method = arguments["method"]
-    error: Exception | None = None
     bins = [0] * BINS
-    normalised = method.entropy_unit == "normalised"
-
-    def step(event: TokenEvent) -> None:
-        METER.tokens += 1
-        if event.entropy is not None and normalised:
-            bins[min(int(event.entropy * BINS), BINS - 1)] += 1
-
-    def take(message: Message | Refused) -> None:
-        nonlocal method, error
-        if isinstance(message, Started):
-            method = message.method
-        elif isinstance(message, Refused):
-            known = isinstance(message.error, SelarError)
-            error = message.error if known else SelarError(f"internal error: {message.error!r}")
-        elif isinstance(message, SelarError):
-            error = message
-        if isinstance(message, (Result, Refused)) and not outcome.done():
-            if error is not None:
-                outcome.set_exception(error)
-            elif isinstance(message, Result):
-                outcome.set_result(message)
-
-    launch = Launch(partial(engine.begin, **arguments), take, on_event=step)
-    try:
-        result = await outcome
-    except asyncio.CancelledError:
-        launch.cancel()
-        raise
+    normalised = arguments["method"].entropy_unit == "normalised"
+    async with engine.astream(**arguments) as stream:
+        async for event in stream:
+            METER.tokens += 1
+            if event.entropy is not None and normalised:
+                bins[min(int(event.entropy * BINS), BINS - 1)] += 1
     METER.answers += 1
-    seconds = result.timings.prefill_seconds + result.timings.decode_seconds
-    return Generated(result, method, tuple(bins) if any(bins) else (), time.time() - seconds)
+    timings = stream.result.timings
+    started = time.time() - timings.prefill_seconds - timings.decode_seconds
+    return Generated(stream.result, stream.method, tuple(bins) if any(bins) else (), started)

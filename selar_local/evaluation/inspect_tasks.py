@@ -19,8 +19,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from selar_local.evaluation.config import grades_last_number, levels_of, name_of, seed_of
 from selar_local.evaluation.grading import grade
 from selar_local.evaluation.problems import TASKS, Problem, load_problems, prompt_of
-from selar_local.evaluation.repetition import is_repetitive
-from selar_local.evaluation.slips import count_slips
+from selar_local.evaluation.slips import count_slips, is_repetitive
 
 
 @task

@@ -162,6 +162,23 @@ class MethodAPI(ModelAPI):
         self.arguments = ModelArguments.of(model_args)
         generation_options(config)
 
+    def output(
+        self, text: str, thinking: str, stop: StopReason, logprobs: Logprobs | None = None, *,
+        usage: ModelUsage, seconds: float, **facts: Any,
+    ) -> ModelOutput:  # fmt: skip
+        """An answer as Inspect has it. facts: for the log."""
+        parts: list[Content] = [ContentReasoning(reasoning=thinking), ContentText(text=text)]
+        message = ChatMessageAssistant(content=parts if thinking else text, model=self.model_name, source="generate")
+        # Where a thinking was opened, the first word of an answer tells that it was closed.
+        facts |= {"thinking_closed": bool(text) or not thinking, "seconds": seconds}
+        return ModelOutput(
+            model=self.model_name,
+            choices=[ChatCompletionChoice(message=message, stop_reason=stop, logprobs=logprobs)],
+            usage=usage,
+            time=seconds,
+            metadata=facts,
+        )
+
 
 class SelarAPI(MethodAPI):
     """A GGUF model with a latent-reasoning method, decoded in this process.
@@ -223,42 +240,24 @@ class SelarAPI(MethodAPI):
         return method
 
     def _output(self, engine: AnyEngine, made: Generated) -> ModelOutput:
-        result = made.result
-        thinking = result.thinking
-        content: str | list[Content] = result.text
-        if thinking:
-            content = [ContentReasoning(reasoning=thinking), ContentText(text=result.text)]
-        message = ChatMessageAssistant(content=content, model=self.model_name, source="generate")
-        usage, cached = result.usage, result.usage.cached_tokens
-        seconds = result.timings.prefill_seconds + result.timings.decode_seconds
-        return ModelOutput(
-            model=self.model_name,
-            choices=[ChatCompletionChoice(message=message, stop_reason=_stop(made), logprobs=_logprobs(engine, made))],
+        result, usage = made.result, made.result.usage
+        return self.output(
+            result.text, result.thinking, _stop(made), _logprobs(engine, made),
             usage=ModelUsage(
-                input_tokens=usage.prompt_tokens - cached,
-                input_tokens_cache_read=cached,
+                input_tokens=usage.prompt_tokens - usage.cached_tokens,
+                input_tokens_cache_read=usage.cached_tokens,
                 output_tokens=usage.completion_tokens,
                 total_tokens=usage.prompt_tokens + usage.completion_tokens,
                 reasoning_tokens=usage.thinking_tokens,
             ),
-            time=seconds,
-            metadata={
-                "method": made.method.name,
-                # As given, unless the model's calibration filled something in.
-                **({} if made.method == self.arguments.method else {"options": asdict(made.method)}),
-                "explored_steps": usage.explored_steps,
-                "latent_steps": usage.latent_steps,
-                "mismatched_steps": usage.mismatched_steps,
-                "entropies": list(made.entropies),
-                "finish_reason": result.finish_reason,
-                "context_full": result.context_full,
-                # Where a thinking was opened, the first word of an answer tells that it was closed.
-                "thinking_closed": bool(result.text) or not thinking,
-                "started": made.started,
-                "seconds": seconds,
-                "seed": result.seed,
-            },
-        )
+            method=made.method.name,
+            # As given, unless the model's calibration filled something in.
+            **({} if made.method == self.arguments.method else {"options": asdict(made.method)}),
+            explored_steps=usage.explored_steps, latent_steps=usage.latent_steps,
+            mismatched_steps=usage.mismatched_steps, entropies=list(made.entropies),
+            finish_reason=result.finish_reason, context_full=result.context_full, started=made.started,
+            seconds=result.timings.prefill_seconds + result.timings.decode_seconds, seed=result.seed,
+        )  # fmt: skip
 
 
 def _stop(made: Generated) -> StopReason:

@@ -15,16 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import httpx
-from inspect_ai.model import (
-    ChatCompletionChoice,
-    ChatMessage,
-    ChatMessageAssistant,
-    ContentReasoning,
-    ContentText,
-    GenerateConfig,
-    ModelOutput,
-    ModelUsage,
-)
+from inspect_ai.model import ChatMessage, GenerateConfig, ModelOutput, ModelUsage
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from selar_local.config import SamplingConfig
@@ -126,33 +117,17 @@ class ServersAPI(MethodAPI):
         if heard.finish_reason not in ("stop", "length") or not heard.usage:
             raise _Lost("it ended before the answer did")
         METER.answers += 1
-        return self._output(server, heard, started, time.perf_counter() - begun)
-
-    def _output(self, server: Server, heard: _Heard, started: float, seconds: float) -> ModelOutput:
-        parts: list[Any] = [ContentReasoning(reasoning=heard.thinking), ContentText(text=heard.text)]
-        content = parts if heard.thinking else heard.text
-        message = ChatMessageAssistant(content=content, model=self.model_name, source="generate")
         usage = heard.usage
-        return ModelOutput(
-            model=self.model_name,
-            choices=[
-                ChatCompletionChoice(
-                    message=message, stop_reason="stop" if heard.finish_reason == "stop" else "max_tokens"
-                )
-            ],
+        facts = {"method": self.arguments.method.name, "explored_steps": 0, "latent_steps": 0, **heard.facts}
+        return self.output(
+            heard.text, heard.thinking, "stop" if heard.finish_reason == "stop" else "max_tokens",
             usage=ModelUsage(
                 input_tokens=usage["prompt_tokens"],
                 output_tokens=usage["completion_tokens"],
                 total_tokens=usage["prompt_tokens"] + usage["completion_tokens"],
             ),
-            time=seconds,
-            metadata={
-                **{"method": self.arguments.method.name, "explored_steps": 0, "latent_steps": 0}, **heard.facts,
-                "entropies": heard.bins if any(heard.bins) else [],
-                "finish_reason": heard.finish_reason,
-                "thinking_closed": bool(heard.text) or not heard.thinking,
-                "started": started, "seconds": seconds, "server": server.host,
-            },
+            seconds=time.perf_counter() - begun, started=started, server=server.host,
+            entropies=heard.bins if any(heard.bins) else [], finish_reason=heard.finish_reason, **facts,
         )  # fmt: skip
 
 

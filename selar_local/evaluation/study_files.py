@@ -14,17 +14,16 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from selar_local.errors import SelarError
 from selar_local.evaluation.records import BINS, Answer, MethodRun, Study
 
 SUFFIX = ".json"
 _FORMAT, _VERSION = "selar-local studies", 1
-_COLUMNS = {one.name: one.type for one in fields(Answer) if one.name != "given"}
-_KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,), "int": (int,), "bool": (bool,), "float": (float, int),
-    "int | None": (int, type(None)), "str | None": (str, type(None)),
-}  # fmt: skip
-_OPTIONAL = {name for name, kind in _COLUMNS.items() if str(kind).endswith("| None")}
+_COLUMNS = tuple(one.name for one in fields(Answer) if one.name != "given")
+_OPTIONAL = {one.name for one in fields(Answer) if str(one.type).endswith("| None")}
+_RUN = TypeAdapter(MethodRun)
 
 
 def write_study_file(path: Path, studies: Sequence[Study]) -> None:
@@ -71,21 +70,15 @@ def _study(entry: Mapping[str, Any]) -> Study:
 
 def _run(entry: Mapping[str, Any]) -> MethodRun:
     found: Mapping[str, list[Any]] = entry["answers"]
-    absent = [None] * len(found["problem"])
-    columns = {name: found.get(name, absent) if name in _OPTIONAL else found[name] for name in _COLUMNS}
-    for name, kind in _COLUMNS.items():
-        if any(type(value) not in _KINDS[str(kind)] for value in columns[name]):
-            raise ValueError(f"a value of {name} that is no {kind}")
-    rows = zip(*columns.values(), strict=True)
-    answers = tuple(Answer(**dict(zip(_COLUMNS, row, strict=True))) for row in rows)
-    if len({(one.problem, one.sample) for one in answers}) < len(answers) or any(one.sample < 1 for one in answers):
+    columns = {name: found[name] for name in _COLUMNS if name in found or name not in _OPTIONAL}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    run = _RUN.validate_json(json.dumps({**entry, "answers": rows}), strict=True)
+    if len({(one.problem, one.sample) for one in run.answers}) < len(rows) or any(
+        one.sample < 1 for one in run.answers
+    ):
         raise ValueError("samples of a problem that are not numbered from 1, each once")
-    wall_seconds = float(entry["wall_seconds"])
-    if not math.isfinite(wall_seconds):
+    if not math.isfinite(run.wall_seconds):
         raise ValueError("a wall time that is no number")
-    entropies = tuple(int(count) for count in entry["entropies"])
-    if len(entropies) not in (0, BINS):
-        raise ValueError(f"entropies of {len(entropies)} bins, not {BINS}")
-    return MethodRun(
-        str(entry["label"]), str(entry["method"]), answers, dict(entry["options"]), entropies, wall_seconds
-    )
+    if len(run.entropies) not in (0, BINS):
+        raise ValueError(f"entropies of {len(run.entropies)} bins, not {BINS}")
+    return run

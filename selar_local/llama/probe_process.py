@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 #: What the process prints, in this order, and the seconds that each may take: some damaged files never end.
 STAGES = {"open": 300, "tokenize": 20, "context": 30, "ids": 30, "rows": 30, "end": 0}
 LATE = 75  # the exit code where one takes longer
-_COMPUTING = 2.0  # seconds of a decode: the first layers of a large model show what the others do
+_COMPUTING = 0.25  # seconds of a decode: the first layers of a large model show what the others do
 #: A text with every byte that UTF-8 can have: some vocabularies lack one.
 _ALL_BYTES = b" ".join(bytes([byte]) for byte in (*range(1, 0xC0), *range(0xC2, 0xF5)))
 _watch: threading.Timer | None = None
@@ -37,6 +37,8 @@ def try_out(C: Any, path: str) -> None:
     """Use the model as a run does. Each stage is printed when it begins. C: the bindings."""
     _begin("open")
     params = C.llama_model_default_params()
+    no_devices = (ctypes.c_void_p * 1)(None)
+    params.devices = ctypes.cast(no_devices, ctypes.c_void_p)
     params.n_gpu_layers, params.load_mode, params.use_extra_bufts = 0, C.LLAMA_LOAD_MODE_MMAP, False
     model = C.llama_model_load_from_file(os.fsencode(path), params)
     if model:  # else llama.cpp says what is wrong, and lives
@@ -76,7 +78,7 @@ def _decode(C: Any, model: Any) -> None:
     _begin("context")
     params = C.llama_context_default_params()
     params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max, params.n_outputs_max = 1024, 512, 512, 1, 2
-    params.n_threads = params.n_threads_batch = min(os.cpu_count() or 1, 4)
+    params.n_threads = params.n_threads_batch = 1  # the process that waits opens the file meanwhile
     params.pooling_type = C.LLAMA_POOLING_TYPE_NONE
     context = C.llama_init_from_model(model, params)
     memory = C.llama_get_memory(context) if context else None

@@ -9,10 +9,30 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
-from selar_local.llama.core_wait import waited_seconds
 from selar_local.llama.ggml import address_of, symbol
 from selar_local.llama.native import WAITING_SET_BY_USER
+
+_TASKS = Path("/proc/self/task")
+
+
+def waited_seconds() -> float | None:
+    """Seconds that the process's living threads were ready to run and had no core; None where the system has no figure.
+
+    The second number of each ``/proc/self/task/*/schedstat`` (Linux, Documentation/scheduler/sched-stats.rst).
+    """
+    total = 0
+    try:
+        for task in _TASKS.iterdir():
+            try:
+                total += int((task / "schedstat").read_bytes().split()[1])
+            except FileNotFoundError:  # the thread has ended
+                continue
+    except (OSError, ValueError, IndexError):
+        return None
+    return total / 1e9
+
 
 _WINDOW = 0.25  # seconds of decoding between two looks at the scheduler's figures
 # Seconds of waiting for a core, over all threads, in a second of decoding.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from selar_local.templates.files import template_text
-from selar_local.templates.template import ChatTemplate
+from selar_local.templates.template import ChatTemplate, template_text
 
 __all__ = ["ChatTemplate", "template_text"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from jinja2 import meta
@@ -14,6 +15,24 @@ from selar_local.templates.messages import THINKING_FORMS, checked, fold_system,
 from selar_local.templates.sandbox import Exhausted, Refused, environment
 from selar_local.templates.tool_texts import as_texts
 from selar_local.templates.variables import Variables
+
+_MOST = 1 << 20  # bytes
+
+
+def template_text(given: str) -> str:
+    """The template that `given` is (a Jinja text), or that the file of this name has. Raises TemplateError."""
+    if "{{" in given or "{%" in given:
+        return given
+    path = Path(given)
+    try:
+        if path.is_file() and path.stat().st_size > _MOST:
+            raise TemplateError(f"{given} is too long for a chat template")
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise TemplateError(f"the chat template {given} is not UTF-8 text") from None
+    except OSError as error:
+        raise TemplateError(f"cannot read the chat template {given}: {error.strerror}") from None
+
 
 _MAX_SOURCE = 1 << 20  # characters of a template; published ones have up to some 20 thousand
 _CHATML = (

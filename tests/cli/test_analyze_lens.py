@@ -17,8 +17,8 @@ from cli.conftest import COMMAND
 from selar_local.analysis.lens.config import LensConfig
 from selar_local.analysis.lens.measure import LensSamples
 from selar_local.analysis.questions import QUESTIONS
-from selar_local.cli import background as background_module
-from selar_local.cli.background import Background
+from selar_local.cli import analyze_lens as background_module
+from selar_local.cli.analyze_lens import Background
 from selar_local.config import EngineConfig, SamplingConfig
 from selar_local.llama.output_head import OutputHead
 from selar_local.llama.runtime import LlamaRuntime

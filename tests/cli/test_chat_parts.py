@@ -17,9 +17,8 @@ from prompt_toolkit.document import Document
 
 import selar_local as sl
 from selar_local.cli.chat_commands import COMMANDS, LEAVE, help_text, is_command, parse
-from selar_local.cli.chat_completion import ChatCompleter
+from selar_local.cli.chat_editor import ChatCompleter, ChatHistory, history_file
 from selar_local.cli.chat_files import AttachedFile, split_path, unquoted_path, with_files
-from selar_local.cli.chat_history import ChatHistory, history_file
 from selar_local.cli.chat_input import PlainLines, open_reader, quotes_open, unquoted
 from selar_local.cli.keyboard import Interrupts, can_edit
 from selar_local.errors import OptionError
@@ -189,7 +188,7 @@ def test_a_history_that_cannot_be_kept(tmp_path, monkeypatch):
         history = ChatHistory()
         history.append_string("x")
         assert list(history.load_history_strings()) == []
-    monkeypatch.setattr("selar_local.cli.chat_history.history_file", _no_home)
+    monkeypatch.setattr("selar_local.cli.chat_editor.history_file", _no_home)
     assert list(ChatHistory().load_history_strings()) == []
 
 

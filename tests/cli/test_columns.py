@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wcwidth import wcswidth
 
-from selar_local.cli.columns import Piece, side_by_side, wrapped
+from selar_local.cli.compare import Piece, side_by_side, wrapped
 
 CHARACTERS = st.sampled_from([*"abc  \n\t.", "ä", "天", "😀", "e\u0301"])
 TEXTS = st.lists(st.builds(Piece, st.lists(CHARACTERS, max_size=12).map("".join), st.sampled_from(["", "explored"])))
@@ -20,7 +20,7 @@ def plain(text, style):
     return text
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(TEXTS, st.integers(2, 30))
 def test_nothing_is_lost_and_nothing_is_too_wide(pieces, width):
     lines = wrapped(pieces, width)
@@ -32,7 +32,7 @@ def test_nothing_is_lost_and_nothing_is_too_wide(pieces, width):
     assert styles == wanted
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.text("ab cd\n", max_size=80), min_size=1, max_size=4), st.integers(20, 80))
 def test_columns_are_of_equal_width(texts, width):
     rows = side_by_side([[Piece(text)] for text in texts], width, plain)

@@ -28,10 +28,9 @@ def loaded_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_table_says_what_the_command_says(name):
+def test_the_table_leads_to_the_command(name):
     command = load_command(name)
     assert command.name == name
-    assert command.get_short_help_str(200) == COMMANDS[name].summary
     assert isinstance(command, click.Command) and command.callback is not None
 
 

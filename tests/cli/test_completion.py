@@ -8,39 +8,44 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.shell_completion import BashComplete
 
 from selar_local.cli.commands import COMMANDS
 from selar_local.cli.completion import model_files
+from selar_local.cli.main import cli
 from selar_local.methods import METHODS
 
 
 @pytest.fixture
-def complete(tmp_path):
-    """`complete(*words)`: what is offered for the last word, in a folder with some files."""
+def folder(tmp_path, monkeypatch):
+    """The current folder, with some files."""
     for name in ("a.gguf", "notes.txt", "B.GGUF", ".hidden.gguf", "models/one.gguf", "models/two.gguf", "old/x.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
-    def call(*words, folder=tmp_path):
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
-            "_SELAR_LOCAL_COMPLETE": "bash_complete",
-            "COMP_WORDS": " ".join(["selar-local", *words]),
-            "COMP_CWORD": str(len(words)),
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "selar_local"],
-            env=environment,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stderr == ""
-        return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+@pytest.fixture
+def complete(folder):
+    """`complete(*words)`: what is offered for the last word, in a folder with some files."""
+
+    def call(*words):
+        *before, last = words
+        shell = BashComplete(cli, {}, "selar-local", "_SELAR_LOCAL_COMPLETE")
+        return [item.value for item in shell.get_completions(before, last)]
 
     return call
+
+
+def test_a_shell_asks_the_program(folder):
+    words = {"_SELAR_LOCAL_COMPLETE": "bash_complete", "COMP_WORDS": "selar-local run --ta", "COMP_CWORD": "2"}
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "selar_local"], env={**os.environ, "PYTHONPATH": path, **words}, cwd=folder,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (done.stdout.splitlines(), done.stderr) == (["plain,--tau"], "")
 
 
 def test_commands_and_model_files_come_first(complete):

@@ -246,7 +246,7 @@ def test_ctrl_c_keeps_what_is_finished(tiny, folder, cli):
 
     slow = tiny(chat_template=CHAT_TEMPLATE, n_ctx_train=32768, n_layer=4, n_embd=128, n_ff=512)
     words = [
-        "eval", str(slow), "--limit", "16", "-n", "150", "-t", "1", "--parallel", "2", "--methods", "cot",
+        "eval", str(slow), "--limit", "8", "-n", "150", "-t", "1", "--parallel", "2", "--methods", "cot",
         "--out", str(folder),
     ]  # fmt: skip
     process = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -260,16 +260,16 @@ def test_ctrl_c_keeps_what_is_finished(tiny, folder, cli):
     assert f"what is finished is kept in {folder}: the same command goes on from there" in err
     assert err.splitlines()[-1] == "interrupted" and "Traceback" not in err
     kept = sum(file.answers for file in log_files(folder))
-    assert 2 <= kept < 16
+    assert 2 <= kept < 8
     done = cli(*words)
     (file,) = log_files(folder)
-    assert done.code == 0 and file.answers == 16 and done.out.startswith("method")
+    assert done.code == 0 and file.answers == 8 and done.out.startswith("method")
 
 
 def test_a_bar_on_a_terminal(chat_model, terminal, folder):
-    one = terminal("eval", chat_model, "--limit", "10", "-n", "300", "-t", "1", "--out", folder)
+    one = terminal("eval", chat_model, "--limit", "6", "-n", "300", "-t", "1", "--out", folder)
     one.expect("answers |").expect("tokens/s")
-    assert one.end() == 0 and "/10 answers" in one.text and "method" in one.text
+    assert one.end() == 0 and "/6 answers" in one.text and "method" in one.text
     lines = [line.rpartition("\r")[2].rstrip() for line in one.text.replace("\r\n", "\n").split("\n")]
     assert {"grading cot", "grading selar"} <= set(lines)
     assert "answers |" not in one.text[one.text.index("grading cot") :], "a bar for what is over"

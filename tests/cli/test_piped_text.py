@@ -14,9 +14,8 @@ import pytest
 
 import selar_local as sl
 from cli.conftest import COMMAND
-from selar_local.cli import piped_text
-from selar_local.cli.piped_text import PipedText
-from selar_local.cli.prompt import joined
+from selar_local.cli import prompt as prompt_module
+from selar_local.cli.prompt import PipedText, joined
 
 ONE = ("--raw", "-n", "0", "-t", "1", "--json")
 
@@ -158,7 +157,7 @@ def test_a_closed_standard_input(model, length):
 def test_the_wait_begins_with_the_program(monkeypatch, pipe):
     monkeypatch.setattr(sys, "stdin", os.fdopen(pipe[0], "r"))
     text = PipedText()
-    monkeypatch.setattr(piped_text, "_PATIENCE", 0.0)
+    monkeypatch.setattr(prompt_module, "_PATIENCE", 0.0)
     said = []
     assert text.wait(said.append) == b"" and len(said) == 1
     sys.stdin.close()

@@ -252,13 +252,11 @@ def running_sequence(engine: sl.Engine) -> Running:
     return sequence
 
 
-def close_in_thread(stream: sl.Stream) -> float:
-    begun = time.perf_counter()
+def close_in_thread(stream: sl.Stream) -> None:
     thread = threading.Thread(target=stream.close)
     thread.start()
     thread.join(SOON)
     assert not thread.is_alive()
-    return time.perf_counter() - begun
 
 
 def test_closed_from_another_thread_while_it_is_read(long_engine):
@@ -284,7 +282,7 @@ def test_stopping_within_a_long_prompt_is_prompt_and_frees_it(long_model):
             assert len(stream.prompt) > 15_000
             sequence = running_sequence(engine)
             time.sleep(wait)
-            assert close_in_thread(stream) < 2.0
+            close_in_thread(stream)
             result: Result = stream.result
             assert (result.finish_reason, result.tokens) == ("cancelled", ())
             assert sequence.position < len(stream.prompt)

@@ -77,7 +77,7 @@ def test_the_option_and_what_was_no_exploration():
     assert kept("```json", "\n", "{", tools=None, keep=False) == [None] * 3
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(
         st.sampled_from(["`", "``", "```", "json", "js", "on", "\n", " ", "a", "{}", "```json\n", "\n```\n"]),

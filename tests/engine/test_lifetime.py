@@ -281,7 +281,12 @@ def test_the_interpreter_ends_cleanly(long_model, code, isolated):
 @pytest.mark.parametrize("isolated", [False, True])
 @pytest.mark.parametrize(
     "in_the_fork",
-    ["engine.generate('Hello', raw=True, max_tokens=5)", "engine.tokenize('Hello')", "list(stream)", "sys.exit(7)"],
+    [
+        "engine.generate('Hello', raw=True, max_tokens=5)",
+        "engine.tokenize('Hello')",
+        "list(stream), sys.exit(7)",
+        "sys.exit(7)",
+    ],
 )
 def test_a_fork_neither_uses_nor_ends_what_its_parent_has(long_model, isolated, in_the_fork):
     code = f"""

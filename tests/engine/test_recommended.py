@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import selar_local as sl
-from selar_local.engine.recommended import recommended_sampling
+from selar_local.engine.model_info import recommended_sampling
 
 CARD = {"temp": 0.7, "top_k": 5, "top_p": 0.8, "penalty_repeat": 1.05}  # a file has them in float32
 METADATA = {f"general.sampling.{name}": value for name, value in CARD.items()}

@@ -49,7 +49,7 @@ def test_results_and_events(engine):
 TEXT = st.text(max_size=300)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(TEXT, TEXT, st.booleans(), st.none() | st.floats(0, 1), st.sampled_from(["stop", "length", "cancelled"]))
 def test_any_text_is_one_short_line(text, thinking, explored, entropy, reason):
     event = TokenEvent(3, 17, text, thinking, entropy, explored, ((1, 0.5),), 17, ((17, 1.0),))

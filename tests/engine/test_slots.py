@@ -151,7 +151,7 @@ def test_what_may_be_spoilt_is_not_reused() -> None:
 PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=14), min_size=1, max_size=30)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     PROMPTS, st.integers(1, 4), st.booleans(), st.sampled_from([(True, 0), (False, 0), (True, 6)]),
     st.sampled_from([0, 20, 10**6]), st.data(),

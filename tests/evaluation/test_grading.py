@@ -266,7 +266,7 @@ _PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(_PIECES, max_size=25).map("".join), st.lists(_PIECES, max_size=12).map("".join))
 def test_no_text_breaks_it(text, gold):
     with pytest.MonkeyPatch.context() as patch:

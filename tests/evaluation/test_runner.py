@@ -292,7 +292,7 @@ def test_a_kill_loses_at_most_what_was_running(tiny, tmp_path, flushes, monkeypa
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     folder = tmp_path / "logs"
     words = [
-        "eval", str(slow), "--limit", "24", "-n", "100", "-t", "1", "--parallel", "2", "--methods", "cot",
+        "eval", str(slow), "--limit", "12", "-n", "100", "-t", "1", "--parallel", "2", "--methods", "cot",
         "--out", str(folder), "--json",
     ]  # fmt: skip
     command = [*COMMAND[:2], COMMAND[2].format(flushes), *words]
@@ -309,10 +309,10 @@ def test_a_kill_loses_at_most_what_was_running(tiny, tmp_path, flushes, monkeypa
     (file,) = log_files(folder)
     samples = read_eval_log(str(file.path)).samples
     kept = [s for s in samples if s.output.metadata["started"] + s.output.metadata["seconds"] < killed]
-    assert len(samples) == 24 and file.finished and done >= 4
+    assert len(samples) == 12 and file.finished and done >= 4
     assert len(kept) >= done
-    assert len({(s.id, s.output.metadata["seed"]) for s in samples}) == 24
-    assert json.loads(capsys.readouterr().out)["methods"]["cot"]["n"] == 24
+    assert len({(s.id, s.output.metadata["seed"]) for s in samples}) == 12
+    assert json.loads(capsys.readouterr().out)["methods"]["cot"]["n"] == 12
 
 
 def _wait_for_answers(process, folder, home, wanted, *, from_database) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from selar_local.formats import format_of
 
-from .examples import EXAMPLES, IDS, read, text_of
+from .examples import EXAMPLES, read, text_of
 
 HERMES = "<tool_call>\n{name, arguments}\n</tool_call><think>"
 CODER = "<tool_call>\n<function=f>\n<parameter=k>\n</think>"
@@ -98,12 +98,12 @@ def test_a_call_in_the_thinking_counts_only_at_the_end():
     assert (parsed.thinking, parsed.content, parsed.calls) == (f"why\n{call} or not", "Hi", [])
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=IDS)
 @pytest.mark.parametrize("many", ["[" * 3000, '{"a":' * 3000, "{a:" * 3000, "]<]minimax[>[<a>" * 3000])
 @pytest.mark.filterwarnings("error")
-def test_deep_nesting_ends_no_reader(example, many):
-    for text in (text_of(example), example.text.replace("3", many), example.text.replace("{M}", r"\d" + many)):
-        read([text], example.template, example.tail)
+def test_deep_nesting_ends_no_reader(many):
+    for example in EXAMPLES:
+        for text in (text_of(example), example.text.replace("3", many), example.text.replace("{M}", r"\d" + many)):
+            read([text], example.template, example.tail)
 
 
 SCHEMA = {

@@ -96,7 +96,7 @@ def ours(model: LlamaModel, own: SamplingConfig, text: list[int], logits: np.nda
     return {i: p for i, p in zip(found.ids.tolist(), found.probs.tolist(), strict=True) if p > 0}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(SAMPLINGS, st.integers(0, 2**32 - 1), st.integers(0, 150))
 def test_the_distribution_is_llama_cpp_s(model: LlamaModel, options: dict[str, Any], seed: int, length: int) -> None:
     random = np.random.default_rng(seed)

@@ -38,7 +38,7 @@ def model(request, tiny):
     opened.close()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), special=st.booleans())
 def test_the_tokens_of_the_pieces_are_those_of_the_text(model, monkeypatch, data, special):
     monkeypatch.setattr(special_texts, "_PIECE", 4)

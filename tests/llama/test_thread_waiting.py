@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.tiny_gguf import write_tiny_gguf
 
 from selar_local.config import EngineConfig
-from selar_local.llama import core_wait, native
+from selar_local.llama import native, thread_waiting
 from selar_local.llama.library import uses_openmp
 from selar_local.llama.runtime import Chunk, Feed, LlamaRuntime
 from selar_local.llama.thread_pool import ThreadPool
@@ -124,7 +124,7 @@ def test_a_sum_that_falls_because_a_thread_ended_is_no_waiting():
 @pytest.mark.skipif(not LINUX, reason="Linux has the figures")
 def test_two_loops_on_one_core_make_each_other_wait():
     program = (
-        "import os, threading, time\nfrom selar_local.llama.core_wait import waited_seconds\n"
+        "import os, threading, time\nfrom selar_local.llama.thread_waiting import waited_seconds\n"
         "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "before = waited_seconds()\n"
         "if os.fork() == 0:\n    end = time.time() + 1\n    while time.time() < end: pass\n    os._exit(0)\n"
@@ -136,12 +136,12 @@ def test_two_loops_on_one_core_make_each_other_wait():
 
 
 def test_a_system_without_figures(monkeypatch, tmp_path):
-    monkeypatch.setattr(core_wait, "_TASKS", tmp_path / "none")
-    assert core_wait.waited_seconds() is None
+    monkeypatch.setattr(thread_waiting, "_TASKS", tmp_path / "none")
+    assert thread_waiting.waited_seconds() is None
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "schedstat").write_text("")
-    monkeypatch.setattr(core_wait, "_TASKS", tmp_path)
-    assert core_wait.waited_seconds() is None
+    monkeypatch.setattr(thread_waiting, "_TASKS", tmp_path)
+    assert thread_waiting.waited_seconds() is None
 
 
 def loaded(**variables: str) -> list[str]:

@@ -36,7 +36,7 @@ def logits_of(seed: int) -> npt.NDArray[np.float32]:
     return (5 * np.random.default_rng(seed).standard_normal(N)).astype(np.float32)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(TEXTS, st.floats(0, 1), st.integers(0, 9), st.floats(0.5, 2), st.floats(-2, 2), st.floats(-2, 2), WINDOWS)
 def test_penalties_are_the_oracle_s(
     text: list[int], share: float, seed: int, repeat: float, presence: float, frequency: float, window: int
@@ -52,7 +52,7 @@ def test_penalties_are_the_oracle_s(
     assert logits.tolist() == logits_of(seed).tolist()  # the model's own stay
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(TEXTS, st.floats(0, 1), st.integers(0, 5), st.floats(1, 3), st.integers(1, 130), st.booleans())
 def test_dry_is_the_oracle_s(
     text: list[int], share: float, allowed: int, base: float, window: int, breaks: bool

@@ -42,13 +42,13 @@ def by_definition(share: float, steps: Steps) -> list[bool]:
     return explored
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(SHARES, STEPS)
 def test_a_step_is_decided_by_the_definition(share: float, steps: Steps) -> None:
     assert decisions(share, steps) == by_definition(share, steps)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(SHARES, STEPS)
 def test_the_share_is_never_above_the_limit(share: float, steps: Steps) -> None:
     found = decisions(share, steps)
@@ -57,21 +57,21 @@ def test_the_share_is_never_above_the_limit(share: float, steps: Steps) -> None:
     assert all(is_open for explored, (_, is_open) in zip(found, steps, strict=True) if explored)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(SHARES, STEPS, st.data())
 def test_what_comes_later_changes_nothing(share: float, steps: Steps, data: st.DataObject) -> None:
     n = data.draw(st.integers(0, len(steps)))
     assert decisions(share, steps[:n]) == decisions(share, steps)[:n]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(STEPS)
 def test_all_of_the_steps_is_no_limit_and_none_of_them_is_none(steps: Steps) -> None:
     assert decisions(1.0, steps) == [is_open for _, is_open in steps]
     assert not any(decisions(0.0, steps))
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(SHARES, min_size=2, max_size=2).map(sorted), STEPS)
 def test_a_larger_share_explores_at_least_as_often(shares: list[float], steps: Steps) -> None:
     small, large = (decisions(share, steps) for share in shares)
@@ -79,7 +79,7 @@ def test_a_larger_share_explores_at_least_as_often(shares: list[float], steps: S
         assert sum(small[:n]) <= sum(large[:n])
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(SHARES, min_size=2, max_size=2).map(sorted), STEPS)
 def test_after_the_same_decisions_a_larger_share_allows_what_a_smaller_one_does(
     shares: list[float], steps: Steps
@@ -91,7 +91,7 @@ def test_after_the_same_decisions_a_larger_share_allows_what_a_smaller_one_does(
         large._explored = small._explored
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(SHARES, STEPS)
 def test_a_text_that_stays_below_the_share_is_left_as_it_is(share: float, steps: Steps) -> None:
     opens = [is_open for _, is_open in steps]
@@ -102,7 +102,7 @@ def test_a_text_that_stays_below_the_share_is_left_as_it_is(share: float, steps:
     assert decisions(share, calm) == kept
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(SHARES, STEPS)
 def test_only_the_order_of_the_ranks_counts(share: float, steps: Steps) -> None:
     distinct = sorted({rank for rank, _ in steps})
@@ -163,7 +163,7 @@ def explored(method: sl.Selar, torn: Sequence[float], token: int | None = None) 
 TORN = st.lists(st.floats(0, 1), max_size=40)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(TORN, st.floats(0, 1), SHARES, st.booleans(), st.booleans())
 def test_selar_ranks_the_steps_at_which_its_gate_opens(
     torn: list[float], tau: float, share: float, invert: bool, strict: bool

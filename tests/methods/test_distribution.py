@@ -52,7 +52,7 @@ def assert_sorted(logits: Logits, k: int) -> None:
     assert values.tolist() == logits[order].tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 2**32), SIZES, st.one_of(st.integers(0, 12), st.integers(0, 7000)), KINDS)
 @example(0, 64 * 4 + 63, 1, "end only")
 @example(0, 64 * 12, 3, "few finite")
@@ -78,7 +78,7 @@ def test_top_k_of_a_large_vocabulary(n: int, kind: str) -> None:
         assert_sorted(numbers(1, n, kind), k)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 2**32), st.integers(16, 250), st.integers(0, 63), st.floats(0, 1), KINDS)
 def test_top_k_between_the_fast_way_and_all(seed: int, width: int, rest: int, share: float, kind: str) -> None:
     """From the largest k that the view of 64 rows can do, over those just beyond it, to the whole vocabulary."""
@@ -240,7 +240,7 @@ OPTIONS = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(LOGITS, OPTIONS)
 def test_few_and_many_candidates_are_filtered_alike(logits: Logits, sampling: SamplingConfig) -> None:
     values = top_k(logits, sampling.top_k)[1]
@@ -254,7 +254,7 @@ def test_few_and_many_candidates_are_filtered_alike(logits: Logits, sampling: Sa
         assert min(np.abs(shares - sampling.top_p).min(), ratios.min()) < 1e-12
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(LOGITS, OPTIONS, st.integers(1, 8), st.floats(0, 1, exclude_max=True))
 def test_as_the_oracle_filters_and_draws(logits: Logits, sampling: SamplingConfig, at_least: int, u: float) -> None:
     filters = oracle.Filters(sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p)

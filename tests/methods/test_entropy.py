@@ -46,7 +46,7 @@ def test_renormalise_keeps_zeros_and_order() -> None:
     assert list(renormalise(np.array([0.6, 0.4]), 5)) == pytest.approx([0.6, 0.4])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.one_of(st.just(0.0), st.floats(1e-300, 1)), min_size=1, max_size=12),
     st.integers(2, 12),
@@ -102,7 +102,7 @@ def assert_exact(logits: Logits, temperature: float) -> None:
     np.testing.assert_array_equal(logits, kept)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(
         st.one_of(

@@ -171,7 +171,7 @@ METHODS = st.builds(
 SAMPLING = samplings()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(LOGITS, METHODS, SAMPLING, st.floats(0, 1, exclude_max=True))
 def test_a_step_is_the_oracle_s(logits: Logits, method: sl.MoI, sampling: SamplingConfig, u: float) -> None:
     known = Known(
@@ -195,7 +195,7 @@ def test_a_step_is_the_oracle_s(logits: Logits, method: sl.MoI, sampling: Sampli
         np.testing.assert_allclose(found.next_input.weights @ ROWS[found.next_input.ids], expected.vector, atol=1e-4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(LOGITS, st.floats(1, 50), st.integers(2, 50), SAMPLING, st.floats(0, 1, exclude_max=True))
 def test_at_beta_1_or_more_the_printed_token_weighs_most(
     logits: Logits, beta: float, candidates: int, sampling: SamplingConfig, u: float

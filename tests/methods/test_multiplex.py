@@ -48,7 +48,7 @@ def test_a_number_draws_as_the_first_draw_does(number: float, token: int) -> Non
     assert weights(token, number) == {token: 1.0}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 2**32), st.floats(0, 1, exclude_max=True), st.integers(0, 50), st.floats(0.05, 1))
 def test_further_draws_are_made_as_the_first(seed: int, u: float, top_k: int, top_p: float) -> None:
     logits = np.random.default_rng(seed).normal(0, 3, N_VOCAB).astype(np.float32)
@@ -184,7 +184,7 @@ LOGITS = st.integers(0, 2**32).map(lambda seed: np.random.default_rng(seed).norm
 SAMPLING = samplings(fewest=1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(LOGITS, st.integers(1, 8), st.booleans(), st.sampled_from(["drawn", "heaviest"]), SAMPLING, st.integers(0, 999))
 def test_a_step_is_the_oracle_s(
     logits: Logits, draws: int, averaged: bool, show: Any, sampling: SamplingConfig, seed: int

@@ -74,7 +74,7 @@ METHODS = _methods()
 SAMPLING = samplings()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(LOGITS, METHODS, SAMPLING, st.floats(0, 1, exclude_max=True))
 def test_a_step_is_the_oracle_s(logits: Logits, method: sl.Selar, sampling: SamplingConfig, u: float) -> None:
     known = oracle.Selar(

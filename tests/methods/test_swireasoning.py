@@ -430,7 +430,7 @@ def shaped(seed: int, n: int, shape: str) -> Logits:
     return values
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     n=st.integers(1, 700),

@@ -345,7 +345,7 @@ def fields_of(names):
     return st.dictionaries(st.sampled_from(names), JSON, max_size=3)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields_of(CHAT_FIELDS), fields_of(TEXT_FIELDS))
 def test_whatever_is_sent_it_is_answered_or_refused(engine, chat, text):
     api = Api(create_app(engine))

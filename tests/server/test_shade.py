@@ -30,7 +30,7 @@ def expected(probabilities: list[float]) -> float:
     return float(-(p * np.log(p)).sum() / np.log(len(probabilities)))
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12).filter(lambda values: sum(values) > 1e-6))
 def test_it_is_the_normalised_entropy_of_the_candidates(probabilities):
     assert shade(*probabilities) == pytest.approx(expected(probabilities), abs=1e-9)

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from selar_local.errors import TemplateError
-from selar_local.templates import ChatTemplate
+from selar_local.templates import ChatTemplate, sandbox
 
 HI = {"role": "user", "content": "Hi"}
 CALL = {"id": "a", "type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": [true, "é"]}'}}
@@ -134,10 +134,11 @@ def test_the_caller_s_messages_stay_as_they_are():
     assert json.dumps(messages) == before
 
 
-def test_a_template_that_runs_too_long_is_tried_once():
+def test_a_template_that_runs_too_long_is_tried_once(monkeypatch):
+    monkeypatch.setattr(sandbox, "_MAX_SECONDS", 1.0)
     template = ChatTemplate("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}")
     assert not template._wants_parts  # the trials are over
-    start = time.monotonic()
+    start = time.thread_time()
     with pytest.raises(TemplateError, match="runs too long"):
         template.render([HI, CALLING, RESULT])
-    assert time.monotonic() - start < 60
+    assert time.thread_time() - start < 10

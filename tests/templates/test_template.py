@@ -245,11 +245,12 @@ NESTED = "{% set ns = namespace(x=['a']) %}{% for i in range(99) %}{% set ns.x =
         "{% include 'x' %}",
     ],
 )
-def test_hostile_templates_end_soon_and_in_one_line(source):
-    begin = time.monotonic()
+def test_hostile_templates_end_soon_and_in_one_line(source, monkeypatch):
+    monkeypatch.setattr(sandbox, "_MAX_SECONDS", 1.5)
+    begin = time.thread_time()
     with pytest.raises(TemplateError) as error:
         ChatTemplate(source).render(HI)
-    assert time.monotonic() - begin < 30
+    assert time.thread_time() - begin < 10
     assert len(one_line(error)) < 400
 
 

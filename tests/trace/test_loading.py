@@ -6,7 +6,7 @@ import pytest
 from support import traces as made
 
 from selar_local.analysis.page import trace_page
-from selar_local.analysis.page.groups import grouped, parting
+from selar_local.analysis.page.payload import grouped, parting
 from selar_local.analysis.token_texts import TokenTexts
 from selar_local.errors import SelarError
 from selar_local.trace import Step, load_trace
