@@ -1,13 +1,15 @@
-"""How well JSON schemas are kept to: the JSON Schema Test Suite, and random schemas. No model is needed.
+"""How well JSON schemas are kept to: the JSON Schema Test Suite, and random schemas; and what a step costs.
 
     git clone https://github.com/json-schema-org/JSON-Schema-Test-Suite
     python scripts/check_schemas.py suite JSON-Schema-Test-Suite
     python scripts/check_schemas.py random [--schemas 500] [--model model.gguf]
+    python scripts/check_schemas.py mask model.gguf
 
 suite: every test of the required part of a draft. A text that must not be valid must not be possible. A valid one may
 be impossible (the order of properties is fixed, numbers have one spelling): counted. Refused schemas are counted by
 their reason. random: texts that random tokens make under random schemas, with the tokens of a vocabulary or of bytes;
-with --model answers of that model. Each finished one must validate. Exit code 1 where something is wrong.
+with --model answers of that model. Each finished one must validate. mask: the time of a mask with the vocabulary of a
+model, at each step of an answer. Exit code 1 where something is wrong.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -29,8 +32,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.schemas import random_text, schemas
 
 import selar_local as sl
+from selar_local.config import EngineConfig
 from selar_local.errors import DecodeError, OptionError
+from selar_local.llama.gguf_file import open_gguf
 from selar_local.llama.json_schema import SchemaCompiler
+from selar_local.llama.model import LlamaModel
 
 PIECES = [bytes([byte]) for byte in range(256)] + [b""]
 
@@ -122,6 +128,48 @@ def random_schemas(n: int, start: int, model: Path | None, max_tokens: int) -> N
     for kind, count in sorted(counts.items(), key=lambda one: one[0].startswith(" ")):
         click.echo(f"{count:5} {kind}")
     sys.exit(counts["WRONG"] > 0)
+
+
+@main.command()
+@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.option("--rounds", default=50)
+def mask(model: Path, rounds: int) -> None:
+    """Microseconds of a mask under a plain schema, with the vocabulary of MODEL. The first round is not counted."""
+    opened = LlamaModel(open_gguf(model), EngineConfig())
+    compiler = SchemaCompiler(*opened.vocabulary())
+    tokens = opened.tokenize(json.dumps(_PERSON), special=False)
+    logits, took = np.zeros(opened.n_vocab, np.float32), []
+    for _ in range(rounds + 1):
+        grammar = compiler.grammar(_PERSON_SCHEMA)
+        for token in tokens:
+            began = time.perf_counter()
+            allowed = grammar.mask(logits)
+            took.append(time.perf_counter() - began)
+            assert np.isfinite(allowed[token])
+            grammar.accept(token)
+    micros = np.array(took[len(tokens) :]) * 1e6
+    shares = ", ".join(f"{share} % {np.percentile(micros, share):.0f}" for share in (50, 90, 99))
+    click.echo(f"{opened.n_vocab} tokens, {len(micros)} masks: mean {micros.mean():.0f} us; {shares}")
+
+
+_PERSON = {
+    "name": "Ada Lovelace", "age": 36, "email": "ada@example.org", "role": "admin",
+    "tags": ["analyst", "programmer"], "address": {"street": "12 St James's Square", "city": "London"},
+}  # fmt: skip
+_TEXT = {"type": "string"}
+_PERSON_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 80},
+        "age": {"type": "integer", "minimum": 0, "maximum": 150},
+        "email": _TEXT,
+        "role": {"enum": ["admin", "user"]},
+        "tags": {"type": "array", "items": _TEXT, "maxItems": 5},
+        "address": {"type": "object", "properties": {"street": _TEXT, "city": _TEXT}, "required": ["street", "city"]},
+    },
+    "required": ["name", "age", "email", "role", "tags", "address"],
+    "additionalProperties": False,
+}
 
 
 def _schemas(n: int, start: int) -> list[Any]:
