@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,23 +17,25 @@ from selar_local.config import EngineConfig
 from selar_local.engine.engine import Engine
 from selar_local.llama.devices import backend_devices, offload_devices
 
+#: Whole chunks of a prompt are kept: small ones, so that there are some.
+SETTINGS: dict[str, Any] = {"gpu_layers": "all", "ctx_size": 512, "parallel": 2, "batch_size": 16}
 PROMPT = "Name three colours of the rainbow, then three animals that live in the sea, then three trees."
 
 
 @pytest.fixture(scope="module")
 def engine(small: Path) -> Iterator[Engine]:
-    with sl.load(small, gpu_layers="all", ctx_size=512, parallel=2) as opened:
+    with sl.load(small, **SETTINGS) as opened:
         yield opened
 
 
 def test_selar_explores(engine: Engine) -> None:
-    result = engine.generate(PROMPT, method=sl.Selar(tau=0.3), max_tokens=12, seed=1)
-    assert result.usage.completion_tokens == 12 and result.text.strip()
+    result = engine.generate(PROMPT, method=sl.Selar(tau=0.1), max_tokens=6, seed=1)
+    assert result.usage.completion_tokens == 6 and result.text.strip()
     assert result.usage.explored_steps > 0
 
 
 def test_a_prompt_that_was_read_before_is_not_read_again(engine: Engine) -> None:
-    first, second = (engine.generate(PROMPT, method="cot-greedy", max_tokens=8) for _ in range(2))
+    first, second = (engine.generate(PROMPT, method="cot-greedy", max_tokens=5) for _ in range(2))
     assert second.tokens == first.tokens
     assert second.usage.cached_tokens > second.usage.prompt_tokens / 2
 
@@ -43,9 +46,9 @@ def test_a_grammar_binds(engine: Engine) -> None:
 
 
 def test_a_process_of_its_own_says_the_same(engine: Engine, small: Path) -> None:
-    here = engine.generate(PROMPT, method="cot-greedy", max_tokens=8)
-    with sl.load(small, gpu_layers="all", ctx_size=512, parallel=2, isolated=True) as isolated:
-        assert isolated.generate(PROMPT, method="cot-greedy", max_tokens=8).tokens == here.tokens
+    here = engine.generate(PROMPT, method="cot-greedy", max_tokens=5)
+    with sl.load(small, **SETTINGS, isolated=True) as isolated:
+        assert isolated.generate(PROMPT, method="cot-greedy", max_tokens=5).tokens == here.tokens
 
 
 def test_layers_that_are_left_to_the_cpu_one_way_or_another(small: Path) -> None:

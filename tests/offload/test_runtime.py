@@ -21,7 +21,6 @@ from selar_local.methods.base import Mixture, Token
 from .conftest import Pair
 
 APART = 0.05
-STEPS = 40
 Floats = npt.NDArray[np.float32]
 
 
@@ -33,6 +32,8 @@ def empty(pair: Pair) -> Iterator[None]:
 
 
 def logits_of(runtime: LlamaRuntime, prompt: list[int], sequence: int = 0) -> Floats:
+    """The logits after the prompt; nothing of the sequence is left from before."""
+    runtime.forget(sequence)
     logits = prefill(runtime, sequence, 0, prompt)
     assert logits is not None
     return logits.copy()
@@ -50,12 +51,11 @@ def test_the_injection_check(pair: Pair) -> None:
 def test_rows_are_ids_over_many_steps(pair: Pair) -> None:
     """Two passes over the same tokens, which the first one chooses."""
     logits, tokens, as_ids = logits_of(pair.device, pair.prompt), list[int](), list[Floats]()
-    for step in range(STEPS):
+    for step in range(pair.steps):
         tokens.append(int(logits.argmax()))
         (view,) = pair.device.step([Feed(0, len(pair.prompt) + step, Token(tokens[-1]))], False)
         logits = view.copy()
         as_ids.append(logits)
-    pair.device.clear()
     logits_of(pair.device, pair.prompt)
     for step, token in enumerate(tokens):
         (view,) = pair.device.step([Feed(0, len(pair.prompt) + step, Token(token))], True)
@@ -95,7 +95,6 @@ def test_two_sequences_at_once(pair: Pair) -> None:
         token = int(logits_of(pair.device, prompt).argmax())
         (view,) = pair.device.step([Feed(0, len(prompt), Token(token))], True)
         alone.append((token, view.copy()))
-        pair.device.clear()
     for sequence, prompt in enumerate((pair.prompt, other)):
         logits_of(pair.device, prompt, sequence)
     feeds = [Feed(i, len(p), Token(alone[i][0])) for i, p in enumerate((pair.prompt, other))]
