@@ -38,7 +38,8 @@ class TensorRows:
             return slow
         # Into memory of a known address: NumPy takes longer to give an address than ggml for the row.
         self._to_float(self._address + number * self._row_bytes, self._one_address, self.width)
-        return self._one.copy()
+        row: Floats = self._one.copy()
+        return row
 
     def block(self, start: int, end: int) -> Floats:
         """Rows one after the other: (end - start, width) float32."""
