@@ -105,18 +105,21 @@ def load(
     model: a path, ``hf:owner/repo[:file-or-quant]``, a name that ``selar-local models`` lists (such as
     ``ollama:qwen3:8b``), or None for the bundled default.
     isolated: run llama.cpp in a process of its own, so that native code that dies does not take this one along.
-    options: the fields of `EngineConfig` (ctx_size, gpu_layers, threads, cache_type_k, cache_type_v,
+    options: the fields of `EngineConfig` (ctx_size, gpu_layers, device, rpc, threads, cache_type_k, cache_type_v,
     flash_attn, batch_size, mmap, mlock, repack, check_tensors, parallel, queue_size, prompt_cache, reuse_answers).
     on_progress: called in this thread with the loaded share, 0 to 1.
 
     An engine that nobody has any more is closed by itself; `close`, or ``with``, does it at a place of your choice.
 
-    Raises ModelNotFound, ModelFileError, UnsupportedModel, MissingExtra, OptionError; isolated also EngineCrashed.
+    Raises ModelNotFound, ModelFileError, UnsupportedModel, MissingExtra, OptionError; isolated also EngineCrashed,
+    and WorkerUnavailable where a worker of ``rpc`` does not answer.
     """
     from selar_local.catalog import resolve
     from selar_local.config import EngineConfig, from_mapping
 
     config = from_mapping(EngineConfig, options)
+    if config.rpc and not isolated:
+        raise errors.OptionError("rpc needs isolated=True: llama.cpp ends its process when a worker is lost")
     if isolated:
         from selar_local.engine.isolated import IsolatedEngine
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from selar_local.device_lists import places_of, shares_of
 from selar_local.logit_bias import logit_biases
 from selar_local.options import Options, from_mapping, opt, require
 
@@ -43,8 +44,47 @@ class EngineConfig(Options):
     """How llama.cpp opens the model. Names and values are llama.cpp's own."""
 
     ctx_size: int = opt(4096, "context size in tokens (0: as trained)", "-c", "--ctx-size", low=0)
-    gpu_layers: int = opt(
-        -1, "layers to put on the GPU (-1: all; ignored by a CPU build)", "-ngl", "--gpu-layers", low=-1
+    gpu_layers: int | Literal["auto", "all"] = opt(
+        "auto",
+        "layers to put on the GPU: a number, all (or -1), or auto: as many as its free memory holds; "
+        "a CPU build ignores it",
+        "-ngl",
+        "--gpu-layers",
+        "--n-gpu-layers",
+        low=-1,
+    )
+    device: str | None = opt(
+        None,
+        "devices for these layers, such as Vulkan0,Vulkan1; none: the CPU alone (default: all GPUs)",
+        "-dev",
+        "--device",
+    )
+    split_mode: Literal["none", "layer", "row", "tensor"] = opt(
+        "layer", "several GPUs: use one, or share layers, rows, or tensors", "-sm", "--split-mode"
+    )
+    tensor_split: str | None = opt(
+        None,
+        "several GPUs: the share of each, such as 3,1 (default: by free memory)",
+        "-ts",
+        "--tensor-split",
+    )
+    main_gpu: int = opt(
+        0, "the only GPU of --split-mode none, the first one of row", "-mg", "--main-gpu", low=0, high=255
+    )
+    n_cpu_moe: int | None = opt(
+        None,
+        "mixtures of experts: leave the experts of so many layers to the CPU (default: as -ngl auto finds, else 0)",
+        "-ncmoe",
+        "--n-cpu-moe",
+        low=0,
+        high=1 << 16,
+    )
+    kv_offload: bool = opt(True, "keep the KV cache where the layers are", "--kv-offload/--no-kv-offload")
+    rpc: str | None = opt(
+        None,
+        "workers of other machines that take layers too, such as 192.168.1.7:50052 (see `selar-local worker`)",
+        "--rpc",
+        cli=False,
     )
     threads: int | None = opt(
         None, "CPU threads (default: the physical cores, in a container its share)", "-t", "--threads", low=1, high=512
@@ -100,6 +140,18 @@ class EngineConfig(Options):
 
     def check_together(self) -> None:
         require(self.ctx_size * self.parallel < 2**31, "ctx_size times parallel is more than llama.cpp can count")
+        require(not self.tensor_split or any(self.shares), "tensor_split must have a share above 0")
+        require(len(self.workers) == len(set(self.workers)), "rpc names a worker twice")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """`tensor_split` as numbers; none where it is not given."""
+        return shares_of(self.tensor_split) if self.tensor_split else ()
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """`rpc` as places, ``host:port`` each."""
+        return places_of(self.rpc) if self.rpc else ()
 
 
 @dataclass(frozen=True)

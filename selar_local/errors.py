@@ -57,6 +57,10 @@ class EngineCrashed(SelarError):
     """The process that runs llama.cpp has died. The next request starts another."""
 
 
+class WorkerUnavailable(SelarError):
+    """A worker on another machine does not answer, or this build of llama.cpp knows no workers."""
+
+
 class ConversationBusy(SelarError):
     """A turn of this conversation is still being answered: finish or close its stream first."""
 

@@ -32,7 +32,7 @@ def test_defaults_are_the_papers():
 def test_defaults_of_generation_and_engine():
     assert GenerationConfig() == GenerationConfig(max_tokens=None, stop=())
     engine = EngineConfig()
-    assert (engine.ctx_size, engine.gpu_layers, engine.threads, engine.parallel) == (4096, -1, None, 1)
+    assert (engine.ctx_size, engine.gpu_layers, engine.threads, engine.parallel) == (4096, "auto", None, 1)
     assert (engine.cache_type_k, engine.cache_type_v, engine.flash_attn) == ("f16", "f16", "auto")
     assert (engine.mmap, engine.mlock, engine.check_tensors) == (True, False, False)
 
@@ -100,7 +100,10 @@ BAD: list[tuple[type, dict[str, Any]]] = [
     *[(GenerationConfig, {"max_tokens": v}) for v in (-2, 1.5, "5", 2**31, False)],
     *[(GenerationConfig, {"stop": v}) for v in ("end", b"end", [""], ["a", 1], None, 5, [b"a"])],
     *[(EngineConfig, {"ctx_size": v}) for v in (-1, 1.5, "4096", None, 2**31)],
-    *[(EngineConfig, {"gpu_layers": v}) for v in (-2, 0.5, "all")],
+    *[(EngineConfig, {"gpu_layers": v}) for v in (-2, 0.5, "some")],
+    *[(EngineConfig, {"tensor_split": v}) for v in ("", "3,x", "3,-1", "0,0", "inf")],
+    *[(EngineConfig, {"rpc": v}) for v in ("host", "host:0", ":50052", "a:1,a:1", "a:70000")],
+    *[(EngineConfig, {"split_mode": "columns"}), (EngineConfig, {"main_gpu": -1}), (EngineConfig, {"n_cpu_moe": -1})],
     *[(EngineConfig, {"threads": v}) for v in (0, -1, 513, "2")],
     *[(EngineConfig, {"batch_size": v}) for v in (0, -1, 65537)],
     *[(EngineConfig, {"parallel": v}) for v in (0, -1, 257)],

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from selar_local.catalog.bundled import bundled_models
 from selar_local.catalog.entries import ModelEntry
-from selar_local.catalog.installed import installed_models
 from selar_local.catalog.labels import file_label, file_stem, model_name
 from selar_local.catalog.ollama import unused_parts
-from selar_local.catalog.references import pull, resolve
+from selar_local.catalog.references import installed_models, pull, resolve
 
 __all__ = [
     "ModelEntry",

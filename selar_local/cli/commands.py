@@ -25,6 +25,7 @@ COMMANDS: dict[str, Entry] = {
     "trace": Entry("selar_local.cli.trace", "trace", "Look at traces."),
     "analyze": Entry("selar_local.cli.analyze", "analyze", "Entropies of traces; the logit lens."),
     "methods": Entry("selar_local.cli.methods", "methods", "The decoding methods and their options."),
+    "worker": Entry("selar_local.cli.worker", "worker", "This machine's devices, for a model on another one."),
     "config": Entry("selar_local.cli.config_command", "config", "The defaults in force, and where they come from."),
     "doctor": Entry("selar_local.cli.doctor", "doctor", "Versions, backends, devices; facts about a model."),
 }

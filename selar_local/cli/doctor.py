@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +10,20 @@ import click
 
 from selar_local._version import __version__
 from selar_local.catalog import bundled_models
+from selar_local.cli.device_facts import device_facts, device_line
 from selar_local.cli.display import Display
+from selar_local.cli.gpu_build import gpu_build, prebuilt_wheels
 from selar_local.cli.grouped_help import GroupedCommand, json_option
 from selar_local.cli.model_argument import model_argument
 from selar_local.cli.opening import find, open_engine
 from selar_local.cli.options import build, config_options
 from selar_local.cli.streams import print_json
 from selar_local.config import EngineConfig
-from selar_local.install_hint import pip_install, version_of
+from selar_local.install_hint import version_of
 from selar_local.llama.present import require_llama_cpp
 
 if TYPE_CHECKING:
     from selar_local.engine.model_info import ModelInfo
-
-#: What stands before and after pip's command that builds llama.cpp for a GPU.
-_HOW_TO_OFFLOAD = {
-    "linux": ('CMAKE_ARGS="-DGGML_CUDA=on" ', " (NVIDIA; -DGGML_VULKAN=on or -DGGML_HIP=on for others)"),
-    "win32": ("set CMAKE_ARGS=-DGGML_CUDA=on, then ", " (NVIDIA; -DGGML_VULKAN=on for others)"),
-    "darwin": ('CMAKE_ARGS="-DGGML_METAL=on" ', ""),
-}
 
 
 @click.command(cls=GroupedCommand)
@@ -52,6 +46,7 @@ def doctor(model: str | None, as_json: bool, **values: Any) -> int:
 def _machine() -> dict[str, Any]:
     require_llama_cpp()
     from selar_local.llama import library
+    from selar_local.llama.devices import backend_devices, backends
 
     library.start()
     offload = library.can_offload()
@@ -63,18 +58,16 @@ def _machine() -> dict[str, Any]:
         "numpy": version_of("numpy"),
         "gguf": version_of("gguf"),
         "huggingface_hub": version_of("huggingface-hub"),
+        "backends": backends(),
         "gpu_offload": offload,
-        "devices": library.backend_devices(),
+        "devices": [device_facts(device) for device in backend_devices()],
         "system_info": library.system_info(),
         "bundled_models": {name: path and str(path) for name, path in bundled_models().items()},
     }
     if not offload:
-        before, after = _HOW_TO_OFFLOAD.get(sys.platform, _HOW_TO_OFFLOAD["linux"])
-        rebuild = pip_install(
-            "--force-reinstall", "--no-cache-dir", "--no-deps", "--no-binary", "llama-cpp-python",
-            f"llama-cpp-python=={library.binding_version}",
-        )  # fmt: skip
-        report["gpu_hint"] = f"{before}{rebuild}{after}"
+        rebuild = gpu_build()
+        report["gpu_hint"], report["gpu_kind"] = rebuild.command(library.binding_version), rebuild.why
+        report["gpu_wheels"] = prebuilt_wheels()
     return report
 
 
@@ -99,16 +92,19 @@ def _print(report: dict[str, Any]) -> None:
     rows = {"selar-local": report["selar_local"], "python": f"{report['python']} on {report['platform']}"}
     for name in ("llama_cpp_python", "numpy", "gguf", "huggingface_hub"):
         rows[name.replace("_", "-")] = report[name] or "not installed"
+    rows["backends"] = ", ".join(report["backends"]) or "unknown"
     for number, device in enumerate(report["devices"]):
-        memory = f", {device['memory_total'] / 2**30:.1f} GiB" if device["memory_total"] else ""
-        rows[f"device {number}"] = f"{device['name']}: {device['description']} ({device['type']}{memory})"
+        rows[f"device {number}"] = device_line(device)
     rows["gpu offload"] = "yes" if report["gpu_offload"] else "no"
     rows["system info"] = report["system_info"]
     for name, path in report["bundled_models"].items():
         rows[name] = path or f"not here; get it with: selar-local pull {name}"
     _table(rows)
     if "gpu_hint" in report:
-        click.echo(f"\nThis build computes on the CPU only. To use a GPU:\n  {report['gpu_hint']}")
+        click.echo(
+            f"\nThis build computes on the CPU only. To use a GPU ({report['gpu_kind']}):\n  {report['gpu_hint']}"
+        )
+        click.echo(report["gpu_wheels"])
     if "model" in report:
         click.echo("")
         _table(_readable(report["model"]))

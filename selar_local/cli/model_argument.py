@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from selar_local.cli.grouped_help import option
 from selar_local.cli.option_sources import is_typed
-from selar_local.methods import METHODS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,7 +31,6 @@ def model_argument(*, configurable: bool = True) -> Callable[[F], F]:
         @functools.wraps(function)
         def call(model: str | None, model_option: str | None, **values: Any) -> Any:
             if model_option is not None and is_typed("model_option"):
-                _require_no_method(model_option)
                 model, values = _one_model(model, model_option, values)
             return function(model=model_option if model is None else model, **values)
 
@@ -52,9 +49,3 @@ def _one_model(model: str | None, option_value: str, values: dict[str, Any]) -> 
     if values.get("prompt", "") is not None:
         raise click.UsageError(f"the model is given twice: {model} and -m {option_value}")
     return option_value, {**values, "prompt": model}
-
-
-def _require_no_method(model: str) -> None:
-    """`-m` was short for `--method`, once."""
-    if model in METHODS and not Path(model).exists():
-        raise click.UsageError(f"-m names the model; for the method {model} write -M {model} or --method {model}")

@@ -39,7 +39,7 @@ def open_engine(path: Path, config: EngineConfig, display: Display, *, check_aga
             from selar_local.engine.engine import Engine
 
         engine = Engine(path, config, on_progress=report, check_again=check_again)
-    _say_what_is_amiss(engine, path, display)
+    _say_what_matters(engine, path, display)
     return engine
 
 
@@ -52,7 +52,7 @@ def open_isolated(path: Path, config: EngineConfig, display: Display) -> Isolate
             from selar_local.engine.isolated import IsolatedEngine
 
         engine = IsolatedEngine(path, config, on_progress=report)
-    _say_what_is_amiss(engine, path, display)
+    _say_what_matters(engine, path, display)
     return engine
 
 
@@ -64,8 +64,10 @@ def _show_log(config: EngineConfig) -> None:
         logger.addHandler(logging.StreamHandler())
 
 
-def _say_what_is_amiss(engine: Engine | IsolatedEngine, path: Path, display: Display) -> None:
-    """Warnings about the model; a note where a model of Ollama's has a chat template that only Ollama can read."""
+def _say_what_matters(engine: Engine | IsolatedEngine, path: Path, display: Display) -> None:
+    """What was put on which GPU, warnings about the model, and a chat template that only Ollama can read."""
+    if engine.info.placement is not None:
+        display.note(engine.info.placement)
     for warning in engine.info.warnings:
         display.warn(warning)
     if not engine.info.chat_template and "template" in unused_parts(path):

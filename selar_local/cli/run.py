@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
+from selar_local.cli.devices import list_devices_option, rpc_option
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, json_option, option
 from selar_local.cli.interrupt import importing
 from selar_local.cli.keyboard import pastes_marked
 from selar_local.cli.model_argument import model_argument
-from selar_local.cli.opening import find, open_engine
+from selar_local.cli.opening import find, open_engine, open_isolated
 from selar_local.cli.options import (
     build,
     build_method,
@@ -58,6 +59,8 @@ Examples:
 @option("--no-color", is_flag=True, help="no colours (also: the variable NO_COLOR)")
 @option("-q", "--quiet", is_flag=True, help="the answer alone: no notes, thinking, progress or statistics")
 @config_options(("Chat", ChatConfig), ("Model and engine", EngineConfig))
+@rpc_option
+@list_devices_option
 @method_options
 @model_sampling_option
 def run(model: str | None, prompt: str | None, method: str, **values: Any) -> int:
@@ -82,7 +85,8 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
         needed=session.as_json or session.raw or session.traces,
         raw=session.raw,
     )
-    with pastes_marked(text is None), session.open_trace() as trace, open_engine(path, config, display) as engine:
+    opening = open_isolated if config.rpc else open_engine
+    with pastes_marked(text is None), session.open_trace() as trace, opening(path, config, display) as engine:
         session.fit(engine)
         if text is None:
             with importing():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from selar_local.cli.devices import list_devices_option, rpc_option
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import NO_BREAK, GroupedCommand, option
 from selar_local.cli.interrupt import importing
@@ -78,6 +79,8 @@ Examples:
 )
 @option("-q", "--quiet", is_flag=True, heading="Output", help="no progress, no notes")
 @config_options(("Model and engine", EngineConfig))
+@rpc_option
+@list_devices_option
 @method_options
 @model_sampling_option
 def serve(
@@ -93,6 +96,8 @@ def serve(
     config = _config(values)
     values["parallel"] = PARALLEL if values["parallel"] is None else values["parallel"]
     engine_config = build(EngineConfig, values)
+    if engine_config.rpc and not isolated:
+        raise click.UsageError("--rpc needs a process of its own for llama.cpp: leave --no-isolated out")
     with importing():
         require_web()
         from selar_local.server.app import create_app

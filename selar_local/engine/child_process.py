@@ -141,7 +141,9 @@ class ChildProcess:
         if self._hung:
             return EngineCrashed("llama.cpp did not come back and was ended; the next request starts it anew")
         how = "" if code is None else f" (signal {-code})" if code < 0 else f" (exit code {code})"
-        return EngineCrashed(f"the process that runs llama.cpp has died{how}; the next request starts another")
+        workers = self._arguments[1].workers
+        why = f", as it does when a worker ({', '.join(workers)}) is lost" if workers else ""
+        return EngineCrashed(f"the process that runs llama.cpp has died{how}{why}; the next request starts another")
 
     def _watch(self, timeout: float) -> None:
         """End the process where it does not come back from a command, or from a step, for so many seconds."""

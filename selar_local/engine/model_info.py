@@ -60,6 +60,7 @@ class ModelInfo:
     no_vectors: why the model takes token ids alone; None where it takes vectors, and the difference is a number.
     sampling: what the file recommends, which requests begin with; empty without `model_sampling`.
     warnings: why answers may be worse than the model's, a sentence each.
+    placement: which layers are on which GPU, where that was chosen here (``gpu_layers="auto"``).
     """
 
     path: str
@@ -81,6 +82,7 @@ class ModelInfo:
     no_vectors: str | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    placement: str | None = None
 
     def __repr__(self) -> str:
         difference = self.injection_max_abs_diff or None
@@ -115,6 +117,7 @@ def describe(runtime: LlamaRuntime, config: EngineConfig) -> ModelInfo:
         no_vectors=runtime.no_vectors,
         sampling=recommended_sampling(model.gguf.metadata) if config.model_sampling else {},
         warnings=tuple(_warnings(runtime)),
+        placement=model.placement.description,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,6 @@ from selar_local import calibration
 from selar_local.config import GenerationConfig, SamplingConfig, require
 from selar_local.engine.constraints import Constraint
 from selar_local.engine.dialects import Dialects
-from selar_local.engine.logit_changes import LogitChanges
 from selar_local.engine.model_info import ModelInfo
 from selar_local.engine.plain_content import contents, cut_at, marked
 from selar_local.engine.rendered_request import RenderedRequest, request_notes
@@ -25,12 +25,46 @@ from selar_local.engine.settings import as_method, configs_of, default_method, r
 from selar_local.engine.thinking_options import thinking_options
 from selar_local.errors import NotCalibrated, PromptTooLong
 from selar_local.formats import HERMES
+from selar_local.llama.breakers import breakers_of
 from selar_local.llama.model import LlamaModel
+from selar_local.methods.adjustment import Breakers, Changes
 from selar_local.methods.base import Method
 from selar_local.templates import ChatTemplate
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+
+class LogitChanges:
+    """Makes the changes of one model's requests. It keeps the breakers of the last request that had DRY."""
+
+    def __init__(self) -> None:
+        self._breakers: dict[tuple[str, ...], Breakers] = {}
+
+    def of(self, sampling: SamplingConfig, generation: GenerationConfig, model: LlamaModel) -> Changes:
+        """Raises OptionError for a token that the model does not have."""
+        bias = sampling.biases()
+        for name, tokens in (("logit_bias", bias), ("stop_token_ids", generation.stop_token_ids)):
+            for token in tokens:
+                require(token < model.n_vocab, f"{name} has token {token}, the model has {model.n_vocab} tokens")
+        ends = model.end_tokens if generation.ignore_eos or generation.min_tokens else ()
+        if generation.ignore_eos:
+            bias |= dict.fromkeys(ends, -math.inf)
+        forbidden = sum(value == -math.inf for value in bias.values())
+        require(forbidden < model.n_vocab, "logit_bias forbids every token of the model")
+        return Changes(
+            bias=bias,
+            ends=(*ends, *generation.stop_token_ids),
+            not_before=generation.min_tokens,
+            breakers=self._breakers_of(sampling, model) if sampling.dry_multiplier > 0 else {},
+        )
+
+    def _breakers_of(self, sampling: SamplingConfig, model: LlamaModel) -> Breakers:
+        texts = () if sampling.dry_sequence_breakers == ("none",) else sampling.dry_sequence_breakers
+        if texts not in self._breakers:
+            self._breakers = {texts: breakers_of(model, texts)}
+        return self._breakers[texts]
+
 
 _MAY_BE_SPECIAL = re.compile(r"[<\[|｜]|\w_\w")  # what the texts of control tokens have
 _SHORT = 32  # characters for each token of the context: such a text may fit

@@ -22,7 +22,14 @@ class EngineOptions(TypedDict, total=False):
     """How a model is opened: see `EngineConfig`."""
 
     ctx_size: int
-    gpu_layers: int
+    gpu_layers: int | Literal["auto", "all"]
+    device: str | None
+    split_mode: Literal["none", "layer", "row", "tensor"]
+    tensor_split: str | None
+    main_gpu: int
+    n_cpu_moe: int | None
+    kv_offload: bool
+    rpc: str | None
     threads: int | None
     cache_type_k: CacheType
     cache_type_v: CacheType

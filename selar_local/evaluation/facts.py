@@ -22,11 +22,11 @@ from selar_local.install_hint import version_of
 if TYPE_CHECKING:
     from selar_local.evaluation.problems import Problem
 
-#: What must be the same in all logs of a study. Threads, versions and the machine are recorded, not compared.
+#: What must be the same in all logs of a study. Threads, layers on a GPU, versions and the machine are only recorded.
 SETTINGS = (
     "task", "data", "data_sha256", "problems", "problems_sha256", "model_sha256", "template_hash", "samples", "seed",
     "max_tokens", "stop", "sampling_given", "thinking", "ctx_size", "parallel", "batch_size", "cache_type_k",
-    "cache_type_v", "flash_attn", "gpu_layers",
+    "cache_type_v", "flash_attn",
 )  # fmt: skip
 _TEMPLATE_ROOM = 512  # tokens for what a chat template adds
 _ROUND = 256
@@ -80,9 +80,10 @@ def plain(value: Mapping[str, Any]) -> dict[str, Any]:
 def environment() -> dict[str, Any]:
     """Versions, backend and machine. Loads llama.cpp."""
     from selar_local.llama import library
+    from selar_local.llama.devices import backend_devices
 
     library.start()
-    devices = [f"{one['name']}: {one['description']}" for one in library.backend_devices()]
+    devices = [f"{one.name}: {one.description}" for one in backend_devices()]
     return {
         "llama_cpp_python": library.binding_version,
         "llama_cpp": _llama_build(),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import selar_local
 from selar_local.config import EngineConfig
 from selar_local.engine.events import Result
 from selar_local.evaluation.records import BINS
@@ -64,7 +65,9 @@ class Engines:
         with self._lock:
             engine = self._open.get(key)
             if engine is None or engine.closed:
-                engine = self._open[key] = _opened(path, config, isolated)
+                require_llama_cpp()
+                kind = selar_local.IsolatedEngine if isolated else selar_local.Engine
+                engine = self._open[key] = kind(path, config)
             return engine
 
     @contextlib.contextmanager
@@ -78,17 +81,6 @@ class Engines:
         finally:
             with self._lock:
                 self._open.pop(key, None)
-
-
-def _opened(path: Path, config: EngineConfig, isolated: bool) -> AnyEngine:
-    require_llama_cpp()
-    if isolated:
-        from selar_local.engine.isolated import IsolatedEngine
-
-        return IsolatedEngine(path, config)
-    from selar_local.engine.engine import Engine
-
-    return Engine(path, config)
 
 
 _ENGINES = Engines()

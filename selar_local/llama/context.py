@@ -16,7 +16,7 @@ from selar_local.errors import DecodeError, OptionError, UnsupportedModel
 from selar_local.llama.context_memory import measure
 from selar_local.llama.ggml import type_traits
 from selar_local.llama.layer_states import LayerStates
-from selar_local.llama.library import C, can_offload, recent_errors, uses_openmp
+from selar_local.llama.library import C, recent_errors, uses_openmp
 from selar_local.llama.machine import memory_limit
 from selar_local.llama.model import LlamaModel
 from selar_local.llama.thread_pool import ThreadPool
@@ -92,10 +92,10 @@ class LlamaContext:
     def _require_memory(self, config: EngineConfig) -> None:
         """Refuse a KV cache beyond the machine's memory: llama.cpp would take it and be killed for it.
 
-        It is measured where a rough upper bound is too large; on a GPU the driver says no by itself.
+        It is measured where a rough upper bound is too large. On a GPU the driver says no by itself.
         """
         there = memory_limit()
-        if can_offload() or there is None:
+        if self.model.placement.uses_devices or there is None:
             return
         bound = self._most_bytes(config)
         if bound <= there:
@@ -133,6 +133,7 @@ class LlamaContext:
         params.n_outputs_max = self.most_outputs = max(config.parallel, _SCORED)
         params.n_threads = params.n_threads_batch = self.model.threads
         params.swa_full = self._swa_full
+        params.offload_kqv = config.kv_offload
         params.flash_attn_type = _FLASH[config.flash_attn]
         params.type_k = CACHE_TYPES[config.cache_type_k]
         params.type_v = CACHE_TYPES[config.cache_type_v]

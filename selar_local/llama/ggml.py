@@ -49,7 +49,7 @@ def _libraries() -> tuple[ctypes.CDLL, ...]:
         # a DLL exports its own symbols only; elsewhere the loader searches what llama was linked against, and
         # loading libggml-base by name there would bring a second copy with its own state
         folder = Path(C.__file__).parent / "lib"
-        beside = [folder / name for name in ("ggml-base.dll", "ggml-cpu.dll")]
+        beside = [folder / name for name in ("ggml-base.dll", "ggml.dll", "ggml-cpu.dll", "ggml-rpc.dll")]
         loaded += [ctypes.CDLL(str(path)) for path in beside if path.exists()]
     return tuple(loaded)
 

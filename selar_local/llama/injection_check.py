@@ -32,7 +32,7 @@ def injection_difference(
     UnsupportedModel when the two differ by more than `TOLERANCE` of the largest logit, ModelFileError when the
     logits are not numbers.
     """
-    key = cache.file_key(model.path, "injection", binding_version, str(config.gpu_layers), config.flash_attn,
+    key = cache.file_key(model.path, "injection", binding_version, model.placement.key, config.flash_attn,
                          config.cache_type_k, config.cache_type_v, str(model.threads))  # fmt: skip
     known = None if check_again else cache.read(key)
     passed = known.get("difference") if known else None

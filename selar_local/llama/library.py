@@ -6,17 +6,18 @@ import collections
 import ctypes
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from selar_local.config import LLAMA_LOG
-from selar_local.llama.ggml import symbol
 from selar_local.llama.native import C, binding_version
 
 __all__ = [
     "C",
-    "backend_devices",
     "binding_version",
     "can_offload",
+    "listening",
     "recent_errors",
     "repacking_is_safe",
     "start",
@@ -33,6 +34,7 @@ _lock = threading.Lock()
 _started = False
 _errors: collections.deque[str] = collections.deque(maxlen=8)
 _last_level = logging.DEBUG
+_listeners: dict[int, list[str]] = {}
 
 
 @C.llama_log_callback  # type: ignore[untyped-decorator]
@@ -43,6 +45,8 @@ def _log(level: int, text: bytes, _user_data: Any) -> None:
     if level != _GGML_CONTINUE:
         _last_level = _LEVELS.get(level, logging.DEBUG)
     if line and line != ".":
+        if (heard := _listeners.get(threading.get_ident())) is not None:
+            heard.append(line)
         if _last_level >= logging.ERROR:
             _errors.append(line)
         # Also its errors go out at WARNING: what matters is raised as an exception that quotes them.
@@ -61,6 +65,16 @@ def start() -> None:
             C.llama_backend_init()
             _started = True
         _errors.clear()
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """Within: all lines that llama.cpp logs in this thread."""
+    heard = _listeners[threading.get_ident()] = []
+    try:
+        yield heard
+    finally:
+        del _listeners[threading.get_ident()]
 
 
 def recent_errors() -> str:
@@ -94,31 +108,3 @@ def repacking_is_safe() -> bool:
     quantised weights then kills the process.) Only server CPUs have AMX; without repacking it is not used.
     """
     return "AMX_INT8 = 1" not in system_info()
-
-
-def backend_devices() -> list[dict[str, Any]]:
-    """The devices ggml found: name, description, type, memory in bytes. Empty where the symbols are missing."""
-    size_p = ctypes.POINTER(ctypes.c_size_t)
-    count = symbol("ggml_backend_dev_count", ctypes.c_size_t, [])
-    get = symbol("ggml_backend_dev_get", ctypes.c_void_p, [ctypes.c_size_t])
-    name = symbol("ggml_backend_dev_name", ctypes.c_char_p, [ctypes.c_void_p])
-    description = symbol("ggml_backend_dev_description", ctypes.c_char_p, [ctypes.c_void_p])
-    kind = symbol("ggml_backend_dev_type", ctypes.c_int, [ctypes.c_void_p])
-    memory = symbol("ggml_backend_dev_memory", None, [ctypes.c_void_p, size_p, size_p])
-    if not (count and get and name and description and kind and memory):
-        return []
-    devices = []
-    for index in range(count()):
-        device = get(index)
-        free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        memory(device, ctypes.byref(free), ctypes.byref(total))
-        devices.append(
-            {
-                "name": (name(device) or b"").decode("utf-8", "replace"),
-                "description": (description(device) or b"").decode("utf-8", "replace"),
-                "type": {0: "cpu", 1: "gpu", 2: "integrated gpu", 3: "accelerator"}.get(kind(device), "other"),
-                "memory_free": free.value,
-                "memory_total": total.value,
-            }
-        )
-    return devices

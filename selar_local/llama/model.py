@@ -18,6 +18,7 @@ from selar_local.llama.digit_runs import cut_digits
 from selar_local.llama.gguf_file import GgufFile
 from selar_local.llama.library import C
 from selar_local.llama.machine import default_threads
+from selar_local.llama.placement import CPU, Placement
 from selar_local.llama.special_texts import SpecialTexts
 from selar_local.llama.vocabulary import token_bytes
 
@@ -31,15 +32,25 @@ class LlamaModel:
     """The weights and the vocabulary. Free with `close`, after every context on it."""
 
     def __init__(
-        self, gguf: GgufFile, config: EngineConfig, on_progress: Callable[[float], None] | None = None
+        self,
+        gguf: GgufFile,
+        config: EngineConfig,
+        placement: Placement = CPU,
+        on_progress: Callable[[float], None] | None = None,
+        *,
+        weights: bool = True,
     ) -> None:
-        """Raises ModelFileError when llama.cpp refuses the file, UnsupportedModel when it cannot generate."""
+        """weights: False reads no weights, so that llama.cpp only plans.
+
+        Raises ModelFileError when llama.cpp refuses the file, UnsupportedModel when it cannot generate.
+        """
         library.start()
         self.gguf = gguf
         self.path: Path = gguf.path
         self.name = gguf.path.name
         self.threads = config.threads or default_threads()
-        self.pointer: Any = self._open(config, on_progress)
+        self.placement = placement
+        self.pointer: Any = self._open(config, on_progress, weights)
         self.vocab = C.llama_model_get_vocab(self.pointer)
         self.n_vocab = int(C.llama_vocab_n_tokens(self.vocab))
         self.n_embd = int(C.llama_model_n_embd(self.pointer))
@@ -49,10 +60,11 @@ class LlamaModel:
         self._pieces: dict[int, bytes] = {}
         self._require_generator()
 
-    def _open(self, config: EngineConfig, on_progress: Callable[[float], None] | None) -> Any:
+    def _open(self, config: EngineConfig, on_progress: Callable[[float], None] | None, weights: bool) -> Any:
         params = C.llama_model_default_params()
-        params.n_gpu_layers = config.gpu_layers
-        params.load_mode = _LOAD_MODES[config.mmap, config.mlock]
+        self._alive = self.placement.apply(params)  # llama.cpp keeps addresses
+        params.no_alloc = not weights
+        params.load_mode = _LOAD_MODES[config.mmap and weights, config.mlock and weights]
         params.check_tensors = config.check_tensors
         params.use_extra_bufts = library.repacking_is_safe() if config.repack is None else config.repack
         interrupts: list[BaseException] = []

@@ -37,6 +37,8 @@ def try_out(C: Any, path: str) -> None:
     """Use the model as a run does. Each stage is printed when it begins. C: the bindings."""
     _begin("open")
     params = C.llama_model_default_params()
+    no_devices = (ctypes.c_void_p * 1)(None)
+    params.devices = ctypes.cast(no_devices, ctypes.c_void_p)
     params.n_gpu_layers, params.load_mode, params.use_extra_bufts = 0, C.LLAMA_LOAD_MODE_MMAP, False
     model = C.llama_model_load_from_file(os.fsencode(path), params)
     if model:  # else llama.cpp says what is wrong, and lives

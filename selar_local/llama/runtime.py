@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,16 +13,21 @@ import numpy.typing as npt
 
 from selar_local.config import EngineConfig
 from selar_local.errors import DecodeError, ModelFileError, UnsupportedModel
+from selar_local.llama import library
 from selar_local.llama.context import LlamaContext, State
 from selar_local.llama.embedding_table import EmbeddingTable
+from selar_local.llama.forecast import forecast
 from selar_local.llama.gguf_file import GgufFile, open_gguf
 from selar_local.llama.injection_check import injection_difference
 from selar_local.llama.input_batch import InputBatch
 from selar_local.llama.layer_states import LayerStates
-from selar_local.llama.library import binding_version
 from selar_local.llama.model import LlamaModel
+from selar_local.llama.placement import Placement, is_out_of_memory, placements
 from selar_local.llama.probe import Probe
+from selar_local.llama.rpc import connect
 from selar_local.methods.base import Mixture, NextInput, Token
+
+logger = logging.getLogger("selar_local.llama")
 
 _NOTHING = np.zeros(0, np.float32)
 
@@ -61,17 +68,12 @@ class LlamaRuntime:
         #: Why the model takes token ids alone; None where it takes vectors. Then the check has a difference.
         self.no_vectors: str | None = None
         self.injection_max_abs_diff: float | None = None
-        with Probe(self.gguf.path, self.gguf.architecture, binding_version, again=check_again) as probe:
+        with Probe(self.gguf.path, self.gguf.architecture, library.binding_version, again=check_again) as probe:
             probe.survives("open", on_wait=lambda: on_progress and on_progress(0.0))
-            self.model = LlamaModel(self.gguf, config, on_progress)
             self._context: LlamaContext | None = None
+            self._open_where_it_fits(config, on_progress, probe, watch_layers)
+            context = self.context
             try:
-                self.table = EmbeddingTable(self.gguf, self.model.n_embd_inp)
-                if self.table.n_vocab < self.model.n_vocab:
-                    raise ModelFileError(f"{self.model.name}: the embedding matrix has fewer rows than the vocabulary")
-                self.layers = LayerStates(self.model) if watch_layers else None
-                probe.survives("context")
-                self._context = context = LlamaContext(self.model, config, self.layers)
                 self.batch = InputBatch(
                     context.n_batch, self.model.n_embd_inp, self.model.n_vocab, mrope=self.model.mrope
                 )
@@ -93,6 +95,44 @@ class LlamaRuntime:
         self.most_scored = min(context.most_outputs, context.batch_size)
         # Where a row is its token to the bit, certain steps may be fed as rows as well: the graph is then reused.
         self.rows_are_exact = self.injection_max_abs_diff == 0.0
+
+    def _open_where_it_fits(
+        self, config: EngineConfig, on_progress: Callable[[float], None] | None, probe: Probe, watch_layers: bool
+    ) -> None:
+        """Open model and context; with fewer layers on the GPU where it has no memory for the ones planned."""
+        library.start()
+        connect(config.workers)
+        tries = placements(self.gguf, config, partial(forecast, self.gguf, config))
+        placement: Placement | None = next(tries)
+        while placement is not None:
+            try:
+                self._open_at(placement, config, on_progress, probe, watch_layers)
+                return
+            except (ModelFileError, UnsupportedModel) as error:
+                placement = next(tries, None) if is_out_of_memory(error) else None
+                if placement is None:
+                    raise
+                logger.warning("%s; trying with less on the GPU", error)
+
+    def _open_at(
+        self,
+        placement: Placement,
+        config: EngineConfig,
+        on_progress: Callable[[float], None] | None,
+        probe: Probe,
+        watch_layers: bool,
+    ) -> None:
+        self.model = LlamaModel(self.gguf, config, placement, on_progress)
+        try:
+            self.table = EmbeddingTable(self.gguf, self.model.n_embd_inp)
+            if self.table.n_vocab < self.model.n_vocab:
+                raise ModelFileError(f"{self.model.name}: the embedding matrix has fewer rows than the vocabulary")
+            self.layers = LayerStates(self.model) if watch_layers else None
+            probe.survives("context")
+            self._context = LlamaContext(self.model, config, self.layers)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def context(self) -> LlamaContext:

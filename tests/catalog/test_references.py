@@ -11,7 +11,7 @@ from selar_local import catalog
 from selar_local.catalog import bundled
 from selar_local.catalog.bundled import Bundled
 from selar_local.catalog.file_names import choose as choose_of
-from selar_local.catalog.near_misses import near_misses
+from selar_local.catalog.references import near_misses
 from selar_local.errors import MissingExtra, ModelNotFound
 
 SPLIT = [f"big/big-Q8_0-{i:05d}-of-00002.gguf" for i in (1, 2)]

@@ -32,7 +32,6 @@ from selar_local.server.ray import ScaleConfig, Setup, build  # noqa: E402
 
 NODES = 2
 REQUESTS, CLIENTS = 200, 16
-TOKENS = 32
 LONG = {"prompt": "the end", "seed": 1, "max_tokens": 30000}
 
 
@@ -95,11 +94,12 @@ class Load:
 
     def _ask(self, number: int) -> Asked:
         begun, error = time.monotonic(), None
+        tokens = 16 + number * 7 % 32  # texts of one length would end together, and leave a replica empty
         try:
             answer = self._client.chat.completions.create(
-                model="default", messages=HELLO, seed=number, max_tokens=TOKENS, extra_body={"ignore_eos": True}
+                model="default", messages=HELLO, seed=number, max_tokens=tokens, extra_body={"ignore_eos": True}
             )
-            assert answer.usage.completion_tokens == TOKENS
+            assert answer.usage.completion_tokens == tokens
         except openai.APIError as failure:
             error = failure
         self.done += 1

@@ -247,6 +247,7 @@ NESTED = "{% set ns = namespace(x=['a']) %}{% for i in range(99) %}{% set ns.x =
 )
 def test_hostile_templates_end_soon_and_in_one_line(source, monkeypatch):
     monkeypatch.setattr(sandbox, "_MAX_SECONDS", 1.5)
+    monkeypatch.setattr(sandbox, "_MAX_TEXT", 1 << 20)
     begin = time.thread_time()
     with pytest.raises(TemplateError) as error:
         ChatTemplate(source).render(HI)
