@@ -63,7 +63,7 @@ def check_stream(body: dict[str, Any], text: str) -> str:
     if len(reasons) != 1 or len({chunk["id"] for chunk in (*chunks, usage)}) != 1:
         raise Broken(f"finish reasons {reasons}, or chunks of several answers in one stream")
     steps = [choice["selar"] for choice in choices if "selar" in choice]
-    if steps and steps[-1]["seed"] != body["seed"]:
+    if steps and steps[-1].get("seed", body["seed"]) != body["seed"]:
         raise Broken("the answer of another request")
     check_usage(body, usage["usage"], reasons[0], sum("token" in facts for facts in steps) if steps else None)
     return "".join(map(text_of, choices))
@@ -97,7 +97,7 @@ def ask(client: httpx.Client, path: str, body: dict[str, Any], leave_after: int 
             text = check_stream(body, whole)
         else:
             (choice,) = (found := json.loads(whole))["choices"]
-            if choice.get("selar", body)["seed"] != body["seed"]:
+            if choice.get("selar", {}).get("seed", body["seed"]) != body["seed"]:
                 raise Broken("the answer of another request")
             check_usage(body, found["usage"], choice["finish_reason"], None)
             text = text_of(choice)

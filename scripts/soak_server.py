@@ -55,7 +55,8 @@ class Soak:
         """What some requests give that are asked alone. Methods that the model does not know are left out later."""
         found: dict[str, str] = {}
         with self.client() as client:
-            for number, method in enumerate(self.methods):
+            for method in self.methods:
+                number = METHODS.index(method)  # the same request, whichever methods were left out meanwhile
                 body = {"prompt": " ".join(WORDS[: 5 + number]), "seed": number, "max_tokens": 48, "stream": False}
                 outcome = ask(client, TEXT, {**body, "selar": {"method": method}})
                 if outcome.kind == "done":
