@@ -54,7 +54,7 @@ def test_json_is_one_object_with_the_streamed_text(model, cli):
 def test_options_without_effect_are_noted_on_standard_error(chat_model, cli):
     options = ("--method", "coconut", "--thinking")
     expected = [
-        "--thinking has no effect: the chat template of this model has no switch for it",
+        "thinking has no effect: the chat template of this model has no switch for it",
         "this model has no token <|start-latent|>: it was probably not trained for coconut, expect broken text",
     ]
     done = cli("run", chat_model, "Hello", *SHORT, *options)
