@@ -13,7 +13,7 @@ from selar_local.cli.option_sources import is_typed, named
 from selar_local.config import SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method, method_class
-from selar_local.options import Option, described, shown
+from selar_local.options import Option, described, from_mapping, shown
 
 model_sampling_option = option(
     "--model-sampling/--no-model-sampling",
@@ -174,10 +174,10 @@ def build_sampling(method: Method, values: Mapping[str, Any]) -> tuple[SamplingC
     """The sampling for `method`, and what of it the user gave."""
     chosen = _chosen(SamplingConfig, values)
     try:
-        sampling = method.sampling(chosen)
+        sampling, given = method.sampling(chosen), from_mapping(SamplingConfig, chosen)
     except OptionError as error:
         raise as_usage(error, chosen) from None
-    return sampling, {name: getattr(sampling, name) for name in chosen}
+    return sampling, {name: getattr(given, name) for name in chosen}
 
 
 def as_usage(error: OptionError, names: Iterable[str]) -> click.UsageError:

@@ -163,7 +163,7 @@ def test_a_system_message_is_no_reason_to_refuse_a_raw_prompt(config, model, cli
         ("k = [3, 4]", 1, ["k takes one value"]),
         ("stop = [1979-05-27]", 1, ["stop must be"]),
         ("k = 1979-05-27", 1, ["k must be"]),
-        ("temperature = 0", 1, ["temperature (", "--greedy"]),
+        ("temperature = -1", 1, ["temperature (", "between 0"]),
         ("cache-type-k = 'q9'", 1, ["cache-type-k (", "q9", "q8_0"]),
     ],
 )
