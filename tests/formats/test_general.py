@@ -55,3 +55,23 @@ def test_only_a_possible_tag_is_held_back():
 def test_calls_are_text():
     text = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
     assert read([text], "")[0].content == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|START_THINKING|>Why.<|END_THINKING|><|START_RESPONSE|>So.<|END_RESPONSE|>",
+        "<|channel>thought\nWhy.\n<channel|>So.",
+        "<|inner_prefix|>Why.<|inner_suffix|>So.",
+        "<|channel|>analysis<|message|>Why.<|end|><|start|>assistant<|channel|>final<|message|>So.",
+        "Here is my thought process:\nWhy.\nHere is my response:\nSo.",
+    ],
+)
+def test_families_whose_template_is_lost(text):
+    for pieces in ([text], list(text)):
+        parsed, _ = read(pieces, "")
+        assert (parsed.thinking, parsed.content) == ("Why.", "So.")
+
+
+def test_an_answer_without_thinking_has_no_channel():
+    assert read(["<|channel|>final<|message|>So."], "")[0].content == "So."
