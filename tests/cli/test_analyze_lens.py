@@ -147,7 +147,7 @@ def test_plots(chat_model, tmp_path, cli):
         (("--limit", "0"), "--limit must be at least 1, not"),
         (("--seed", "-1"), "--seed must be between 0 and"),
         (("--k", "1"), "--k must be between 2 and"),
-        (("--temperature", "0"), "temperature 0 leaves selar nothing to mix"),
+        (("--temperature", "-1"), "temperature must be between 0 and 100"),
         (("--raw", "--system", "x"), "--system has no place in a --raw prompt"),
         (("-p", " "), "a prompt is empty"),
         (("-o", "plot.pdf"), "--output must end in .png or .svg"),

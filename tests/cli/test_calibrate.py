@@ -192,7 +192,7 @@ def test_files_without_prompts(name, data, told, model, tmp_path, cli):
         (("--limit", "0"), "--limit must be at least 1, not"),
         (("--seed", "-1"), "--seed must be between 0 and"),
         (("--k", "1"), "--k must be between 2 and"),
-        (("--temperature", "0"), "temperature 0 leaves selar nothing to mix"),
+        (("--temperature", "-1"), "temperature must be between 0 and 100"),
         (("--top-p", "-1"), "--top-p must be between 0 and 1"),
         (("--gate-on", "neither"), "'neither' is not one of"),
         (("--tau", "0.5"), "No such option"),

@@ -12,7 +12,6 @@ import pytest
 from selar_local.cli.commands import COMMANDS
 from selar_local.cli.lazy_group import load_command
 from selar_local.cli.main import cli as program
-from selar_local.methods import METHODS
 
 SHORT = ("-n", "2", "-t", "1", "--seed", "1")
 
@@ -120,12 +119,6 @@ def test_python_m(process):
 
 
 # -- -m and -M -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_m_was_short_for_the_method_once(name, cli):
-    done = cli("run", "-m", name, "Hello")
-    assert done.code == 2 and f"-M {name}" in done.err and f"--method {name}" in done.err
 
 
 def test_capital_m_is_the_method(model, cli):

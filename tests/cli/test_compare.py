@@ -73,7 +73,7 @@ def test_options_go_to_every_method_that_has_them(model, cli):
         (["--methods", "selar:tau"], ["tau=0.3"]),
         (["--methods", "cot", "--tau", "0.3"], ["--tau", "cot"]),
         (["--methods", "cot,selar:k=1"], ["k must be"]),
-        (["--temperature", "0"], ["--greedy"]),
+        (["--temperature", "-1"], ["--temperature"]),
         (["--raw", "--system", "x"], ["--system"]),
     ],
 )

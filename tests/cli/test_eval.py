@@ -153,7 +153,7 @@ def test_problems_of_a_file(chat_model, cli, tmp_path):
         (("--baseline", "swir"), "--baseline swir is none of the methods: cot, selar"),
         (("--limit", "0"), "--limit must be"),
         (("--level", "x"), "--level must be a number or a range"),
-        (("--temperature", "0"), "temperature 0 leaves selar nothing to mix"),
+        (("--temperature", "-1"), "temperature must be between 0 and 100"),
         (("--parallel", "0"), "--parallel must be"),
         (("--json-schema", "{}"), "No such option"),
         (("--level", "3"), "--level has no effect: generated problems have no levels"),
@@ -173,7 +173,7 @@ def test_a_mistake_is_answered_before_anything_heavy_is_imported(chat_model, tmp
     mistakes = [
         *([str(chat_model), *arguments] for arguments in (
             ("--task", "chess"), ("--methods", "magic"), ("--methods", "cot", "--tau", "0.3"), ("--limit", "0"),
-            ("--methods", "selar:k=1"), ("--baseline", "swir"), ("--temperature", "0"), ("--parallel", "0"),
+            ("--methods", "selar:k=1"), ("--baseline", "swir"), ("--temperature", "-1"), ("--parallel", "0"),
             ("--level", "3"), ("--threads", "0"), ("--no-such-option",), ("--sweep", "tau"),
             ("--data", str(tmp_path / "missing.jsonl")), ("--data", str(tmp_path / "broken.jsonl")),
         )),
