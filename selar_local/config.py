@@ -165,7 +165,7 @@ class SamplingConfig(Options):
 
     temperature: float = opt(
         0.6,
-        "divides the logits; 0: the most probable token (refused where it is to be mixed)",
+        "divides the logits; 0: as --greedy",
         "--temperature",
         "--temp",
         low=0,

@@ -77,7 +77,8 @@ def set_option(conversation: Conversation, text: str) -> str:
         value = "off"
     if value:
         _change(conversation, found, value)
-    return f"{found.option.name} = {shown(_value(conversation, found))}"
+    greedy = " (greedy)" if found.option.name == "temperature" and conversation.sampling.greedy else ""
+    return f"{found.option.name} = {shown(_value(conversation, found))}{greedy}"
 
 
 def _parsed(text: str) -> tuple[str, str]:

@@ -25,8 +25,8 @@ class GpuBuild(NamedTuple):
             "--force-reinstall", "--no-cache-dir", "--no-deps", "--no-binary", "llama-cpp-python",
             f"llama-cpp-python=={version}",
         )  # fmt: skip
-        flags = f"-DGGML_{self.backend}=on"
-        before = f"set CMAKE_ARGS={flags}, then " if sys.platform == "win32" else f'CMAKE_ARGS="{flags}" '
+        flags = f"-DGGML_{self.backend}=on -DGGML_RPC=on"
+        before = f'set "CMAKE_ARGS={flags}", then ' if sys.platform == "win32" else f'CMAKE_ARGS="{flags}" '
         return f"{before}{rebuild}"
 
 
@@ -38,7 +38,8 @@ def gpu_build() -> GpuBuild:
         return GpuBuild("CUDA", "NVIDIA's driver is here; its CUDA toolkit is needed")
     if Path("/dev/kfd").exists():
         return GpuBuild("HIP", "AMD's driver is here; ROCm is needed")
-    return GpuBuild("VULKAN", "any vendor's, with the Vulkan SDK; NVIDIA also -DGGML_CUDA=on, AMD also -DGGML_HIP=on")
+    faster = "faster with its own SDK: -DGGML_CUDA=on for NVIDIA, -DGGML_HIP=on for AMD"
+    return GpuBuild("VULKAN", f"any vendor's, with the Vulkan SDK; {faster}")
 
 
 def prebuilt_wheels() -> str:

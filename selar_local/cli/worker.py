@@ -42,6 +42,7 @@ def worker(host: str, port: int, **values: Any) -> int:
     from selar_local.llama.machine import default_threads
 
     library.start()
+    rpc.require_rpc()
     there = backend_devices()
     devices = offload_devices(there, config.device) or [device for device in there if device.kind == "cpu"]
     if not _is_loopback(host):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from selar_local.errors import WorkerUnavailable
 from selar_local.llama.devices import Device
-from selar_local.llama.ggml import symbol
+from selar_local.llama.ggml import address_of, symbol
 
 _PATIENCE = 5.0  # seconds that a worker has to accept a connection
 _lock = threading.Lock()
@@ -37,7 +37,8 @@ def _require_answer(worker: str) -> None:
         socket.create_connection((host, int(port)), _PATIENCE).close()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise WorkerUnavailable(f"no worker answers at {worker}: {reason.lower()}") from None
+        advice = "start `selar-local worker` there"
+        raise WorkerUnavailable(f"no worker answers at {worker}: {reason.lower()}; {advice}") from None
 
 
 def _register(worker: str) -> None:
@@ -67,6 +68,12 @@ def serve(host: str, port: int, threads: int, devices: Sequence[Device]) -> None
     os.dup2(2, 1)  # llama.cpp prints who comes
     start(f"{address}:{port}".encode(), None, threads, len(devices), handles)
     raise WorkerUnavailable(f"cannot listen on {host}:{port}; is another program there?")
+
+
+def require_rpc() -> None:
+    """Raises WorkerUnavailable where this build of llama.cpp has no RPC."""
+    if address_of("ggml_backend_rpc_start_server") is None:
+        raise _no_rpc()
 
 
 def _no_rpc() -> WorkerUnavailable:

@@ -18,6 +18,7 @@ def test_the_worker_says_what_it_serves_and_why_it_ends(cli, monkeypatch):
         assert (host, port, threads) == ("127.0.0.1", 50052, 3) and [one.kind for one in devices] == ["cpu"]
         raise worker.SelarError("cannot listen")
 
+    monkeypatch.setattr("selar_local.llama.rpc.require_rpc", lambda: None)
     monkeypatch.setattr("selar_local.llama.rpc.serve", serve)
     monkeypatch.setattr("selar_local.llama.devices.offload_devices", lambda *_: [])
     done = cli("worker", "-t", "3")
@@ -28,9 +29,16 @@ def test_the_worker_says_what_it_serves_and_why_it_ends(cli, monkeypatch):
 
 @pytest.mark.parametrize(("host", "warned"), [("localhost", False), ("127.0.0.2", False), ("0.0.0.0", True)])
 def test_a_worker_that_others_reach_warns(cli, monkeypatch, host, warned):
+    monkeypatch.setattr("selar_local.llama.rpc.require_rpc", lambda: None)
     monkeypatch.setattr("selar_local.llama.rpc.serve", lambda *_: None)
     done = cli("worker", "--host", host)
     assert done.code == 0 and ("warning:" in done.err and "trusted networks only" in done.err) == warned
+
+
+def test_a_build_without_rpc_serves_nothing(cli, monkeypatch):
+    monkeypatch.setattr("selar_local.llama.rpc.address_of", lambda _: None)
+    done = cli("worker")
+    assert done.code == 1 and "serving" not in done.err and "has no RPC" in done.err
 
 
 def test_workers_that_do_not_answer(cli, model):

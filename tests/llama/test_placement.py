@@ -1,4 +1,4 @@
-"""Where layers go: the devices that are chosen, what llama.cpp is told, what happens when a card says no."""
+"""Where layers go: the devices that are chosen, what llama.cpp gets, what happens when a card says no."""
 
 from __future__ import annotations
 
