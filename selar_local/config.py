@@ -165,7 +165,7 @@ class SamplingConfig(Options):
 
     temperature: float = opt(
         0.6,
-        "divides the logits; 0: as --greedy",
+        "divides the logits; 0: greedy, the most probable token",
         "--temperature",
         "--temp",
         low=0,
