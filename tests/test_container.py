@@ -36,7 +36,7 @@ def stages(text: str) -> dict[str, list[tuple[str, str]]]:
     for keyword, rest in instructions(text):
         if keyword == "FROM":
             current = found.setdefault(rest.rpartition(" AS ")[2], [])
-        else:
+        elif found:
             current.append((keyword, rest))
     return found
 
@@ -52,36 +52,38 @@ def is_sent(path: str) -> bool:
 
 
 STAGES = stages(FILE.read_text("utf-8"))
-FINAL = ("cpu", "cuda")
+VARIANTS = ("cpu", "cuda")
+
+
+def test_each_variant_has_a_compiler_and_a_base():
+    chosen = [rest.split()[0] for word, rest in instructions(FILE.read_text("utf-8")) if word == "FROM"]
+    stages_named = {name.format(variant) for name in ("compiler-{}", "base-{}") for variant in VARIANTS}
+    assert {"compiler-${VARIANT}", "base-${VARIANT}"} <= set(chosen) and stages_named <= set(STAGES)
+    assert ("ARG", f"VARIANT={VARIANTS[0]}") in instructions(FILE.read_text("utf-8"))
 
 
 def test_what_is_copied_is_there_and_is_sent():
-    copied = [rest.split() for name in FINAL for word, rest in STAGES[f"build-{name}"] if word == "COPY"]
+    copied = [rest.split() for word, rest in STAGES["build"] if word == "COPY"]
     paths = {path for *sources, _ in copied for path in sources}
     assert paths == {"pyproject.toml", "README.md", "LICENSE", "selar_local"}  # as much as the build needs
     assert all((ROOT / path).exists() and is_sent(path) for path in paths)
     assert not any(is_sent(path) for path in ("tests", ".git", ".venv", "docs"))
 
 
-def test_the_last_stages_take_the_build_of_their_own():
-    for name in FINAL:
-        (source,) = [rest for word, rest in STAGES[name] if word == "COPY"]
-        assert source == f"--from=build-{name} /opt/selar-local /opt/selar-local"
+def test_the_server_takes_what_was_built():
+    (source,) = [rest for word, rest in STAGES["server"] if word == "COPY"]
+    assert source == "--from=build /opt/selar-local /opt/selar-local"
 
 
 def test_the_extras_that_are_installed_exist():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    for name in FINAL:
-        (extras,) = re.findall(r'pip install --no-cache-dir "\.\[(.+)\]"', str(STAGES[f"build-{name}"]))
-        assert extras.split(",") == ["server", "hub"] and set(extras.split(",")) <= set(
-            project["optional-dependencies"]
-        )
+    (extras,) = re.findall(r'pip install --no-cache-dir "\.\[(.+)\]"', str(STAGES["build"]))
+    assert extras.split(",") == ["server", "hub"] and set(extras.split(",")) <= set(project["optional-dependencies"])
     assert 'pip install ".[server]"' in (ROOT / "README.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", FINAL)
-def test_the_server_that_runs(name, monkeypatch):
-    found = dict(STAGES[name])
+def test_the_server_that_runs():
+    found = dict(STAGES["server"])
     program, command, *words = json.loads(found["ENTRYPOINT"]) + json.loads(found["CMD"])
     assert (program, command) == ("selar-local", "serve")
     given = load_command("serve").make_context("serve", words).params
@@ -95,7 +97,7 @@ def test_it_asks_for_a_key(monkeypatch, capfd):
     from selar_local.cli.main import main
 
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
-    found = dict(STAGES["cpu"])
+    found = dict(STAGES["server"])
     with pytest.raises(SystemExit) as leaving:
         main([*json.loads(found["ENTRYPOINT"])[1:], *json.loads(found["CMD"])])
     assert leaving.value.code == 2 and "--api-key" in capfd.readouterr().err

@@ -5,23 +5,24 @@ It also reads the thinking of families whose template is not there, as after a c
 
 from __future__ import annotations
 
+import re
+
+from selar_local.formats.apertus import APERTUS
+from selar_local.formats.cohere import COHERE
 from selar_local.formats.format import Format
+from selar_local.formats.gemma4 import GEMMA_4
+from selar_local.formats.harmony import HARMONY
 from selar_local.formats.reader import TAGS, Reader
 
-#: Of Command A, Gemma 4, Apertus, gpt-oss, Granite 3.2.
-_OF_FAMILIES = (
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|channel>thought", "<channel|>"),
-    ("<|inner_prefix|>", "<|inner_suffix|>"),
-    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
-    ("Here is my thought process:\n", "Here is my response:"),
-)
+_FAMILIES = tuple(form.thinking for form in (COHERE, GEMMA_4, APERTUS, HARMONY) if form.thinking)
+_GRANITE = ("Here is my thought process:\n", "Here is my response:")
 
 
 class _Reader(Reader):
-    tags = (*TAGS, *_OF_FAMILIES)
-    answer = (("<|START_RESPONSE|>", "<|END_RESPONSE|>"), ("<|channel|>final<|message|>", "<|return|>"))
+    tags = (*TAGS, *((tags.opening, tags.end.strip()) for tags in _FAMILIES), _GRANITE)
+    answer = (*COHERE.read.answer, ("<|channel|>final<|message|>", "<|return|>"))
 
 
-_PARTS = ("<|channel>", "<|channel|>", "<|message|>", "<|end|>", "<|start|>")
-GENERAL = Format("general", ((),), _Reader, markers=_PARTS)
+_PARTS = {part for tags in (*_Reader.tags, *_Reader.answer) for tag in tags for part in re.findall(r"<[^<>]+>", tag)}
+GENERAL = Format("general", ((),), _Reader, markers=tuple(sorted(_PARTS)))
+"""The general format: it tells thinking and answer apart as an independent implementation does, and knows no calls."""

@@ -109,5 +109,5 @@ def _named(devices: Sequence[Device], name: str) -> Device:
         if device.name.lower() == name.strip().lower() and device.takes_layers:
             return device
     there = ", ".join(device.name for device in devices if device.takes_layers)
-    raise OptionError(f"device must be among {there or 'none (this machine has no GPU that llama.cpp can use)'}, "
-                      f"not {name.strip()!r}")  # fmt: skip
+    none = "none, since llama.cpp finds no GPU here (see `selar-local doctor`)"
+    raise OptionError(f"device must be {f'among {there}' if there else none}, not {name.strip()!r}")

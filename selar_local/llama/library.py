@@ -71,6 +71,8 @@ def start() -> None:
 def listening() -> Iterator[list[str]]:
     """Within: all lines that llama.cpp logs in this thread."""
     heard = _listeners[threading.get_ident()] = []
+    # There is one log in a process, and another user of llama.cpp may have taken it since.
+    C.llama_log_set(_log, ctypes.c_void_p(0))
     try:
         yield heard
     finally:

@@ -16,29 +16,40 @@ from selar_local.errors import WorkerUnavailable
 from selar_local.llama.devices import Device
 from selar_local.llama.ggml import address_of, symbol
 
-_PATIENCE = 5.0  # seconds that a worker has to accept a connection
+_PATIENCE = 5.0  # seconds that a worker has to accept a connection, and to end it
+_NO_RPC = "this build of llama.cpp has no RPC: build it with -DGGML_RPC=on (docs/GPU.md says how)"
 _lock = threading.Lock()
 _registered: set[str] = set()
 
 
 def connect(workers: Sequence[str]) -> None:
     """Make the devices of these workers devices here. Raises WorkerUnavailable."""
+    if workers:
+        require_rpc()
     for worker in workers:
-        _require_answer(worker)
         with _lock:
             if worker not in _registered:
+                _require_answer(worker)
                 _register(worker)
                 _registered.add(worker)
 
 
 def _require_answer(worker: str) -> None:
+    """A worker serves one client at a time: it ends a connection that says nothing only when it is free."""
     host, _, port = worker.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), _PATIENCE).close()
+        with socket.create_connection((host, int(port)), _PATIENCE) as client:
+            client.shutdown(socket.SHUT_WR)
+            spoke = client.recv(1)
+    except TimeoutError:
+        busy = "another engine may have it"
+        raise WorkerUnavailable(f"the worker at {worker} does not answer; {busy}") from None
     except OSError as error:
         reason = error.strerror or str(error)
         advice = "start `selar-local worker` there"
         raise WorkerUnavailable(f"no worker answers at {worker}: {reason.lower()}; {advice}") from None
+    if spoke:
+        raise WorkerUnavailable(f"what answers at {worker} is another program: a worker does not speak first")
 
 
 def _register(worker: str) -> None:
@@ -46,7 +57,7 @@ def _register(worker: str) -> None:
     add = symbol("ggml_backend_rpc_add_server", pointer, [ctypes.c_char_p])
     register = symbol("ggml_backend_register", None, [pointer])
     if add is None or register is None:
-        raise _no_rpc()
+        raise WorkerUnavailable(_NO_RPC)
     registry = add(worker.encode())
     if not registry:
         raise WorkerUnavailable(f"the worker at {worker} has no devices")
@@ -59,7 +70,7 @@ def serve(host: str, port: int, threads: int, devices: Sequence[Device]) -> None
     arguments = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.POINTER(pointer)]
     start = symbol("ggml_backend_rpc_start_server", None, arguments)
     if start is None:
-        raise _no_rpc()
+        raise WorkerUnavailable(_NO_RPC)
     try:
         address = socket.gethostbyname(host)
     except OSError as error:
@@ -73,8 +84,4 @@ def serve(host: str, port: int, threads: int, devices: Sequence[Device]) -> None
 def require_rpc() -> None:
     """Raises WorkerUnavailable where this build of llama.cpp has no RPC."""
     if address_of("ggml_backend_rpc_start_server") is None:
-        raise _no_rpc()
-
-
-def _no_rpc() -> WorkerUnavailable:
-    return WorkerUnavailable("this build of llama.cpp has no RPC: build it with -DGGML_RPC=on (docs/GPU.md says how)")
+        raise WorkerUnavailable(_NO_RPC)

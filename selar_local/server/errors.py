@@ -20,7 +20,7 @@ from selar_local.errors import (
 )
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 408: "timeout_error", 429: "rate_limit_error"}
-_TYPES |= {500: "server_error", 501: "not_supported_error", 503: "service_unavailable_error", 504: "timeout_error"}
+_TYPES |= {500: "server_error", 503: "service_unavailable_error", 504: "timeout_error"}
 _RETRY_SECONDS = "1"
 
 

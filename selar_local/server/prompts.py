@@ -74,7 +74,7 @@ async def apply_template(request: Request) -> Response:
 
 async def embeddings(request: Request) -> Response:
     """Refused by name."""
-    raise ApiError(501, "this server generates text: it has no embeddings", code="unsupported_endpoint")
+    raise ApiError(404, "this server generates text: it has no embeddings", code="unsupported_endpoint")
 
 
 def prompt_text(service: Service, body: ChatRequest, tools: list[dict[str, Any]] | None) -> str:

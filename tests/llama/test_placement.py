@@ -151,6 +151,13 @@ def test_the_forecast_is_what_llama_cpp_then_takes(tiny):
     assert forecast(gguf, replace(config, kv_offload=False), CPU).cache == 0
 
 
+def test_the_forecast_where_another_user_of_llama_cpp_has_taken_its_log(tiny):
+    library.start()
+    silent = library.C.llama_log_callback(lambda *_: None)
+    library.C.llama_log_set(silent, None)
+    assert forecast(open_gguf(tiny()), EngineConfig(ctx_size=64), CPU).cache > 0
+
+
 def test_the_forecast_of_a_model_that_is_larger_than_the_machine(tmp_path):
     gguf = open_gguf(write_shape(tmp_path / "70b.gguf", SHAPES["llama-70b"]))
     needs = forecast(gguf, EngineConfig(ctx_size=8192), CPU)

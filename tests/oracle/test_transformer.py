@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pytest
 from support.tiny_gguf import tiny_vocabulary, write_tiny_gguf
 
+from selar_local.llama import library
+
 from .methods import (
     Filters,
     Selar,
@@ -39,17 +41,11 @@ PROMPT = [40, 71, 300, 5, 260, 17, 270, 33, 282, 90, 111, 64, 301, 12, 8, 199, 2
 DECODED = [281, 66, 9, 310, 128]
 
 
-@lib.llama_log_callback
-def _discard(level: int, text: bytes, user_data: Any) -> None:
-    pass
-
-
 class LlamaCpp:
     """One model and one float32 context of llama.cpp, fed by hand."""
 
     def __init__(self, path: Path) -> None:
-        lib.llama_log_set(_discard, None)
-        lib.llama_backend_init()
+        library.start()
         self.model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
         assert self.model is not None
         options = lib.llama_context_default_params()

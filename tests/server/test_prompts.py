@@ -48,7 +48,7 @@ def test_the_template_s_prompt_is_the_one_that_is_answered(api, engine):
 
 def test_embeddings_are_refused_by_name(api):
     response = api.post("/v1/embeddings", input="a")
-    assert response.status_code == 501 and "embeddings" in response.json()["error"]["message"]
+    assert response.status_code == 404 and "embeddings" in response.json()["error"]["message"]
 
 
 def test_aliases(engine):
