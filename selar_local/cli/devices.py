@@ -18,7 +18,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def rpc_option(function: F) -> F:
     """A decorator that adds ``--rpc``."""
     help_text = next(one.help for one in described(EngineConfig) if one.name == "rpc")
-    return option("--rpc", metavar="HOST:PORT,...", heading="Model and engine", help=help_text)(function)
+    heading = "Model and engine"
+    return option("--rpc", metavar="HOST:PORT,...", heading=heading, owner=EngineConfig, help=help_text)(function)
 
 
 def list_devices_option(function: F) -> F:
@@ -31,7 +32,7 @@ def list_devices_option(function: F) -> F:
         once=True,
         callback=_list_devices,
         heading="Model and engine",
-        help="print the devices that take layers, and leave",
+        help="print the devices of this machine that take layers, and leave",
     )(function)
 
 
@@ -49,5 +50,8 @@ def _list_devices(ctx: click.Context, _option: click.Parameter, wanted: bool) ->
         total, free = device.memory_total >> 20, device.memory_free >> 20
         click.echo(f"  {device.name}: {device.description} ({total} MiB, {free} MiB free)")
     if not devices:
-        click.echo("  none: see `selar-local doctor`")
+        cause = (
+            "llama.cpp finds no GPU" if library.can_offload() else "this build of llama.cpp computes on the CPU only"
+        )
+        click.echo(f"  none: {cause} (see `selar-local doctor`)")
     ctx.exit()

@@ -124,6 +124,9 @@ def _readable(model: dict[str, Any]) -> dict[str, Any]:
     """The facts with units that a person reads."""
     rows = {**model, "size": f"{model['size']:,} bytes", "n_params": f"{model['n_params']:,}"}
     rows["warnings"] = "; ".join(model["warnings"]) or "none"
+    rows["sampling"] = ", ".join(f"{name} {value}" for name, value in model["sampling"].items()) or "none in the file"
+    rows["placement"] = model["placement"] or "on the CPU"
+    del rows["no_vectors"]  # the last line says it
     return {
         name: {True: "yes", False: "no"}[value] if isinstance(value, bool) else value for name, value in rows.items()
     }

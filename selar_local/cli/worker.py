@@ -24,9 +24,13 @@ Examples:
   selar-local run model.gguf --rpc 192.168.1.7:50052   on another one"""
 
 
+class _Port(click.IntRange):
+    name = "port"  # for click's message
+
+
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES, short_help="This machine's devices, for a model on another one.")
 @option("--host", default="127.0.0.1", heading="Worker", help="address to listen on [default:\u00a0127.0.0.1]")
-@option("--port", type=click.IntRange(1, 65535), default=50052, help="port to listen on [default:\u00a050052]")
+@option("--port", type=_Port(1, 65535), default=50052, help="port to listen on [default:\u00a050052]")
 @config_options(("Worker", EngineConfig, "device", "threads"))
 @list_devices_option
 def worker(host: str, port: int, **values: Any) -> int:

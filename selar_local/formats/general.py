@@ -12,14 +12,14 @@ from selar_local.formats.cohere import COHERE
 from selar_local.formats.format import Format
 from selar_local.formats.gemma4 import GEMMA_4
 from selar_local.formats.harmony import HARMONY
+from selar_local.formats.json_lists import GRANITE_THINKING
 from selar_local.formats.reader import TAGS, Reader
 
 _FAMILIES = tuple(form.thinking for form in (COHERE, GEMMA_4, APERTUS, HARMONY) if form.thinking)
-_GRANITE = ("Here is my thought process:\n", "Here is my response:")
 
 
 class _Reader(Reader):
-    tags = (*TAGS, *((tags.opening, tags.end.strip()) for tags in _FAMILIES), _GRANITE)
+    tags = (*TAGS, *((tags.opening, tags.end.strip()) for tags in _FAMILIES), GRANITE_THINKING)
     answer = (*COHERE.read.answer, ("<|channel|>final<|message|>", "<|return|>"))
 
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from selar_local.formats.format import Format, Thinking
 from selar_local.formats.json_calls import JsonCalls
+from selar_local.formats.reader import TAGS
 from selar_local.formats.scanner import Steps
 
+#: Granite 3.2 opens and closes its thinking in words.
+GRANITE_THINKING = ("Here is my thought process:\n", "Here is my response:")
 _LIST = ("<tool_calls>", "</tool_calls>")
 _STEPS = ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]")
 
 
 class _Granite(JsonCalls):
     starts = ("<|tool_call|>",)
+    tags = (*TAGS, GRANITE_THINKING)
     answer = (("<response>", "</response>"),)
 
 

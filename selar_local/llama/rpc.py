@@ -73,12 +73,13 @@ def serve(host: str, port: int, threads: int, devices: Sequence[Device]) -> None
         raise WorkerUnavailable(_NO_RPC)
     try:
         address = socket.gethostbyname(host)
+        socket.create_server((address, port)).close()  # llama.cpp would not say why it cannot
     except OSError as error:
-        raise WorkerUnavailable(f"cannot listen on {host}: {error.strerror or error}") from None
+        raise WorkerUnavailable(f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}") from None
     handles = (pointer * len(devices))(*(device.handle for device in devices))
     os.dup2(2, 1)  # llama.cpp prints who comes
     start(f"{address}:{port}".encode(), None, threads, len(devices), handles)
-    raise WorkerUnavailable(f"cannot listen on {host}:{port}; is another program there?")
+    raise WorkerUnavailable(f"cannot listen on {host}:{port}")
 
 
 def require_rpc() -> None:

@@ -247,6 +247,11 @@ EXAMPLES = [
         f"{_THINK}Look.<|tool_call|>{_LIST}", "<|tool_call|>"
     ),
     Example(
+        "granite", "granite <|tool_call|> after 'Here is my thought process:' and after 'Here is my response:'",
+        "<|end_of_role|>",
+        f"Here is my thought process:\nwhy\nHere is my response:\nLook.<|tool_call|>{_LIST}", "<|tool_call|>"
+    ),
+    Example(
         "nemotron-nano", "<TOOLCALL>[]</TOOLCALL><think>", "assistant\n<think>\n",
         f"why\n</think>\n\nLook.\n<TOOLCALL>{_LIST}</TOOLCALL>", "</TOOLCALL>",
     ),
