@@ -3,6 +3,8 @@
 Within the device, rows and ids must agree to the bit: the embedding matrix stays with the CPU, so a row enters the same
 graph as the token's own. Between device and CPU they cannot: the CPU rounds activations to 8 bits for quantised
 weights and the device multiplies in 16- or 32-bit numbers. `APART` bounds that, as a share of the largest logit.
+Against the same weights as 32-bit numbers on the CPU, Gemma 3 on the CPU is 0.053 apart, on lavapipe 0.013: 0.066
+in all.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from selar_local.methods.base import Mixture, Token
 
 from .conftest import Pair
 
-APART = 0.05
+APART = 0.07
 STEPS = 40
 Floats = npt.NDArray[np.float32]
 
