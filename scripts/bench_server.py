@@ -20,10 +20,7 @@ import platform
 import socket
 import statistics
 import subprocess
-import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -34,6 +31,7 @@ from typing import Any, NamedTuple
 import click
 import httpx
 import llama_cpp
+from server_process import Command
 
 import selar_local as sl
 from selar_local.llama import library
@@ -43,62 +41,10 @@ PATH = "/v1/chat/completions"
 SAMPLING: dict[str, Any] = {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.0}
 OURS, HERE, THEIRS = "selar-local", "selar-local --no-isolated", "llama-server"
 _PATIENCE = 600.0
-_LAST_WORDS = 20
 _TIMES = 3
 _STREAMED = 3  # most rounds of streams
 
 Speeds = dict[str, list[float]]
-
-
-class Command:
-    """``selar-local serve`` as a process, and what is seen of it from outside."""
-
-    def __init__(self, model: str, *options: object) -> None:
-        command = [sys.executable, "-c", "from selar_local.cli.main import main; main()", "serve", model, "--port", "0"]
-        self._process = subprocess.Popen(
-            [*command, *map(str, options)], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        self.url = ""
-        self.said: deque[str] = deque(maxlen=_LAST_WORDS)
-        self.logged = 0  # characters
-        self._ready = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
-        if not self._ready.wait(120) or not self.url:
-            self._process.kill()
-            raise click.ClickException("the server does not start: " + "".join(self.said))
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            if line.startswith("listening on "):
-                self.url = line.split()[-1]
-                self._ready.set()
-            self.said.append(line)
-            self.logged += len(line)
-        self._ready.set()
-
-    def resident(self) -> tuple[int, dict[int, int]]:
-        """Memory in KiB: the server's, and that of each living child."""
-        rows = subprocess.run(
-            ["ps", "-A", "-o", "pid=,ppid=,rss=,stat="], capture_output=True, text=True, check=True, timeout=20
-        ).stdout.splitlines()
-        own, children = 0, {}
-        for pid, parent, size, state in (row.split()[:4] for row in rows):
-            if int(pid) == self._process.pid:
-                own = int(size)
-            elif int(parent) == self._process.pid and not state.startswith("Z"):
-                children[int(pid)] = int(size)
-        return own, children
-
-    def stop(self) -> int | None:
-        """Its exit code; None where it had to be killed."""
-        self._process.terminate()
-        try:
-            return self._process.wait(40)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(10)
-            return None
 
 
 class Settings(NamedTuple):

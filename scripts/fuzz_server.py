@@ -15,9 +15,9 @@ from typing import Any
 
 import click
 import httpx
-from bench_server import Command
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from server_process import Command
 
 POSTED = (
     "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens",

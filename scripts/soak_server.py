@@ -28,7 +28,7 @@ from typing import Any
 
 import click
 import httpx
-from bench_server import Command
+from server_process import Command
 from soak_garbage import TEXT
 from soak_requests import WORDS, Outcome, ask, random_request, throw
 from soak_rude import be_deaf, be_silent

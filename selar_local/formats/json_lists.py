@@ -13,7 +13,7 @@ from selar_local.formats.reader import TAGS
 from selar_local.formats.scanner import Steps
 
 #: Granite 3.2 opens and closes its thinking in words.
-GRANITE_THINKING = ("Here is my thought process:\n", "Here is my response:")
+GRANITE_THINKING = ("Here is my thought process:", "Here is my response:")
 _LIST = ("<tool_calls>", "</tool_calls>")
 _STEPS = ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]")
 
