@@ -25,4 +25,3 @@ class _Reader(Reader):
 
 _PARTS = {part for tags in (*_Reader.tags, *_Reader.answer) for tag in tags for part in re.findall(r"<[^<>]+>", tag)}
 GENERAL = Format("general", ((),), _Reader, markers=tuple(sorted(_PARTS)))
-"""The general format: it tells thinking and answer apart as an independent implementation does, and knows no calls."""

@@ -54,16 +54,17 @@ def _log(level: int, text: bytes, _user_data: Any) -> None:
 
 
 def start() -> None:
-    """Initialise llama.cpp once per process; later calls only clear the remembered error lines."""
+    """Initialise llama.cpp, once per process. Every call takes its log and clears the remembered error lines."""
     global _started
     with _lock:
         if not _started:
             if not logger.handlers:
                 logger.addHandler(logging.NullHandler())
                 logger.propagate = True
-            C.llama_log_set(_log, ctypes.c_void_p(0))
             C.llama_backend_init()
             _started = True
+        # There is one log in a process, and another user of llama.cpp may have taken it since the last call.
+        C.llama_log_set(_log, ctypes.c_void_p(0))
         _errors.clear()
 
 
@@ -71,8 +72,6 @@ def start() -> None:
 def listening() -> Iterator[list[str]]:
     """Within: all lines that llama.cpp logs in this thread."""
     heard = _listeners[threading.get_ident()] = []
-    # There is one log in a process, and another user of llama.cpp may have taken it since.
-    C.llama_log_set(_log, ctypes.c_void_p(0))
     try:
         yield heard
     finally:

@@ -37,16 +37,17 @@ def connect(workers: Sequence[str]) -> None:
 def _require_answer(worker: str) -> None:
     """A worker serves one client at a time: it ends a connection that says nothing only when it is free."""
     host, _, port = worker.rpartition(":")
+    connected = False
     try:
         with socket.create_connection((host, int(port)), _PATIENCE) as client:
+            connected = True
             client.shutdown(socket.SHUT_WR)
             spoke = client.recv(1)
-    except TimeoutError:
-        busy = "another engine may have it"
-        raise WorkerUnavailable(f"the worker at {worker} does not answer; {busy}") from None
     except OSError as error:
-        reason = error.strerror or str(error)
-        advice = "start `selar-local worker` there"
+        if connected and isinstance(error, TimeoutError):
+            busy = "another engine may have it"
+            raise WorkerUnavailable(f"the worker at {worker} does not answer; {busy}") from None
+        reason, advice = error.strerror or str(error), "start `selar-local worker` there"
         raise WorkerUnavailable(f"no worker answers at {worker}: {reason.lower()}; {advice}") from None
     if spoke:
         raise WorkerUnavailable(f"what answers at {worker} is another program: a worker does not speak first")

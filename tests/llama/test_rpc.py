@@ -83,6 +83,16 @@ def test_another_program_is_no_worker(registered):
     assert registered == []
 
 
+def test_a_machine_that_does_not_answer_at_all(registered, monkeypatch):
+    def lost(address: tuple[str, int], patience: float) -> socket.socket:
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(socket, "create_connection", lost)
+    with pytest.raises(WorkerUnavailable, match=r"no worker answers at 10\.0\.0\.9:50052: timed out"):
+        rpc.connect(["10.0.0.9:50052"])
+    assert registered == []
+
+
 @needs_no_rpc
 def test_a_build_without_rpc_says_so():
     with socket.create_server(("127.0.0.1", 0)) as place, pytest.raises(WorkerUnavailable, match="GGML_RPC=on"):
@@ -100,4 +110,5 @@ def test_the_error_crosses_the_process(tiny):
     place = f"127.0.0.1:{free_port()}"
     with pytest.raises(SelarError) as caught:
         sl.load(tiny(), rpc=place, isolated=True, threads=1)
-    assert type(caught.value) is WorkerUnavailable
+    named = "has no RPC" if symbol("ggml_backend_rpc_add_server", None, []) is None else place
+    assert type(caught.value) is WorkerUnavailable and named in str(caught.value)
