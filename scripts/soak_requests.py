@@ -65,7 +65,8 @@ def check_stream(body: dict[str, Any], text: str) -> str:
     steps = [choice["selar"] for choice in choices if "selar" in choice]
     if steps and steps[-1].get("seed", body["seed"]) != body["seed"]:
         raise Broken("the answer of another request")
-    check_usage(body, usage["usage"], reasons[0], sum("token" in facts for facts in steps) if steps else None)
+    tokens = sum("token" in facts for facts in steps) if body["selar"]["events"] else None  # else it may have notes
+    check_usage(body, usage["usage"], reasons[0], tokens)
     return "".join(map(text_of, choices))
 
 
