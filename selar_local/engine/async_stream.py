@@ -92,9 +92,9 @@ class AsyncStream(BaseStream, AsyncIterator[TokenEvent]):
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             if self._begin is not None:
-                self._launch = Launch(self._begin, self._arrived.take)
+                self._launch = Launch(self._begin, self._arrived.take, self._cancelled)
                 self._begin = None
-            if self._cancelled:
+            if self._cancelled:  # another thread may have asked for it meanwhile
                 self.cancel()
         elif self._loop is not asyncio.get_running_loop():
             raise RuntimeError("this stream belongs to another event loop")

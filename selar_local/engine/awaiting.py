@@ -59,11 +59,19 @@ class Launch:
     engine has taken the request.
     """
 
-    def __init__(self, begin: Callable[[Emit], Started], receive: Callable[[Message | Refused], None]) -> None:
-        """begin: `BaseEngine.begin` with its other arguments. receive: called in the loop with each message."""
+    def __init__(
+        self,
+        begin: Callable[[Emit], Started],
+        receive: Callable[[Message | Refused], None],
+        cancelled: bool = False,
+    ) -> None:
+        """begin: `BaseEngine.begin` with its other arguments. receive: called in the loop with each message.
+
+        cancelled: from the start: an engine of this process then makes no step.
+        """
         self._inbox: Inbox[Message | Refused] = Inbox(receive, self.cancel)
         self._started: Started | None = None
-        self._cancelled = False
+        self._cancelled = cancelled
         self._over = False
         threading.Thread(target=self._run, args=(begin,), name="selar-local request", daemon=True).start()
 

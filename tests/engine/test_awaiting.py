@@ -530,7 +530,7 @@ def test_one_that_has_not_begun_never_does(engine):
         assert [event async for event in stream] == []
         cancelled = engine.astream("Hello", raw=True)
         cancelled.cancel()
-        assert len([event async for event in cancelled]) <= 1
+        assert [event async for event in cancelled] == []
         assert cancelled.result.finish_reason == "cancelled"
 
     run(main())
