@@ -217,7 +217,7 @@ def compare(model: str | None, prompt: str | None, methods: str, **values: Any) 
 def _answers(engine: Any, text: str, sessions: Mapping[str, Session]) -> list[_Answer]:
     """The answers, one after the other. Ctrl-C ends the one that comes, and the list."""
     first = next(iter(sessions.values()))
-    raw = first.continues(engine)
+    raw = first.continues(engine, templated=first.system is not None)
     if not first.as_json and any(session.method.feeds_vectors for session in sessions.values()):
         first.display.legend()
     answers: list[_Answer] = []

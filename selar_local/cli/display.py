@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -142,6 +143,15 @@ class Display:
             self._at_line_start = True
             self._out.write("\n")
             self._out.flush()
+
+    def calls(self, result: Result) -> None:
+        """The calls of tools, each a line of JSON. One that was cut off is a warning."""
+        for name, arguments, _ in result.calls:
+            call = f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": {arguments}}}'
+            self._answer(call.replace("\n", " ") + "\n", explored=False)
+        self.end_text()
+        if result.cut_call is not None:
+            self.warn(f"the call of {result.cut_call.name} is cut off")
 
     def statistics(
         self, result: Result, entropy_unit: str = "normalised", calibrated: Mapping[str, float] | None = None

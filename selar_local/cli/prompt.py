@@ -209,17 +209,22 @@ def _of_json(line: str, where: str) -> str:
 
 def _read(path: str) -> str:
     # The newline that editors and `echo` add is not part of the question.
-    return decoded(_bytes_of(path), path).removesuffix("\n").removesuffix("\r")
+    return read_text(path).removesuffix("\n").removesuffix("\r")
 
 
-def _bytes_of(path: str) -> bytes:
+def read_text(path: str, what: str = "the prompt") -> str:
+    """The text of a file (-: standard input). what: names it in errors. Raises SelarError."""
+    return decoded(_bytes_of(path, what), path)
+
+
+def _bytes_of(path: str, what: str = "the prompt") -> bytes:
     try:
         if path != "-":
             return Path(path).read_bytes()
         stdin = getattr(sys.stdin, "buffer", None)
         return bytes(stdin.read()) if stdin else sys.stdin.read().encode()
     except OSError as error:
-        raise SelarError(f"cannot read the prompt from {path}: {error.strerror}") from None
+        raise SelarError(f"cannot read {what} from {path}: {error.strerror}") from None
 
 
 def decoded(data: bytes, name: str) -> str:

@@ -23,6 +23,7 @@ from selar_local.cli.options import (
     model_sampling_option,
 )
 from selar_local.cli.prompt import joined, prompt_options, read_prompt, text_beside
+from selar_local.cli.request_files import read_request_files, request_file_options
 from selar_local.cli.session import Session
 from selar_local.config import ChatConfig, EngineConfig, GenerationConfig, SamplingConfig
 
@@ -35,13 +36,15 @@ Examples:
   git diff | selar-local run model.gguf "Explain this change."
   selar-local run hf:Qwen/Qwen3-4B-GGUF:Q4_K_M < question.txt > answer.txt
   selar-local run model.gguf -p "2+3=" --raw -n 8 --trace steps.jsonl --json
-  selar-local run model.gguf "Why is the sky blue?" --trace-html sky.html"""
+  selar-local run model.gguf "Why is the sky blue?" --trace-html sky.html
+  selar-local run model.gguf --messages talk.json --tools tools.json --json"""
 
 
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @model_argument()
 @click.argument("prompt", required=False)
 @prompt_options
+@request_file_options
 @method_option
 @config_options((_SAMPLING, GenerationConfig), (_SAMPLING, SamplingConfig))
 @option(
@@ -76,23 +79,26 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
     generation = build(GenerationConfig, values)
     config = build(EngineConfig, values)
     session = Session(display, chosen_method, sampling, generation, values)
+    request = read_request_files(prompt, values)
     beside = text_beside(prompt, values)
     path = find(model)
-    text = read_prompt(
-        prompt,
-        values["prompt_option"],
-        values["prompt_file"],
-        needed=session.as_json or session.raw or session.traces,
-        raw=session.raw,
-    )
+    if "messages" not in request:
+        request["prompt"] = read_prompt(
+            prompt,
+            values["prompt_option"],
+            values["prompt_file"],
+            needed=session.as_json or session.raw or session.traces or "tools" in request,
+            raw=session.raw,
+        )
+    chats = request.get("prompt", "") is None
     opening = open_isolated if config.rpc else open_engine
-    with pastes_marked(text is None), session.open_trace() as trace, opening(path, config, display) as engine:
+    with pastes_marked(chats), session.open_trace() as trace, opening(path, config, display) as engine:
         session.fit(engine)
-        if text is None:
+        if chats:
             with importing():
                 from selar_local.cli.chat import chat
 
             return chat(engine, session, build(ChatConfig, values))
         if beside is not None:
-            text = joined(beside.wait(display.warn), text)
-        return session.answer_once(engine, text, trace)
+            request["prompt"] = joined(beside.wait(display.warn), request["prompt"])
+        return session.answer_once(engine, request, trace)

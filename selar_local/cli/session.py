@@ -102,26 +102,28 @@ class Session:
             **{name: getattr(generation, name) for name in generation.__dataclass_fields__},
         }  # fmt: skip
 
-    def answer_once(self, engine: Any, text: str, trace: Sequence[Output]) -> int:
-        """One answer to `text`; the exit code."""
-        raw = self.continues(engine)
+    def answer_once(self, engine: Any, request: Mapping[str, Any], trace: Sequence[Output]) -> int:
+        """One answer; the exit code. request: the prompt or the messages, and tools, for `BaseEngine.stream`."""
+        raw = self.continues(engine, templated=request.keys() != {"prompt"} or self.system is not None)
         if not self.as_json and self.method.feeds_vectors:
             self.display.legend()
-        result = self.show(engine, trace, prompt=text, raw=raw, system=self.system)
+        result = self.show(engine, trace, **request, raw=raw, system=self.system)
         if self.as_json:
-            print_json(self.facts(result, engine.info.path))
+            message = {} if request.keys() == {"prompt"} else {"message": result.message()}
+            print_json({**self.facts(result, engine.info.path), **message})
         else:
+            self.display.calls(result)
             self.report(result)
         for output in trace:
             with self.display.progress("writing the trace"):  # it may hash the model first
                 output.close()
         return 130 if result.finish_reason == "cancelled" else 0
 
-    def continues(self, engine: Any) -> bool:
-        """Whether the prompt is continued as it is, without a chat template."""
+    def continues(self, engine: Any, *, templated: bool) -> bool:
+        """Whether the prompt is continued as it is, without a chat template. templated: the request needs one."""
         if self.raw or engine.info.chat_template:
             return self.raw
-        if self.system is not None:
+        if templated:
             self.display.note(NO_TEMPLATE)
             return False
         self.display.note("this model has no chat template: the prompt is continued as it is (--raw)")

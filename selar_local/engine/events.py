@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from selar_local.engine.reprs import call, short
 from selar_local.errors import SelarError
@@ -131,6 +132,20 @@ class Result:
     notes: tuple[str, ...] = ()  # options that have no effect on this model, in plain sentences
     calls: tuple[Call, ...] = ()  # complete calls of the request's tools: (name, arguments as JSON text, id or None)
     cut_call: Call | None = None  # a call that was begun and not completed, with its argument text so far
+
+    def message(self) -> dict[str, Any]:
+        """The answer as an assistant's message of OpenAI's API, for `messages` of the next request.
+
+        A call without an id gets one, the same each time. A call that was cut off is left out.
+        """
+        message: dict[str, Any] = {"role": "assistant", "content": self.text}
+        if self.thinking:
+            message["reasoning_content"] = self.thinking
+        if self.calls:
+            message["content"] = self.text if self.text.strip() else None
+            made = hashlib.sha256(repr((self.seed, self.tokens)).encode()).hexdigest()[:22]
+            message["tool_calls"] = [found.as_openai(f"call_{made}{i:02}") for i, found in enumerate(self.calls)]
+        return message
 
     def __repr__(self) -> str:
         thinking = short(self.thinking) if self.thinking else None

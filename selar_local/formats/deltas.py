@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 #: "call" begins a call: `text` is its name. "arguments" is more of its JSON text. "end" says that it is complete.
 Kind = Literal["thinking", "content", "call", "arguments", "end"]
@@ -24,6 +24,11 @@ class Call(NamedTuple):
     name: str
     arguments: str
     id: str | None = None
+
+    def as_openai(self, id: str) -> dict[str, Any]:
+        """As OpenAI's API has it. id: for a call that has none."""
+        function = {"name": self.name, "arguments": self.arguments}
+        return {"id": self.id or id, "type": "function", "function": function}
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from selar_local.engine.events import Result
-from selar_local.formats import HERMES, Delta, LooseCalls
+from selar_local.formats import HERMES, Call, Delta, LooseCalls
 from selar_local.server.errors import bad_request
 from selar_local.server.json_schema import answer_schema, call_schema
 from selar_local.server.schemas import ChatRequest, Tool
 
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
-
-Call = dict[str, Any]
 
 
 class ForcedCall:
@@ -76,24 +74,25 @@ class CallStream:
 
     def __init__(self, *, several: bool = True) -> None:
         self._several = several
-        self.calls: list[Call] = []
+        self.calls: list[dict[str, Any]] = []
 
-    def feed(self, deltas: Iterable[Delta]) -> list[Call]:
+    def feed(self, deltas: Iterable[Delta]) -> list[dict[str, Any]]:
         """What a step adds, as a chunk has it: an id and a name first, then more of the arguments."""
-        news: dict[int, Call] = {}
+        news: dict[int, dict[str, Any]] = {}
         for delta in deltas:
             if delta.call > 0 and not self._several:
                 continue
             if delta.kind == "call":
-                self.calls.append(_written(delta.text, "", delta.id))
-                news[delta.call] = {"index": delta.call, **_written(delta.text, "", self.calls[-1]["id"])}
+                made = _made_id()
+                self.calls.append(Call(delta.text, "", delta.id).as_openai(made))
+                news[delta.call] = {"index": delta.call, **Call(delta.text, "", delta.id).as_openai(made)}
             elif delta.kind == "arguments":
                 self.calls[delta.call]["function"]["arguments"] += delta.text
                 new = news.setdefault(delta.call, {"index": delta.call, "function": {"arguments": ""}})
                 new["function"]["arguments"] += delta.text
         return list(news.values())
 
-    def finish(self, result: Result) -> list[Call]:
+    def finish(self, result: Result) -> list[dict[str, Any]]:
         """What the end adds: all calls, where no step was fed. One that was cut off comes last."""
         found = [*result.calls, *(() if result.cut_call is None else (result.cut_call,))]
         found = found if self._several else found[:1]
@@ -101,13 +100,12 @@ class CallStream:
         if n and n == len(found) and found[-1].arguments.startswith(sent := self.calls[-1]["function"]["arguments"]):
             rest = found[-1].arguments[len(sent) :]
             return self.feed([Delta("arguments", rest, n - 1)] if rest else [])
-        self.calls += [_written(name, arguments, id) for name, arguments, id in found[n:]]
+        self.calls += [call.as_openai(_made_id()) for call in found[n:]]
         return [{"index": i, **call} for i, call in enumerate(self.calls[n:], n)]
 
 
-def _written(name: str, arguments: str, id: str | None = None) -> Call:
-    function = {"name": name, "arguments": arguments}
-    return {"id": id or f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
+def _made_id() -> str:
+    return f"call_{secrets.token_hex(12)}"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from selar_local.cli.display import Display, use_color
 from selar_local.cli.progress import progress
 from selar_local.cli.streams import one_line, printable
 from selar_local.engine.events import Result, Timings, TokenEvent, Usage
+from selar_local.formats import Call
 
 EXPLORED, RESET = "\x1b[95m\x1b[4m", "\x1b[0m"
 
@@ -49,6 +50,16 @@ def seen(written: str) -> list[str]:
 
 def event(text="", *, thinking="", explored=False):
     return TokenEvent(0, 0, text, thinking, 0.5, explored, (), 0, ((0, 1.0),))
+
+
+def test_calls_are_lines_of_json(capsys):
+    calls = (Call("now", "{}"), Call('a"b', '{"city":\n "Zürich"}', "x"))
+    result = Result("", "", "stop", Usage(1, 1, 0), Timings(0, 0, 1), calls=calls, cut_call=Call("weather", '{"ci'))
+    Display(quiet=True).calls(result)
+    out, err = capsys.readouterr()
+    lines = ['{"name": "now", "arguments": {}}', '{"name": "a\\"b", "arguments": {"city":  "Zürich"}}']
+    assert out.splitlines() == lines
+    assert err == "warning: the call of weather is cut off\n"
 
 
 def test_exploration_steps_are_coloured(screen):

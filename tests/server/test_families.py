@@ -64,6 +64,27 @@ def test_the_run_command(family, engine, model, cli, monkeypatch):
     assert (answer["text"], answer["thinking"]) == (ANSWER, "so" if family.thinks else "")
 
 
+def test_a_tool_round_trip_by_the_run_command(family, engine, model, cli, monkeypatch, tmp_path):
+    play(monkeypatch, engine, family.calling, family.calling, family.answering)
+    talk, tools = tmp_path / "talk.json", tmp_path / "tools.json"
+    talk.write_text(json.dumps(ASK))
+    tools.write_text(json.dumps(TOOLS))
+    words = ("run", model, "--messages", talk, "--tools", tools, "--method", "cot", "-t", "1", "-s", "1")
+    lines = cli(*words, "-q").out.splitlines()
+    message = json.loads(cli(*words, "--json").out)["message"]
+    functions = [call["function"] for call in message["tool_calls"]]
+    calls = [{**function, "arguments": json.loads(function["arguments"])} for function in functions]
+    assert [json.loads(line) for line in lines if line.startswith("{")] == calls
+    assert calls[0] == {"name": "weather", "arguments": first_of(family.example)}
+    assert message.get("reasoning_content", "") == family.example.thinking
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": "fine"} for call in message["tool_calls"]]
+    talk.write_text(json.dumps([*ASK, message, *results]))
+    answer = json.loads(cli(*words, "--json").out)
+    assert (answer["text"], answer["message"]["content"], "tool_calls" in answer["message"]) == (ANSWER, ANSWER, False)
+    with engine.stream(messages=[*ASK, message, *results], tools=TOOLS, max_tokens=0) as stream:
+        assert answer["prompt_tokens"] == len(stream.prompt)
+
+
 def asked(engine: sl.Engine, messages: list[Any], **more: Any) -> Any:
     answer = Api(create_app(engine)).chat(messages, max_tokens=None, selar={"method": "cot"}, tools=TOOLS, **more)
     assert answer.status_code == 200, answer.text
