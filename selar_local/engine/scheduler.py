@@ -13,13 +13,11 @@ from selar_local.engine.sequence import Sequence
 from selar_local.engine.slots import Slots
 from selar_local.errors import DecodeError, SelarError
 from selar_local.llama.context import Aborted, ContextFull
-from selar_local.llama.runtime import Chunk, Feed, LlamaRuntime
+from selar_local.llama.fillers import ALONE
+from selar_local.llama.inputs import Chunk, Feed
+from selar_local.llama.runtime import LlamaRuntime
 
 logger = logging.getLogger("selar_local.engine")
-
-# llama.cpp computes up to three rows with the arithmetic of one row. So up to three sequences never share a prompt
-# batch: each gets the numbers that it would get alone.
-_ALONE = 3
 
 
 class Scheduler:
@@ -99,11 +97,12 @@ class Scheduler:
     def _of_equal_length(self, waiting: list[Sequence], most: int) -> list[Sequence]:
         """The first, and others with as many tokens to decode: prompts of equal length share a batch.
 
-        Whole chunks never share one: the prompt cache keeps them, and they must be the same as when decoded alone.
+        Up to three sequences never share one: each gets the numbers that it would get alone. Whole chunks never do:
+        the prompt cache keeps them, and they must be the same as when decoded alone.
         """
         first, length = waiting[0], len(waiting[0].pending_prompt)
         own = first.wants_hidden or first.scores_prompt
-        if len(self.running) <= _ALONE or length >= self._runtime.batch_size or own:
+        if len(self.running) <= ALONE or length >= self._runtime.batch_size or own:
             return [first]
         equal = [s for s in waiting if len(s.pending_prompt) == length and not (s.wants_hidden or s.scores_prompt)]
         return sorted(equal[:most], key=lambda s: s.slot)

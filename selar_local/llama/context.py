@@ -237,6 +237,10 @@ class LlamaContext:
         if length > self.exact_cut and not self.restore(sequence, self.save(sequence), length):
             raise DecodeError(f"llama.cpp could not restore the state of sequence {sequence}")
 
+    def length(self, sequence: int) -> int:
+        """The positions that the sequence has, without those that it has forgotten behind a window."""
+        return int(C.llama_memory_seq_pos_max(self._memory, sequence)) + 1
+
     def can_cut(self, sequence: int, length: int) -> bool:
         """Whether `truncate` can. (With a running state llama.cpp may say yes and leave a wrong one.)"""
         if self._running_state:

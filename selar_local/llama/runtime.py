@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,37 +15,22 @@ from selar_local.errors import DecodeError, ModelFileError, UnsupportedModel
 from selar_local.llama import library
 from selar_local.llama.context import LlamaContext, State
 from selar_local.llama.embedding_table import EmbeddingTable
+from selar_local.llama.fillers import Fillers
 from selar_local.llama.forecast import forecast
 from selar_local.llama.gguf_file import GgufFile, open_gguf
 from selar_local.llama.injection_check import injection_difference
 from selar_local.llama.input_batch import InputBatch
+from selar_local.llama.inputs import Chunk, Feed, Filler
 from selar_local.llama.layer_states import LayerStates
 from selar_local.llama.model import LlamaModel
 from selar_local.llama.placement import Placement, is_out_of_memory, placements
 from selar_local.llama.probe import Probe
 from selar_local.llama.rpc import connect
-from selar_local.methods.base import Mixture, NextInput, Token
+from selar_local.methods.base import Mixture, Token
 
 logger = logging.getLogger("selar_local.llama")
 
 _NOTHING = np.zeros(0, np.float32)
-
-
-class Feed(NamedTuple):
-    """One sequence's next input at its next position."""
-
-    sequence: int
-    position: int
-    next_input: NextInput
-
-
-class Chunk(NamedTuple):
-    """Tokens of one sequence's prompt, from `position` on. last: they end it, the logits after them are wanted."""
-
-    sequence: int
-    position: int
-    ids: Sequence[int]
-    last: bool
 
 
 class LlamaRuntime:
@@ -90,6 +74,7 @@ class LlamaRuntime:
                 raise
         self._hidden: list[npt.NDArray[np.float32]] = []
         self.capacity = context.n_ctx_seq
+        self.fillers = Fillers(context, self.table, config.parallel)
         self.needs_checkpoints, self.exact_cut = context.needs_checkpoints, context.exact_cut
         self.batch_size, self.largest_batch = context.batch_size, context.n_batch
         self.most_scored = min(context.most_outputs, context.batch_size)
@@ -213,14 +198,27 @@ class LlamaRuntime:
     def _step(self, feeds: Sequence[Feed], prefer_rows: bool, hidden: bool) -> list[npt.NDArray[np.float32]]:
         plain = all(isinstance(feed.next_input, Token) for feed in feeds)
         if plain and not (prefer_rows and self.rows_are_exact):
-            self.context.decode(self._token_batch(feeds))
-        elif plain or self.rows_are_exact or not any(isinstance(f.next_input, Token) for f in feeds):
-            self.context.decode(self._row_batch(feeds))
-        else:
-            return self._step_in_two(feeds, hidden)
+            return self._decode(feeds, self._token_batch, hidden)
+        if plain or self.rows_are_exact or not any(isinstance(f.next_input, Token) for f in feeds):
+            return self._decode(feeds, self._row_batch, hidden)
+        return self._step_in_two(feeds, hidden)
+
+    def _decode(
+        self, feeds: Sequence[Feed], make: Callable[[Sequence[Feed | Filler]], object], hidden: bool
+    ) -> list[npt.NDArray[np.float32]]:
+        """Decode the batch that `make` makes of the feeds and fillers between them."""
+        inputs = self.fillers.between(feeds)
+        try:
+            self.context.decode(make(inputs))
+        finally:
+            for filler in inputs:
+                if isinstance(filler, Filler):
+                    self.context.truncate(filler.sequence, filler.position)
+        logits = self.context.logits_of_all(len(inputs))
+        wanted = [i for i, one in enumerate(inputs) if isinstance(one, Feed)]
         if hidden:
-            self._hidden = [self.context.hidden_state(i) for i in range(len(feeds))]
-        return self.context.logits_of_all(len(feeds))
+            self._hidden = [self.context.hidden_state(i) for i in wanted]
+        return [logits[i] for i in wanted]
 
     def _step_in_two(self, feeds: Sequence[Feed], hidden: bool) -> list[npt.NDArray[np.float32]]:
         """Tokens as ids and mixtures as rows in two decodes: for devices where a row is not its token to the bit."""
@@ -234,35 +232,37 @@ class LlamaRuntime:
         )  # refuses before anything is decoded; so do the rows, which are first
         for make, chosen in ((self._row_batch, rows), (self._token_batch, plain)):
             try:
-                self.context.decode(make([feeds[i] for i in chosen]))
+                found = self._decode([feeds[i] for i in chosen], make, hidden)
             except Exception:
                 if chosen is plain:  # the others are decoded again, each by itself
                     for i in rows:
                         self.context.truncate(feeds[i].sequence, feeds[i].position)
                 raise
             for row, i in enumerate(chosen):
-                logits[i] = self.context.logits(row).copy()
-                states[i] = self.context.hidden_state(row) if hidden else _NOTHING
+                logits[i] = found[row].copy()
+                states[i] = self._hidden[row] if hidden else _NOTHING
         self._hidden = states
         return logits
 
-    def _token_batch(self, feeds: Sequence[Feed]) -> object:
-        ids = [feed.next_input.id for feed in feeds if isinstance(feed.next_input, Token)]
-        return self.batch.of_tokens(ids, [f.position for f in feeds], [f.sequence for f in feeds], [True] * len(feeds))
+    def _token_batch(self, inputs: Sequence[Feed | Filler]) -> object:
+        ids = [
+            one.next_input.id if isinstance(one, Feed) and isinstance(one.next_input, Token) else 0 for one in inputs
+        ]
+        return self.batch.of_tokens(ids, *_places(inputs))
 
-    def _row_batch(self, feeds: Sequence[Feed]) -> object:
-        for feed, row in zip(feeds, self.batch.rows(len(feeds)), strict=True):
-            chosen = feed.next_input
-            if isinstance(chosen, Token):
+    def _row_batch(self, inputs: Sequence[Feed | Filler]) -> object:
+        for one, row in zip(inputs, self.batch.rows(len(inputs)), strict=True):
+            chosen = one.next_input if isinstance(one, Feed) else None
+            if chosen is None:
+                self.table.row(self.fillers.token, row)
+            elif isinstance(chosen, Token):
                 self.table.row(chosen.id, row)
             elif isinstance(chosen, Mixture):
                 self.table.mix(chosen.ids, chosen.weights, row)
             else:
                 row[:] = 0
                 row[: chosen.values.shape[0]] = chosen.values
-        return self.batch.of_rows(
-            len(feeds), [f.position for f in feeds], [f.sequence for f in feeds], [True] * len(feeds)
-        )
+        return self.batch.of_rows(len(inputs), *_places(inputs))
 
     def forget(self, slot: int) -> None:
         """Free the slot's KV cache."""
@@ -305,3 +305,8 @@ class LlamaRuntime:
             self._context.close()
             self._context = None
         self.model.close()
+
+
+def _places(inputs: Sequence[Feed | Filler]) -> tuple[list[int], list[int], list[bool]]:
+    """Positions, sequences, and which are outputs: all, as the kernels take four outputs at a time too."""
+    return [i.position for i in inputs], [i.sequence for i in inputs], [True] * len(inputs)

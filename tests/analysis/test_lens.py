@@ -22,8 +22,9 @@ from selar_local.analysis.lens.summary import as_dict, summarise
 from selar_local.analysis.questions import QUESTIONS
 from selar_local.config import EngineConfig, SamplingConfig
 from selar_local.errors import DecodeError, NotCalibrated, OptionError, PromptTooLong, UnsupportedModel
+from selar_local.llama.inputs import Feed
 from selar_local.llama.output_head import OutputHead
-from selar_local.llama.runtime import Feed, LlamaRuntime
+from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods import Selar
 from selar_local.methods.base import Mixture, NextInput, Token
 

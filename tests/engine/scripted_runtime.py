@@ -16,7 +16,7 @@ from selar_local.engine.sequence import Sequence as Running
 from selar_local.errors import SelarError
 from selar_local.formats import GENERAL, Format
 from selar_local.llama.context import ContextFull
-from selar_local.llama.runtime import Chunk, Feed
+from selar_local.llama.inputs import Chunk, Feed
 from selar_local.methods import CoTGreedy, Method
 from selar_local.methods.base import NextInput, Token, Vector
 

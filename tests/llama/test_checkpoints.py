@@ -11,7 +11,8 @@ import pytest
 from support.family_gguf import FAMILIES
 
 from selar_local.config import EngineConfig
-from selar_local.llama.runtime import Chunk, Feed, LlamaRuntime
+from selar_local.llama.inputs import Chunk, Feed
+from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods.base import Mixture, Token
 
 CHUNK, CUT = 32, 96

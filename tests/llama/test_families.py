@@ -12,8 +12,9 @@ from support.family_gguf import FAMILIES
 import selar_local as sl
 from selar_local.config import EngineConfig
 from selar_local.errors import UnsupportedModel
+from selar_local.llama.inputs import Chunk, Feed
 from selar_local.llama.library import C
-from selar_local.llama.runtime import Chunk, Feed, LlamaRuntime
+from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods import METHODS
 from selar_local.methods.base import Token
 

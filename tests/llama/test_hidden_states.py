@@ -12,7 +12,8 @@ from support.prefill import prefill
 from support.tiny_gguf import QuickReader
 
 from selar_local.config import EngineConfig
-from selar_local.llama.runtime import Feed, LlamaRuntime
+from selar_local.llama.inputs import Feed
+from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods.base import Token, Vector
 
 TinyModel = Callable[..., Path]

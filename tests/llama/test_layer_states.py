@@ -13,9 +13,10 @@ from selar_local.config import EngineConfig
 from selar_local.errors import DecodeError, UnsupportedModel
 from selar_local.llama import layer_states, library
 from selar_local.llama.context import LlamaContext
+from selar_local.llama.inputs import Feed
 from selar_local.llama.layer_states import LayerStates
 from selar_local.llama.output_head import OutputHead
-from selar_local.llama.runtime import Feed, LlamaRuntime
+from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods.base import Mixture, Token
 
 TinyModel = Callable[..., Path]

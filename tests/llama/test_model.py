@@ -18,8 +18,9 @@ from selar_local.errors import DecodeError, ModelFileError, UnsupportedModel
 from selar_local.llama import library
 from selar_local.llama.context import Aborted, ContextFull
 from selar_local.llama.gguf_file import open_gguf
+from selar_local.llama.inputs import Chunk, Feed
 from selar_local.llama.model import LlamaModel
-from selar_local.llama.runtime import Chunk, Feed, LlamaRuntime
+from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods.base import Mixture, Token, Vector
 
 Tiny = Callable[..., Path]

@@ -18,8 +18,9 @@ from selar_local.config import EngineConfig
 from selar_local.errors import ModelFileError, UnsupportedModel
 from selar_local.llama import ggml, output_head
 from selar_local.llama.gguf_file import open_gguf
+from selar_local.llama.inputs import Feed
 from selar_local.llama.output_head import OutputHead
-from selar_local.llama.runtime import Feed, LlamaRuntime
+from selar_local.llama.runtime import LlamaRuntime
 from selar_local.llama.tensor_rows import TensorRows
 from selar_local.methods.base import Mixture, Token
 

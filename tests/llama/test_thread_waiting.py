@@ -17,8 +17,9 @@ from support.tiny_gguf import write_tiny_gguf
 
 from selar_local.config import EngineConfig
 from selar_local.llama import native, thread_waiting
+from selar_local.llama.inputs import Chunk, Feed
 from selar_local.llama.library import uses_openmp
-from selar_local.llama.runtime import Chunk, Feed, LlamaRuntime
+from selar_local.llama.runtime import LlamaRuntime
 from selar_local.llama.thread_pool import ThreadPool
 from selar_local.llama.thread_waiting import ThreadWaiting, _shortener
 from selar_local.methods.base import Token

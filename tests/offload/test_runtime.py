@@ -16,8 +16,9 @@ import numpy.typing as npt
 import pytest
 from support.prefill import prefill
 
+from selar_local.llama.inputs import Feed
 from selar_local.llama.output_head import OutputHead
-from selar_local.llama.runtime import Feed, LlamaRuntime
+from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods.base import Mixture, Token
 
 from .conftest import Pair

@@ -20,7 +20,8 @@ from selar_local.engine.model_info import describe
 from selar_local.engine.prompts import Prompts
 from selar_local.engine.scheduler import Scheduler
 from selar_local.engine.sequence import Sequence
-from selar_local.llama.runtime import Feed, LlamaRuntime
+from selar_local.llama.inputs import Feed
+from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods.base import Decision, NextInput, Stepper, StepView
 from selar_local.methods.symbols import symbol_ids
 
@@ -153,6 +154,9 @@ class Spy(Stepper):
         return decision
 
 
+_MOST = 16  # sequences of an engine
+
+
 @contextmanager
 def noting_inputs(runtime: LlamaRuntime) -> Iterator[list[Fed]]:
     """Within: every input of a step goes into the list."""
@@ -160,9 +164,12 @@ def noting_inputs(runtime: LlamaRuntime) -> Iterator[list[Fed]]:
     step = runtime.step
 
     def noting(feeds: Many[Feed], prefer_rows: bool, hidden: bool = False) -> list[npt.NDArray[np.float32]]:
-        runtime.batch.rows(len(feeds))[:] = np.nan  # what stays so was not fed
+        rows = runtime.batch.rows(_MOST)
+        rows[:] = np.nan  # what stays so was not fed
         logits = step(feeds, prefer_rows, hidden)
-        for feed, row in zip(feeds, runtime.batch.rows(len(feeds)).astype(np.float64), strict=True):
+        places = runtime.batch._sequences.tolist()  # fillers may stand between the feeds
+        for feed in feeds:
+            row = rows[places.index(feed.sequence)].astype(np.float64)
             noted.append(Fed(*feed, None if np.isnan(row).all() else row))
         return logits
 

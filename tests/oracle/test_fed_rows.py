@@ -21,7 +21,8 @@ from selar_local.config import EngineConfig, SamplingConfig
 from selar_local.llama import ggml
 from selar_local.llama.embedding_table import EmbeddingTable
 from selar_local.llama.gguf_file import open_gguf
-from selar_local.llama.runtime import Feed, LlamaRuntime
+from selar_local.llama.inputs import Feed
+from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods.base import Mixture, Setting, StepView
 from selar_local.methods.distribution import filtered_distribution as ours
 

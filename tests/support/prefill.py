@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from selar_local.llama.runtime import Chunk, LlamaRuntime
+from selar_local.llama.inputs import Chunk
+from selar_local.llama.runtime import LlamaRuntime
 
 __all__ = ["prefill"]
 

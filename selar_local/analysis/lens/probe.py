@@ -13,8 +13,9 @@ import numpy.typing as npt
 from selar_local.config import EngineConfig
 from selar_local.engine.events import TokenEvent
 from selar_local.errors import UnsupportedModel
+from selar_local.llama.inputs import Feed
 from selar_local.llama.layer_states import LayerStates
-from selar_local.llama.runtime import Feed, LlamaRuntime
+from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods import Selar
 from selar_local.methods.base import Mixture, Token
 from selar_local.methods.entropy import renormalise

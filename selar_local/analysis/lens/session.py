@@ -20,8 +20,8 @@ from selar_local.engine.request import Request
 from selar_local.engine.scheduler import Scheduler
 from selar_local.engine.sequence import Sequence
 from selar_local.errors import OptionError, SelarError, UnsupportedModel
+from selar_local.llama.inputs import Feed
 from selar_local.llama.output_head import KNOWN_ARCHITECTURES, OutputHead
-from selar_local.llama.runtime import Feed
 from selar_local.methods import Selar
 from selar_local.methods.base import Token
 
