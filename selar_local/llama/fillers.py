@@ -75,12 +75,13 @@ def with_fillers(fed: tuple[int, ...], n_sequences: int, barred: frozenset[int])
     """
     if len(fed) <= ALONE:
         return fed
-    costs = [0]  # of the first inputs: the least cost
-    chosen: list[tuple[range, ...]] = [()]  # the windows that have it
-    for end in range(1, len(fed) + 1):
+    runs = _neighbours(fed)
+    costs = [0]  # of the first runs: the least cost
+    chosen: list[tuple[range, ...]] = [()]  # the computations that have it
+    for end in range(1, len(runs) + 1):
         found = [
             (costs[begin] + _cost(window), (*chosen[begin], window))
-            for begin, window in _windows(fed, end, n_sequences, barred)
+            for begin, window in _windows(runs, end, n_sequences, barred)
         ]
         cost, windows = min(found, key=lambda one: one[0])
         costs.append(cost)
@@ -88,15 +89,20 @@ def with_fillers(fed: tuple[int, ...], n_sequences: int, barred: frozenset[int])
     return tuple(sequence for window in chosen[-1] for sequence in window)
 
 
-def _windows(fed: Sequence[int], end: int, n_sequences: int, barred: frozenset[int]) -> Iterator[tuple[int, range]]:
-    """The neighbouring sequences that one computation may have, with ``fed[begin:end]`` in it; each with its begin."""
-    after = fed[end] if end < len(fed) else n_sequences
+def _neighbours(fed: Sequence[int]) -> list[range]:
+    begins = [i for i, one in enumerate(fed) if i == 0 or fed[i - 1] != one - 1]
+    return [range(fed[i], fed[j - 1] + 1) for i, j in zip(begins, [*begins[1:], len(fed)], strict=True)]
+
+
+def _windows(runs: Sequence[range], end: int, n_sequences: int, barred: frozenset[int]) -> Iterator[tuple[int, range]]:
+    """What one computation may have, with the neighbours ``runs[begin:end]`` in it; each with its begin."""
+    after = runs[end].start if end < len(runs) else n_sequences
     for begin in range(end - 1, -1, -1):
         if begin < end - 1:
-            gap = range(fed[begin] + 1, fed[begin + 1])
+            gap = range(runs[begin].stop, runs[begin + 1].start)
             if len(gap) > _MOST or not barred.isdisjoint(gap):
                 return
-        window = range(fed[begin], fed[end - 1] + 1)
+        window = range(runs[begin].start, runs[end - 1].stop)
         yield begin, window
         missing = -len(window) % _TOGETHER
         right = range(window.stop, min(window.stop + missing, after))
