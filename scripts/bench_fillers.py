@@ -28,6 +28,7 @@ def rows(parallel: int) -> dict[str, list[int]]:
     """The sequences that have an input."""
     everyone = list(range(parallel))
     found = {str(n): everyone[:n] for n in range(1, parallel + 1)}
+    found |= {"every second": everyone[::2], "8 of 12, without the middle": [*range(4), *range(8, 12)]}
     for holes in ((parallel // 2,), (parallel // 3, parallel // 2, parallel // 2 + 2)):
         found[f"{parallel - len(holes)}, without {' '.join(map(str, holes))}"] = [i for i in everyone if i not in holes]
     return found
@@ -38,13 +39,14 @@ class Sequences:
 
     def __init__(self, runtime: LlamaRuntime, n: int) -> None:
         self._runtime = runtime
+        self._usable = runtime.fillers.usable
         self._positions = [_PROMPT] * n
         for sequence in range(n):
             runtime.prefill([Chunk(sequence, 0, range(100, 100 + _PROMPT), True)], bool)
 
     def step(self, chosen: Sequence[int], *, fillers: bool) -> float:
         """Milliseconds of one decode of an input of each of these."""
-        self._runtime.fillers.used = fillers
+        self._runtime.fillers.usable = fillers and self._usable
         feeds = [Feed(one, self._positions[one], Token(200 + one)) for one in chosen]
         start = time.perf_counter()
         self._runtime.step(feeds, False)

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import IO, Any
 
@@ -19,6 +19,7 @@ from selar_local.cli.streams import is_terminal, one_line, printable
 from selar_local.cli.word_wrap import WordWrap
 from selar_local.cli.wording import counted
 from selar_local.engine.events import Result, TokenEvent
+from selar_local.formats import Call
 
 _EXPLORED: dict[str, Any] = {"fg": "bright_magenta", "underline": True}
 _DIM: dict[str, Any] = {"dim": True}
@@ -144,14 +145,13 @@ class Display:
             self._out.write("\n")
             self._out.flush()
 
-    def calls(self, result: Result) -> None:
-        """The calls of tools, each a line of JSON. One that was cut off is a warning."""
-        for name, arguments, _ in result.calls:
-            call = f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": {arguments}}}'
-            self._answer(call.replace("\n", " ") + "\n", explored=False)
-        self.end_text()
-        if result.cut_call is not None:
-            self.warn(f"the call of {result.cut_call.name} is cut off")
+    def calls(self, calls: Sequence[Call]) -> None:
+        """Calls of tools, each a line of JSON."""
+        for name, arguments, _ in calls:
+            line = f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": {arguments}}}'
+            line = line.replace("\r", " ").replace("\n", " ")  # between its parts: a string has none
+            self._out.write((printable(line) if is_terminal(self._out) else line) + "\n")
+        self._out.flush()
 
     def statistics(
         self, result: Result, entropy_unit: str = "normalised", calibrated: Mapping[str, float] | None = None

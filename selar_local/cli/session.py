@@ -112,7 +112,10 @@ class Session:
             message = {} if request.keys() == {"prompt"} else {"message": result.message()}
             print_json({**self.facts(result, engine.info.path), **message})
         else:
-            self.display.calls(result)
+            self.display.calls(result.calls)
+        if result.cut_call is not None:
+            self.display.warn(f"the call of {result.cut_call.name} is cut off")
+        if not self.as_json:
             self.report(result)
         for output in trace:
             with self.display.progress("writing the trace"):  # it may hash the model first

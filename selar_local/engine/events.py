@@ -143,7 +143,7 @@ class Result:
             message["reasoning_content"] = self.thinking
         if self.calls:
             message["content"] = self.text if self.text.strip() else None
-            made = hashlib.sha256(repr((self.seed, self.tokens)).encode()).hexdigest()[:22]
+            made = hashlib.sha256(repr((self.seed, self.usage.prompt_tokens, self.tokens)).encode()).hexdigest()[:22]
             message["tool_calls"] = [found.as_openai(f"call_{made}{i:02}") for i, found in enumerate(self.calls)]
         return message
 

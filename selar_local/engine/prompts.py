@@ -96,6 +96,7 @@ class Prompts:
         """The prompt text that the chat template makes of `messages`. Raises TemplateError and OptionError."""
         rest: dict[str, Any] = dict(options)
         asked = {name: rest.pop(name, None) for name in ("thinking_budget", "reasoning_effort", "template_args")}
+        require_tools(options.get("tools"))
         dialect = self._dialects.of(options.get("tools"))
         thinking = thinking_options(rest.pop("thinking", None), GenerationConfig(**asked), dialect)
         if rest.get("continue_final_message") is None:
@@ -121,8 +122,7 @@ class Prompts:
         sampling, generation = configs_of(chosen, options, self._info.sampling)
         chosen = chosen.fitted(lambda k, gate_on: self._calibrated_tau(k, gate_on, sampling))
         require((prompt is None) != (messages is None), "give either a prompt or messages")
-        listed = isinstance(tools, Sequence) and all(isinstance(tool, Mapping) for tool in tools)
-        require(tools is None or listed, "tools must be a list of objects")
+        require_tools(tools)
         if raw:
             plain = system is None and not tools and not continue_final_message
             require(prompt is not None and plain, "raw takes a prompt, without messages, system or tools")
@@ -232,6 +232,21 @@ def _fewest_tokens(text: str, model: LlamaModel, room: int) -> int:
     if len(text) <= _SHORT * room:
         return 0
     return len(text.encode("utf-8", "replace")) // model.longest_piece
+
+
+def require_tools(tools: Tools | None) -> None:
+    """Raises OptionError for anything but tools as OpenAI's API has them, with or without their type."""
+    listed = isinstance(tools, Sequence) and all(isinstance(tool, Mapping) for tool in tools)
+    require(tools is None or listed, "tools must be a list of objects")
+    for tool in tools or ():
+        function = tool.get("function", tool)
+        name = function.get("name") if isinstance(function, Mapping) else None
+        require(isinstance(name, str) and bool(name), "each of the tools must be a function with a name")
+        parameters = function.get("parameters")
+        require(
+            parameters is None or isinstance(parameters, Mapping),
+            f"the parameters of the tool {name} must be an object",
+        )
 
 
 def _raw(prompt: Prompt, request: RenderedRequest) -> RenderedRequest:

@@ -50,6 +50,7 @@ class LlamaModel:
         self.name = gguf.path.name
         self.threads = config.threads or default_threads()
         self.placement = placement
+        self.repacks = library.repacking_is_safe() if config.repack is None else config.repack
         self.pointer: Any = self._open(config, on_progress, weights)
         self.vocab = C.llama_model_get_vocab(self.pointer)
         self.n_vocab = int(C.llama_vocab_n_tokens(self.vocab))
@@ -67,7 +68,7 @@ class LlamaModel:
         params.no_alloc = not weights
         params.load_mode = _LOAD_MODES[config.mmap and weights, config.mlock and weights]
         params.check_tensors = config.check_tensors
-        params.use_extra_bufts = library.repacking_is_safe() if config.repack is None else config.repack
+        params.use_extra_bufts = self.repacks
         interrupts: list[BaseException] = []
 
         def progress(share: float, _data: Any) -> bool:

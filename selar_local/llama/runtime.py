@@ -211,14 +211,14 @@ class LlamaRuntime:
         try:
             self.context.decode(make(inputs))
         finally:
-            for filler in inputs:
-                if isinstance(filler, Filler):
-                    self.context.truncate(filler.sequence, filler.position)
-        logits = self.context.logits_of_all(len(inputs))
-        wanted = [i for i, one in enumerate(inputs) if isinstance(one, Feed)]
+            for one in inputs:
+                if isinstance(one, Filler) and not self.context.truncate(one.sequence, one.position):
+                    raise DecodeError(f"llama.cpp could not forget a filler of sequence {one.sequence}")
+        logits, row_of = self.context.logits_of_all(len(inputs)), {one.sequence: i for i, one in enumerate(inputs)}
+        rows = [row_of[feed.sequence] for feed in feeds]
         if hidden:
-            self._hidden = [self.context.hidden_state(i) for i in wanted]
-        return [logits[i] for i in wanted]
+            self._hidden = [self.context.hidden_state(row) for row in rows]
+        return [logits[row] for row in rows]
 
     def _step_in_two(self, feeds: Sequence[Feed], hidden: bool) -> list[npt.NDArray[np.float32]]:
         """Tokens as ids and mixtures as rows in two decodes: for devices where a row is not its token to the bit."""
@@ -245,9 +245,8 @@ class LlamaRuntime:
         return logits
 
     def _token_batch(self, inputs: Sequence[Feed | Filler]) -> object:
-        ids = [
-            one.next_input.id if isinstance(one, Feed) and isinstance(one.next_input, Token) else 0 for one in inputs
-        ]
+        chosen = [one.next_input if isinstance(one, Feed) else None for one in inputs]
+        ids = [one.id if isinstance(one, Token) else self.fillers.token for one in chosen]
         return self.batch.of_tokens(ids, *_places(inputs))
 
     def _row_batch(self, inputs: Sequence[Feed | Filler]) -> object:

@@ -6,6 +6,10 @@ import json
 
 import pytest
 
+import selar_local as sl
+from selar_local.engine.events import Timings, Usage
+from selar_local.formats import Call
+
 SHORT = ("-n", "3", "-t", "1", "-s", "1", "-M", "cot")
 TALK = [{"role": "user", "content": "Hello"}]
 
@@ -90,3 +94,26 @@ def test_tools_need_something_to_answer(cli, chat_model, file):
     assert done.code == 2 and "no prompt" in done.err
     done = cli("run", chat_model, "Hello", "--tools", tools, *SHORT, "--json")
     assert done.code == 0 and json.loads(done.out)["message"]["role"] == "assistant"
+
+
+@pytest.mark.parametrize(
+    ("tools", "says"),
+    [
+        ([{"type": "web_search"}], "a function with a name"),
+        ([{"type": "function"}], "a function with a name"),
+        ([{"type": "function", "function": 5}], "a function with a name"),
+        ([{"type": "function", "function": {"name": ""}}], "a function with a name"),
+        ([{"type": "function", "function": {"name": "now", "parameters": 5}}], "parameters of the tool now"),
+    ],
+)
+def test_tools_that_are_none(cli, chat_model, file, tools, says):
+    done = cli("run", chat_model, "Hello", "--tools", file(tools), *SHORT)
+    assert done.code == 2 and says in done.err and "Traceback" not in done.err
+
+
+def test_a_call_that_is_cut_off_is_a_warning(cli, chat_model, file, monkeypatch):
+    cut = sl.Result("", "", "length", Usage(1, 1, 0), Timings(0, 0, 1), cut_call=Call("weather", '{"ci'))
+    monkeypatch.setattr("selar_local.cli.session.Session.show", lambda *_, **more: cut)
+    for options in ((), ("--json",), ("-q",)):
+        done = cli("run", chat_model, "--messages", file(TALK), *SHORT, *options)
+        assert done.code == 0 and "warning: the call of weather is cut off" in done.err

@@ -15,7 +15,8 @@ from support.family_gguf import FAMILIES
 
 from selar_local.config import EngineConfig
 from selar_local.errors import DecodeError
-from selar_local.llama.fillers import _cost, _harmless_token, with_fillers
+from selar_local.llama.fillers import _harmless_token, in_blocks, with_fillers
+from selar_local.llama.fillers import cost as cost_of
 from selar_local.llama.inputs import Chunk, Feed
 from selar_local.llama.runtime import LlamaRuntime
 from selar_local.methods.base import Mixture, NextInput, Token
@@ -37,8 +38,8 @@ def computations(sequences: Sequence[int]) -> list[range]:
     return [range(begin, end + 1) for begin, end in zip(begins, ends, strict=True)]
 
 
-def cost(sequences: Sequence[int]) -> int:
-    return sum(map(_cost, computations(sequences)))
+def cost(sequences: Sequence[int], *, blocks: bool = True) -> int:
+    return sum(cost_of(len(one), blocks=blocks) for one in computations(sequences))
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,13 @@ def cost(sequences: Sequence[int]) -> int:
 )
 def test_examples(fed, barred, expected):
     assert with_fillers(tuple(fed), 16 if max(fed) < 16 else 48, frozenset(barred)) == tuple(expected)
+
+
+def test_kernels_that_take_inputs_one_by_one():
+    assert with_fillers(tuple(range(15)), 16, blocks=False) == tuple(range(15))
+    assert with_fillers((0, 1, 2, 4, 5), 16, blocks=False) == tuple(range(6))  # one filler, or another pass
+    assert with_fillers((0, 1, 2, 3, 8, 9, 10, 11), 16, blocks=False) == (0, 1, 2, 3, 8, 9, 10, 11)
+    assert with_fillers(tuple(range(0, 30, 3)), 32, blocks=False) == tuple(range(0, 30, 3))
 
 
 SETS = st.sets(st.integers(0, 47), min_size=1)
@@ -82,8 +90,8 @@ def opened(family_model: Callable[..., Path]) -> Iterator[Callable[..., LlamaRun
     """`opened(family)`: a runtime whose slots have read a prompt each."""
     runtimes = []
 
-    def open_one(family: str = "llama") -> LlamaRuntime:
-        config = EngineConfig(threads=1, ctx_size=FULL, parallel=SLOTS)
+    def open_one(family: str = "llama", *, ctx_size: int = FULL) -> LlamaRuntime:
+        config = EngineConfig(threads=1, ctx_size=ctx_size, parallel=SLOTS)
         runtimes.append(LlamaRuntime(family_model(family, weight_type="Q8_0"), config))
         for slot in range(SLOTS):
             prompt = [5 + (7 * slot + i) % 240 for i in range(LONG)]
@@ -117,7 +125,7 @@ def sizes(runtime: LlamaRuntime, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selar_local.llama.fillers.with_fillers", lambda fed, *_: fed)
+    monkeypatch.setattr("selar_local.llama.fillers.with_fillers", lambda fed, *_, **__: fed)
 
 
 TAKE = [name for name, row in FAMILIES.items() if row.kind == "attention" and row.rows]
@@ -129,7 +137,7 @@ def test_the_numbers_are_the_same_and_nothing_stays(opened, family, mixed, monke
     filled, plain = opened(family), opened(family)
     taken = sizes(filled, monkeypatch)
     found = steps(filled, mixed=mixed)
-    assert set(taken) == ({SLOTS} if filled.fillers.used else {len(FED)})
+    assert set(taken) == ({SLOTS} if filled.fillers.usable else {len(FED)})
     with monkeypatch.context() as patch:
         without(patch)
         expected = steps(plain, mixed=mixed)
@@ -172,6 +180,38 @@ def test_a_full_sequence_takes_none(opened, monkeypatch):
     assert size == len(with_fillers(FED, SLOTS, frozenset({6}))) < SLOTS
 
 
+def test_a_sequence_longer_than_those_that_are_fed_takes_none(opened, monkeypatch):
+    """llama.cpp reads all caches as far as the longest of a computation needs it."""
+    runtime = opened(ctx_size=512)
+    for at in range(LONG, 300, 32):
+        runtime.prefill([Chunk(3, at, [9] * 32, False)], bool)
+    taken = sizes(runtime, monkeypatch)
+    steps(runtime)
+    (size,) = set(taken)
+    assert size == len(with_fillers(FED, SLOTS, frozenset({3}))) < SLOTS
+    for slot in FED:
+        for at in range(LONG + 3, 290, 32):
+            runtime.prefill([Chunk(slot, at, [9] * min(32, 290 - at), False)], bool)
+    taken.clear()
+    runtime.step([Feed(slot, 290, Token(20)) for slot in FED], False)
+    assert taken == [SLOTS]  # now it is no longer than they are
+
+
+def test_feeds_in_any_order(opened):
+    runtime, other = opened(), opened()
+    found = [logits.copy() for logits in runtime.step(feeds(LONG)[::-1], False)][::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(found, other.step(feeds(LONG), False), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("weight", "repack", "expected"), [("Q8_0", True, True), ("Q8_0", False, True), ("Q4_1", True, False)]
+)
+def test_whose_kernels_take_four_at_a_time(family_model, weight, repack, expected):
+    runtime = LlamaRuntime(family_model("llama", weight_type=weight), EngineConfig(threads=1, repack=repack))
+    assert in_blocks(runtime.model) is expected
+    runtime.close()
+
+
 def test_a_decode_that_fails_leaves_none(opened, monkeypatch):
     runtime = opened()
     decode = runtime.context.decode
@@ -200,7 +240,8 @@ def test_tokens_and_rows_in_two_decodes(opened, monkeypatch):
     assert {runtime.context.length(slot) for slot in everyone} == {LONG + 3}
 
 
-def test_fillers_have_no_damaged_row(opened, monkeypatch):
+@pytest.mark.parametrize("mixed", [False, True])
+def test_fillers_have_no_damaged_row(opened, monkeypatch, mixed):
     runtime = opened()
     read = runtime.table.row
 
@@ -208,5 +249,14 @@ def test_fillers_have_no_damaged_row(opened, monkeypatch):
         read(token, out)
         out[:] = {0: np.nan, 1: 0.0}.get(token, out)
 
-    monkeypatch.setattr(runtime.table, "row", damaged)
-    assert _harmless_token(runtime.table) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.table, "row", damaged)
+        runtime.fillers.token = _harmless_token(runtime.table)
+    assert runtime.fillers.token == 2
+    kept: list[list[int]] = []
+    make = runtime.batch.of_tokens
+    monkeypatch.setattr(runtime.batch, "of_tokens", lambda ids, *more: (kept.append(list(ids)), make(ids, *more))[1])
+    read_rows: list[int] = []
+    monkeypatch.setattr(runtime.table, "row", lambda token, out: (read_rows.append(token), read(token, out)))
+    steps(runtime, mixed=mixed)
+    assert (read_rows if mixed else kept[0]).count(2) == (6 if mixed else 2)
