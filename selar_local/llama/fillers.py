@@ -36,6 +36,8 @@ _IN_BLOCKS_REPACKED = {"Q4_K", "MXFP4"}
 # llama.cpp reads the KV cache in steps of so many positions, for all sequences as far as the longest of them needs it.
 _KV_STEP = 256
 
+_TRIED = 256  # tokens that may be a filler
+
 
 class Fillers:
     """Puts fillers between a step's inputs, on models that can forget them."""
@@ -83,7 +85,7 @@ def in_blocks(model: LlamaModel) -> bool:
 def _harmless_token(table: EmbeddingTable) -> int:
     """The first token whose row is neither damaged nor empty: such a row may leave NaN in the KV cache."""
     row = np.zeros(table.width, np.float32)
-    for token in range(table.n_vocab):
+    for token in range(min(table.n_vocab, _TRIED)):
         table.row(token, row)
         if np.isfinite(row).all() and row.any():
             return token
