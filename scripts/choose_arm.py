@@ -7,13 +7,16 @@ It prints nothing but what is missing while stage 1 is not whole: nobody looks a
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import mean
+from typing import NamedTuple
 
 import click
+
+from selar_local.evaluation.estimates import MethodSummary, describe
+from selar_local.evaluation.study_files import read_study_file
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "second-study"
 MODELS = ("1.5b", "0.5b")
@@ -44,20 +47,18 @@ def chosen(arms: Mapping[str, Arm]) -> str:
     return min(close, key=lambda name: (arms[name].slips, -arms[name].difference))
 
 
-def _answers(model: str, arm: str) -> dict[str, list[Any]]:
-    (study,) = json.loads(path_of(model, arm).read_text())["studies"]
-    (run,) = study["runs"]
-    answers: dict[str, list[Any]] = run["answers"]
-    return answers
+def _summary(model: str, arm: str) -> MethodSummary:
+    (study,) = read_study_file(path_of(model, arm))
+    (run,) = study.runs
+    return describe(run)
 
 
-def _right(answers: Mapping[str, list[Any]]) -> float:
-    return float(100 * sum(map(bool, answers["correct"])) / len(answers["correct"]))
-
-
-def _slips(answers: Mapping[str, list[Any]]) -> float:
-    slips = sum(sum(answers[kind]) for kind in ("doubled", "merged", "missing"))
-    return float(1000 * slips / sum(answers["words"]))
+def _figures(arm: str) -> tuple[Arm, list[float]]:
+    """The arm's figures, and its difference on each model."""
+    found = [(_summary(model, arm), _summary(model, "cot")) for model in MODELS]
+    differences = [100 * ((own.accuracy.value or 0) - (cot.accuracy.value or 0)) for own, cot in found]
+    slips = [1000 * (own.slips["slips"].value or 0) for own, _ in found]
+    return Arm(mean(differences), mean(slips)), differences
 
 
 def main() -> None:
@@ -67,9 +68,7 @@ def main() -> None:
         sys.exit(f"stage 1 is not whole, {len(missing)} pieces are missing: {', '.join(missing)}")
     arms = {}
     for arm in ARMS[1:]:
-        found = [(_answers(model, arm), _answers(model, "cot")) for model in MODELS]
-        differences = [_right(own) - _right(cot) for own, cot in found]
-        arms[arm] = Arm(sum(differences) / len(MODELS), sum(_slips(own) for own, _ in found) / len(MODELS))
+        arms[arm], differences = _figures(arm)
         each = ", ".join(f"{model} {value:+.1f}" for model, value in zip(MODELS, differences, strict=True))
         click.echo(f"{arm:30}{arms[arm].difference:+6.1f} ({each}), {arms[arm].slips:.1f} slips per 1,000 words")
     click.echo(f"chosen: {chosen(arms)}")

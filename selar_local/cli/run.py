@@ -90,7 +90,7 @@ def run(model: str | None, prompt: str | None, method: str, **values: Any) -> in
             needed=session.as_json or session.raw or session.traces or "tools" in request,
             raw=session.raw,
         )
-    chats = request.get("prompt", "") is None
+    chats = "messages" not in request and request["prompt"] is None
     opening = open_isolated if config.rpc else open_engine
     with pastes_marked(chats), session.open_trace() as trace, opening(path, config, display) as engine:
         session.fit(engine)

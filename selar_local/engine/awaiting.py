@@ -67,7 +67,7 @@ class Launch:
     ) -> None:
         """begin: `BaseEngine.begin` with its other arguments. receive: called in the loop with each message.
 
-        cancelled: from the start: an engine of this process then makes no step.
+        cancelled: the caller has cancelled it already. An engine of this process then makes no step.
         """
         self._inbox: Inbox[Message | Refused] = Inbox(receive, self.cancel)
         self._started: Started | None = None

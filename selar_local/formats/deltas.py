@@ -25,7 +25,7 @@ class Call(NamedTuple):
     arguments: str
     id: str | None = None
 
-    def as_openai(self, id: str) -> dict[str, Any]:
+    def as_openai(self, id: str | None = None) -> dict[str, Any]:
         """As OpenAI's API has it. id: for a call that has none."""
         function = {"name": self.name, "arguments": self.arguments}
         return {"id": self.id or id, "type": "function", "function": function}

@@ -29,7 +29,7 @@ _FEW, _ONE = 6, 10  # one to three inputs without a block
 _PASS, _EACH = 10, 7  # where the kernels take inputs one by one
 _MOST = 12  # fillers in a row: closing a larger gap does not pay
 
-# Types of weights whose kernels take four inputs at a time: those of ggml's `sgemm.cpp` and, repacked, of `repack.cpp`.
+# The kernels of these types take four inputs at a time: ggml's `sgemm.cpp`, and `repack.cpp` for repacked weights.
 _IN_BLOCKS = {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_0", "IQ4_NL"}
 _IN_BLOCKS_REPACKED = {"Q4_K", "MXFP4"}
 

@@ -83,9 +83,9 @@ class CallStream:
             if delta.call > 0 and not self._several:
                 continue
             if delta.kind == "call":
-                made = _made_id()
-                self.calls.append(Call(delta.text, "", delta.id).as_openai(made))
-                news[delta.call] = {"index": delta.call, **Call(delta.text, "", delta.id).as_openai(made)}
+                call = Call(delta.text, "", delta.id or _made_id())
+                self.calls.append(call.as_openai())
+                news[delta.call] = {"index": delta.call, **call.as_openai()}
             elif delta.kind == "arguments":
                 self.calls[delta.call]["function"]["arguments"] += delta.text
                 new = news.setdefault(delta.call, {"index": delta.call, "function": {"arguments": ""}})

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from selar_local.evaluation.records import Answer, MethodRun, Study
+from selar_local.evaluation.study_files import write_study_file
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -45,3 +48,24 @@ def test_nothing_is_said_before_stage_1_is_whole(choose_arm, monkeypatch, tmp_pa
     with pytest.raises(SystemExit, match="16 pieces are missing"):
         choose_arm.main()
     assert capsys.readouterr().out == ""
+
+
+def piece(right: int, doubled: int) -> list[Study]:
+    """A hundred answers of ten words."""
+    answers = (
+        Answer(f"q{i}", 1, i < right, 9, words=10, doubled=int(i < doubled), merged=0, missing=0) for i in range(100)
+    )
+    return [Study("gsm8k", "model", (MethodRun("arm", "arm", tuple(answers)),))]
+
+
+def test_the_figures_are_those_of_the_pieces(choose_arm, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(choose_arm, "RESULTS", tmp_path)
+    figures = dict.fromkeys(choose_arm.ARMS, (40, 0)) | {"moi": (52, 3), "moi:tau=0.5": (51, 2)}
+    for arm, (right, doubled) in figures.items():
+        write_study_file(choose_arm.path_of("1.5b", arm), piece(right, doubled))
+        write_study_file(choose_arm.path_of("0.5b", arm), piece(40, doubled))
+    choose_arm.main()
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    assert " ".join(lines[3].split()) == "moi +6.0 (1.5b +12.0, 0.5b +0.0), 3.0 slips per 1,000 words"
+    assert last == "chosen: moi:tau=0.5"
