@@ -50,11 +50,11 @@ def read_request_files(prompt: str | None, values: Mapping[str, Any]) -> dict[st
 
 
 def _objects_of(path: str, flag: str) -> list[dict[str, Any]]:
-    text = read_text(path, f"the {flag[2:]}")
+    text, place = read_text(path, f"the {flag[2:]}"), "standard input" if path == "-" else path
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SelarError(f"{path} is no JSON file: {error}") from None
+        raise SelarError(f"{place} holds no JSON: {error}") from None
     if not isinstance(found, list) or not found or not all(isinstance(one, dict) for one in found):
-        raise SelarError(f"{path}: {flag} wants a list of JSON objects, as OpenAI's API has its {flag[2:]}")
+        raise SelarError(f"{place}: {flag} wants a list of JSON objects, as OpenAI's API has its {flag[2:]}")
     return found

@@ -55,8 +55,8 @@ def test_a_model_without_a_template_gets_chatml(cli, model, file):
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("{", "is no JSON file"), ({"messages": TALK}, "wants a list of JSON objects"), ([], "wants a list"),
-        (["Hello"], "wants a list"), ("[" * 100_000, "is no JSON file"), ([{"role": "user"}], "content"),
+        ("{", "holds no JSON"), ({"messages": TALK}, "wants a list of JSON objects"), ([], "wants a list"),
+        (["Hello"], "wants a list"), ("[" * 100_000, "holds no JSON"), ([{"role": "user"}], "content"),
         ([{"content": "Hello"}], "role"), ("\0" * 9, "is not a text file"),
     ],
 )  # fmt: skip
@@ -79,6 +79,11 @@ def test_another_file_is_an_error_of_one_line(cli, chat_model, file, value, says
 def test_what_they_exclude(cli, chat_model, arguments, says):
     done = cli("run", chat_model, *arguments, *SHORT)
     assert done.code == 2 and says in done.err
+
+
+def test_standard_input_is_named(cli, chat_model):
+    done = cli("run", chat_model, "--messages", "-", *SHORT, stdin=b"")
+    assert done.code == 1 and "standard input holds no JSON" in done.err
 
 
 def test_a_missing_file_is_named(cli, chat_model, file):
