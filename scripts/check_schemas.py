@@ -29,7 +29,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.schemas import random_text, schemas
+from support.schemas import random_text, schemas, validate
 
 import selar_local as sl
 from selar_local.config import EngineConfig
@@ -120,7 +120,7 @@ def random_schemas(n: int, start: int, model: Path | None, max_tokens: int) -> N
             counts["unfinished"] += 1
             continue
         try:
-            jsonschema.Draft202012Validator(schema).validate(json.loads(text))
+            validate(text, schema)
             counts["finished and valid"] += 1
         except (ValueError, jsonschema.ValidationError) as error:
             counts["WRONG"] += 1

@@ -45,14 +45,14 @@ def other(path: Path, at: int = 3, method: Any = None) -> Path:
 
 
 def token(page: Any, step: int, trace: int = 0) -> Any:
-    """The element of a step; trace: its place among those of the page."""
-    found = page.evaluate_handle(
+    """The element of a step; trace: its place among those of the page. The page draws blocks anew as it is laid out."""
+    found = page.wait_for_function(
         """([trace, step]) => {
           const letter = String.fromCharCode(65 + trace);
           return [...document.querySelectorAll(".t")]
             .find((token) => token.step === step && token.parentElement.block.trace.letter === letter);
         }""",
-        [trace, step],
+        arg=[trace, step],
     )
     element = found.as_element()
     assert element is not None, f"step {step} of trace {trace} is not in the page"

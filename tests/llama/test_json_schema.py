@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import jsonschema
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.schemas import random_text, schemas
+from support.schemas import random_text, schemas, validate
 
 from selar_local.errors import DecodeError, OptionError
 from selar_local.llama.json_schema import SchemaCompiler
@@ -128,7 +128,17 @@ def test_every_finished_text_validates(compiler, schema, seed):
     text = random_text(grammar, PIECES, seed)
     if text is not None:
         with suppress(OverflowError):  # jsonschema divides numbers beyond a double
-            jsonschema.Draft202012Validator(schema).validate(json.loads(text))
+            validate(text, schema)
+
+
+@pytest.mark.parametrize("pattern", [r"\w+@\w+", r"\d"])
+def test_classes_of_characters_are_ascii(compiler, pattern):
+    """ECMA 262, by which JSON Schema reads patterns. Python's own classes have all of Unicode."""
+    schema = {"type": "object", "patternProperties": {pattern: {"type": "null"}}}
+    for text, is_right in (('{"ä@ä": 6}', True), ('{"２": 6}', True), ('{"a@1": 6}', False), ('{"a@1": null}', True)):
+        assert fits(compiler, schema, text) is is_right
+        with nullcontext() if is_right else pytest.raises(jsonschema.ValidationError):
+            validate(text, schema)
 
 
 def test_the_mask_acts_on_the_logits(compiler):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from typing import Any
 
+import jsonschema
 import numpy as np
 from hypothesis import strategies as st
 
@@ -87,6 +89,25 @@ _NODE = {
     "required": ["value", "next"],
     "additionalProperties": False,
 }
+
+
+def validate(text: str, schema: Any) -> None:
+    """Raises jsonschema's ValidationError where the JSON text does not follow the schema."""
+    jsonschema.Draft202012Validator(_in_python(schema)).validate(json.loads(text))
+
+
+def _in_python(schema: Any) -> Any:
+    """The schema with Python's spelling of its patterns: in JSON Schema (ECMA 262) `\\w` and `\\d` are ASCII alone."""
+    if isinstance(schema, list):
+        return [_in_python(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _in_python(value) for key, value in schema.items()}
+    if isinstance(found.get("pattern"), str):
+        found["pattern"] = f"(?a){found['pattern']}"
+    if isinstance(found.get("patternProperties"), dict):
+        found["patternProperties"] = {f"(?a){key}": value for key, value in found["patternProperties"].items()}
+    return found
 
 
 def random_text(grammar: SchemaGrammar, pieces: Sequence[bytes], seed: int, steps: int = 500) -> str | None:
