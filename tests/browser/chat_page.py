@@ -25,6 +25,31 @@ def answered(page: Any, count: int = 1) -> Any:
     return answers.last
 
 
+def hold_streams(page: Any) -> None:
+    """The page reads 64 KiB of a stream (some 90 tokens); the rest comes when the test evaluates `release()`."""
+    page.add_init_script(
+        """{
+          const own = window.fetch;
+          const released = new Promise((resolve) => { window.release = () => resolve(); });
+          let left = 65536;
+          const hold = {
+            async transform(bytes, stream) {
+              stream.enqueue(bytes.subarray(0, left));
+              const rest = bytes.subarray(left);
+              left -= bytes.length - rest.length;
+              if (left === 0) await released;
+              if (rest.length) stream.enqueue(rest);
+            },
+          };
+          window.fetch = async (...request) => {
+            const answer = await own(...request);
+            if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) return answer;
+            return new Response(answer.body.pipeThrough(new TransformStream(hold)), answer);
+          };
+        }"""
+    )
+
+
 def set_option(page: Any, name: str, value: str) -> None:
     settings = page.locator("#settings")
     if not settings.is_visible():

@@ -12,7 +12,20 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from chat_page import END, SERVE, answer_with, answered, ask, chunk, expected, sent, set_option, sse, units
+from chat_page import (
+    END,
+    SERVE,
+    answer_with,
+    answered,
+    ask,
+    chunk,
+    expected,
+    hold_streams,
+    sent,
+    set_option,
+    sse,
+    units,
+)
 from playwright.sync_api import expect
 from server.conftest import CHAT, events, sample, until
 
@@ -20,6 +33,7 @@ from server.conftest import CHAT, events, sample, until
 def test_it_opens_and_streams(page, open_chat, chat_url):
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
+    hold_streams(page)
     open_chat()
     assert "tiny" in page.locator("#model").inner_text() and "tiny" in page.title()
     expect(page.locator(".welcome")).to_be_visible()
@@ -27,7 +41,8 @@ def test_it_opens_and_streams(page, open_chat, chat_url):
     ask(page)
     expect(page.locator("#stop")).to_be_visible()
     expect(page.locator("article.assistant .text .t").nth(20)).to_be_attached()
-    assert page.locator("#stop").is_visible()  # the text was there before the answer was finished
+    assert page.locator("#stop").is_visible()  # the text is there before the answer has come
+    page.evaluate("release()")
     expect(page.locator(".stats")).to_contain_text("tokens/s")
     expect(page.locator(".stats")).to_contain_text("% exploration steps")
     answered(page)

@@ -27,10 +27,11 @@ function showState({ state, text }) {
 /** Whether the server takes the key that was written. */
 async function tryKey(connection) {
   const key = byId("key").value.trim();
+  byId("key").value = ""; // now: what is written during the try is the next key
+  byId("key-refused").hidden = true;
   apiKey.set(/^[\x21-\x7e]*$/.test(key) ? key : ""); // no header can carry anything else
   await connection.check();
-  byId("key").value = "";
   const refused = connection.state === "locked";
-  if (refused) byId("key-note").textContent = "The server does not know this key.";
+  byId("key-refused").hidden = !refused;
   return !refused;
 }
