@@ -66,7 +66,8 @@ class Comparison:
 
     answers: how many those are. difference: of the accuracies, in shares. p_corrected: after Holm, over `several`
     comparisons. minimum_detectable: the smallest true difference that a study like this finds with 80 % power after the
-    correction; None where it is unknown. tokens: difference of the tokens of an answer.
+    correction; None where it is unknown. tokens: difference of the tokens of an answer. slips: difference of the slips
+    of all words; None where they were not counted in every answer of both.
     """
 
     method: str
@@ -79,6 +80,7 @@ class Comparison:
     several: int
     minimum_detectable: float | None
     tokens: Figure
+    slips: Figure | None = None
 
     @property
     def verdict(self) -> str:
@@ -191,7 +193,16 @@ def compare(run: MethodRun, baseline: MethodRun, problems: Collection[str] | Non
         several=1,
         minimum_detectable=_finite(statistics.minimum_detectable(ours, theirs)),
         tokens=Figure.of(statistics.mean(spent - before)),
+        slips=_slip_difference(*sides),
     )
+
+
+def _slip_difference(ours: Sequence[Sequence[Answer]], theirs: Sequence[Sequence[Answer]]) -> Figure | None:
+    sides = ours, theirs
+    if not ours or any(answer.words is None for side in sides for row in side for answer in row):
+        return None
+    parts = [(np.sum([_sums(side, name) for name in KINDS], axis=0), _sums(side, "words")) for side in sides]
+    return Figure.of(statistics.ratio_difference(*parts))
 
 
 def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:

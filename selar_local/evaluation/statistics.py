@@ -93,6 +93,25 @@ def ratio(above: npt.ArrayLike, below: npt.ArrayLike) -> Estimate:
     return Estimate(value, *_bca(top, bottom))
 
 
+def ratio_difference(
+    method: tuple[npt.ArrayLike, npt.ArrayLike], baseline: tuple[npt.ArrayLike, npt.ArrayLike]
+) -> Estimate:
+    """Sum over sum less the baseline's, such as slips over words, with its BCa bootstrap interval.
+
+    method, baseline: (above, below), each (problems,), of the same problems, which are drawn together. Not a number
+    where one `below` has nothing at all; the interval is not a number where no problem differs, or there is one alone.
+    """
+    sides = [[np.asarray(one, dtype=np.float64) for one in side] for side in (method, baseline)]
+    if not all(below.sum() > 0 for _, below in sides):
+        return _unknown(())
+    found = [_resampled(above, below, 0, RESAMPLES) for above, below in sides]
+    value, drawn, left_out = (ours - theirs for ours, theirs in zip(*found, strict=True))
+    kept = np.isfinite(drawn)  # a resample may have no word at all
+    if len(left_out) < 2 or np.ptp(drawn[kept]) <= _EQUAL:
+        return Estimate(value[0], *_unknown(())[1:])
+    return Estimate(value[0], *_bca_ends(value, drawn[kept], left_out))
+
+
 def per_correct(tokens: npt.ArrayLike, correct: npt.ArrayLike, samples: npt.ArrayLike) -> Estimate:
     """TPCA: all generated tokens over the number of correct answers, with its interval.
 
@@ -231,17 +250,26 @@ def _wilson(rows: Floats, samples: int) -> tuple[Floats, Floats]:
 
 
 def _bca(above: Floats, below: Floats, seed: int = 0, resamples: int = RESAMPLES) -> tuple[Floats, Floats]:
-    """Ends of the BCa interval of each row's sum over sum; the percentile interval where BCa does not exist.
+    """Ends of the BCa interval of each row's sum over sum; the percentile interval where BCa does not exist."""
+    return _bca_ends(*_resampled(above, below, seed, resamples))
+
+
+def _resampled(above: Floats, below: Floats, seed: int, resamples: int) -> tuple[Floats, Floats, Floats]:
+    """Each row's sum over sum: of all problems (..., 1), of every resample, and with each problem left out."""
+    times = _times_drawn(above.shape[-1], seed, resamples)
+    with np.errstate(all="ignore"):
+        tops, bottoms = above.sum(-1, keepdims=True), below.sum(-1, keepdims=True)
+        return tops / bottoms, (above @ times) / (below @ times), (tops - above) / (bottoms - below)
+
+
+def _bca_ends(value: Floats, drawn: Floats, left_out: Floats) -> tuple[Floats, Floats]:
+    """The ends by a value, its resamples and its jackknife.
 
     Our own, because the last bits of scipy.stats.bootstrap vary from call to call: 2.75 % is 2.7 once, and 2.8 once.
     """
     from scipy.special import ndtr, ndtri
 
-    times = _times_drawn(above.shape[-1], seed, resamples)
     with np.errstate(all="ignore"):
-        drawn = (above @ times) / (below @ times)
-        tops, bottoms = above.sum(-1, keepdims=True), below.sum(-1, keepdims=True)
-        value, left_out = tops / bottoms, (tops - above) / (bottoms - below)
         bias = ndtri(((drawn < value - _EQUAL).mean(-1) + (drawn <= value + _EQUAL).mean(-1)) / 2)[..., None]
         change = left_out.mean(-1, keepdims=True) - left_out
         skew = ((change**3).sum(-1) / (change**2).sum(-1) ** 1.5)[..., None] / 6

@@ -216,10 +216,12 @@ def _method_dict(one: MethodSummary) -> dict[str, Any]:
 
 def _slips(one: MethodSummary) -> dict[str, Any]:
     """By kind and together, each with the ends of its interval."""
-    return {
-        name: [None if value is None else 1000 * value for value in (figure.value, figure.low, figure.high)]
-        for name, figure in one.slips.items()
-    }
+    return {name: _thousandths(figure) for name, figure in one.slips.items()}
+
+
+def _thousandths(figure: Figure) -> list[float | None]:
+    """The value and the ends of its interval."""
+    return [None if value is None else 1000 * value for value in (figure.value, figure.low, figure.high)]
 
 
 def _several_dict(one: Several) -> dict[str, Any]:
@@ -242,6 +244,7 @@ def _comparison_dict(one: Comparison) -> dict[str, Any]:
         **_fields(one, "answers", "minimum_detectable", "verdict"),
         "tokens_difference": one.tokens.value,
         "tokens_interval": _ends(one.tokens),
+        **({} if one.slips is None else {"slips_per_1000_words_difference": _thousandths(one.slips)}),
     }
 
 

@@ -27,6 +27,11 @@ def per_thousand(value: float | None) -> str:
     return NOTHING if value is None else f"{1000 * value:.2f}"
 
 
+def more_per_thousand(value: float | None) -> str:
+    """A difference of such shares, with its sign: ``+1.25``."""
+    return NOTHING if value is None else f"{0.0 if abs(value) < 5e-6 else 1000 * value:+.2f}"
+
+
 def rounded(value: float | None) -> str:
     """A count such as tokens: ``1,234``."""
     return NOTHING if value is None else f"{value:,.0f}"

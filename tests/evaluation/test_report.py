@@ -155,6 +155,12 @@ def test_slips_have_a_table_where_they_were_counted(report):
     assert [row[0] for row in first.rows] == ["selar"] and first.rows[0][-1] == "-"
     assert first.rows[0][-2].startswith("0.00 [0.00, 0.2")
     assert "merged: " in first.note and second.note == ""
+    both = replace(
+        counted, runs=tuple(drawn(name, 0.2, seed, counted=True) for seed, name in enumerate(("cot", "selar")))
+    )
+    rows = tables_of(report_of([both], plots=False))["Slips per 1,000 words"]
+    assert rows[0][2:4] == ("slips", "slips, less cot's") and rows[1][3] == ""
+    assert re.fullmatch(r"[+-]\d\.\d\d \[-\d\.\d\d, [+]\d\.\d\d\]", rows[2][3])
 
 
 def test_the_ablation_is_told_by_options_not_by_labels():

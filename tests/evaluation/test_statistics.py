@@ -18,6 +18,7 @@ from selar_local.evaluation.statistics import (
     mover,
     per_correct,
     ratio,
+    ratio_difference,
     separation,
     share,
 )
@@ -125,6 +126,39 @@ def test_a_ratio_is_sum_over_sum_and_draws_pairs():
     assert found.low < found.value < found.high
     assert float(found.high - found.low) < 0.05  # unpaired draws would be several times as wide
     assert np.isnan(ratio([0.0, 0.0], [0.0, 0.0]).value)
+
+
+def test_the_difference_of_two_ratios_is_scipys_bca_of_pairs():
+    draw = np.random.default_rng(3)
+    words = draw.integers(50, 200, (2, 150)).astype(float)
+    hard = draw.gamma(1.0, 0.01, 150)  # a hard problem has more slips with both
+    slips = draw.poisson(words * hard * [[1.0], [1.5]]).astype(float)
+    found = ratio_difference((slips[1], words[1]), (slips[0], words[0]))
+
+    def less(a, b, c, d, axis=-1):
+        return a.sum(axis) / b.sum(axis) - c.sum(axis) / d.sum(axis)
+
+    data = (slips[1], words[1], slips[0], words[0])
+    theirs = stats.bootstrap(data, less, paired=True, n_resamples=4999, rng=1).confidence_interval
+    assert float(found.value) == pytest.approx(float(less(*data)))
+    assert (found.low, found.high) == (
+        pytest.approx(theirs.low, abs=0.1 * (theirs.high - theirs.low)),
+        pytest.approx(theirs.high, abs=0.1 * (theirs.high - theirs.low)),
+    )
+    apart = [ratio(top, bottom) for top, bottom in zip(slips, words, strict=True)]
+    assert found.high - found.low < 0.9 * np.hypot(
+        *(one.high - one.low for one in apart)
+    )  # problems are drawn together
+
+
+def test_the_difference_of_ratios_without_anything_to_go_by():
+    assert np.isnan(ratio_difference(([0.0], [0.0]), ([1.0], [9.0]))).all()
+    same = ratio_difference(([1.0, 0.0], [9.0, 9.0]), ([1.0, 0.0], [9.0, 9.0]))
+    assert same.value == 0 and np.isnan(same.low) and np.isnan(same.high)
+    alone = ratio_difference(([1.0], [9.0]), ([2.0], [9.0]))
+    assert float(alone.value) == pytest.approx(-1 / 9) and np.isnan(alone.low)
+    half = ratio_difference(([1.0, 0.0, 2.0], [9.0, 0.0, 30.0]), ([1.0, 3.0, 1.0], [9.0, 8.0, 20.0]))
+    assert half.low < half.value < half.high
 
 
 def test_a_problem_without_a_token_leaves_the_others_their_intervals():

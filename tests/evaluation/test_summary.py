@@ -76,6 +76,24 @@ def test_slips_counted_by_hand():
     assert "words_per_answer" not in methods["selar"] and slips(summarise(study)) == []
 
 
+def test_the_difference_of_slips_counted_by_hand():
+    """Of 100 words cot has one slip in every answer, selar two, in half of the problems three."""
+    study = by_hand()
+    cot, selar = study.runs
+    none = {"words": 100, "merged": 0, "missing": 0}
+    ours = [replace(one, **none, doubled=2 + (int(one.problem[1:]) % 2)) for one in selar.answers]
+    theirs = tuple(replace(one, **none, doubled=1) for one in cot.answers)
+    summary = summarise(replace(study, runs=(replace(cot, answers=theirs), replace(selar, answers=tuple(ours)))))
+    found = summary.comparisons[0].slips
+    assert found.value == pytest.approx(0.015) and 0.01 <= found.low < 0.0125 and 0.0175 < found.high <= 0.02
+    written = as_dict(summary)["comparisons"][0]["slips_per_1000_words_difference"]
+    assert written == pytest.approx([15, 1000 * found.low, 1000 * found.high])
+    ours[0] = selar.answers[0]  # not counted in one of them
+    summary = summarise(replace(study, runs=(replace(cot, answers=theirs), replace(selar, answers=tuple(ours)))))
+    assert summary.comparisons[0].slips is None
+    assert "slips_per_1000_words_difference" not in as_dict(summary)["comparisons"][0]
+
+
 def test_the_contract_of_the_json_object():
     found = as_dict(summarise(full_study()))
     assert list(found)[:4] == ["task", "model", "methods", "comparisons"]

@@ -13,7 +13,7 @@ from selar_local.evaluation.report.plots import Plot, plots_of
 from selar_local.evaluation.report.tables import Table
 from selar_local.evaluation.slips import KINDS
 from selar_local.evaluation.summary import Summary, sentences, summarise
-from selar_local.evaluation.wording import per_thousand, points, rounded, with_interval
+from selar_local.evaluation.wording import more_per_thousand, per_thousand, points, rounded, with_interval
 
 _SLIPS = (
     "Of 1,000 plain English words, LaTeX and code left out. doubled: a word twice in a row. merged: a word that is in "
@@ -34,11 +34,15 @@ def slips(summary: Summary) -> Table | None:
     counted = [one for one in summary.methods if one.words is not None]
     if not counted:
         return None
-    head = ("method", "words per answer", "slips", *KINDS, "mismatched steps %")
+    less = {one.method: with_interval(one.slips, more_per_thousand) for one in summary.comparisons if one.slips}
+    compared = (f"slips, less {summary.baseline}'s",) if less else ()
+    head = ("method", "words per answer", "slips", *compared, *KINDS, "mismatched steps %")
     rows = tuple(
         (
             one.label, with_interval(one.words or _UNKNOWN, rounded),
-            *(with_interval(one.slips[name], per_thousand) for name in ("slips", *KINDS)),
+            with_interval(one.slips["slips"], per_thousand),
+            *((less.get(one.label, ""),) if less else ()),
+            *(with_interval(one.slips[name], per_thousand) for name in KINDS),
             with_interval(one.mismatched or _UNKNOWN),
         )
         for one in counted
