@@ -1,41 +1,30 @@
 """Rewrites what is generated in docs/: the option table of every method's page, their index, the results, the models,
-and the plot of the results.
+and the plots of the results.
 
 usage: python scripts/update_docs.py            write the pages
        python scripts/update_docs.py --check    write nothing; exit code 1 where a page is out of date
 
 Generated text stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. A method without a page is an error.
-The results are the report of the studies in docs/results/.
+The results are those of the studies in docs/results/.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import results_page
+from results_page import table
 
 from selar_local.cli.options import flag_of
 from selar_local.config import SamplingConfig
-from selar_local.evaluation.estimates import Figure
-from selar_local.evaluation.logs import read_studies
-from selar_local.evaluation.report import Report, as_markdown, report_of
-from selar_local.evaluation.summary import summarise
-from selar_local.evaluation.sweep import sweeps_of
-from selar_local.evaluation.wording import points, with_interval
 from selar_local.formats import FORMATS
 from selar_local.methods import DEFAULT_METHOD, METHODS, Method
 from selar_local.options import Option, described, shown
-from selar_local.plotting import INK, colour_of, draw_plot
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 FOLDER = Path(__file__).parent.parent / "docs" / "methods"
 RESULTS = FOLDER.parent / "RESULTS.md"
-PLOT = FOLDER.parent / "images" / "results.svg"
 MODELS = FOLDER.parent / "MODELS.md"
 
 _REGION = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -54,7 +43,7 @@ def main(arguments: list[str]) -> int:
         else:
             path.write_text(updated(path), encoding="utf-8", newline="\n")
             if path == RESULTS:
-                plot_results()
+                results_page.plot_results()
     return 1 if outdated and arguments else 0
 
 
@@ -82,10 +71,8 @@ def generated(name: str, page: str) -> str:
         return options(METHODS[page])
     if name == "models":
         return models()
-    if name == "results":
-        return results(*result_files())
-    if name == "results in short":
-        return results_in_short()
+    if name in results_page.PARTS:
+        return results_page.PARTS[name]()
     raise SystemExit(f"{page}.md: nothing is called {name!r}")
 
 
@@ -122,61 +109,6 @@ def index() -> str:
             for name, cls in METHODS.built_in.items()
         ),
     )
-
-
-def result_files() -> list[Path]:
-    """The published studies."""
-    return sorted((RESULTS.parent / "results").glob("*.json"))
-
-
-def results_in_short() -> str:
-    """GSM8K: every method's accuracy, and its difference from ordinary sampling."""
-    rows = (
-        (model, label, with_interval(accuracy), "" if difference is None else with_interval(difference, points))
-        for model, label, accuracy, difference in differences()
-    )
-    return table(("model", "method", "right, in percent", "points more than `cot`"), rows)
-
-
-@functools.cache
-def differences() -> tuple[tuple[str, str, Figure, Figure | None], ...]:
-    """Of the studies with GSM8K, without sweeps: model, method, accuracy, difference from cot (None for cot itself)."""
-    rows = []
-    for study in read_studies(result_files()):
-        if study.task != "gsm8k" or any(True for _ in sweeps_of(study)):
-            continue
-        summary = summarise(study)
-        found = {one.method: one.difference for one in summary.comparisons}
-        model = study.model.split("-instruct")[0]
-        rows += [(model, one.label, one.accuracy, found.get(one.label)) for one in summary.methods]
-    return tuple(rows)
-
-
-def plot_results() -> None:
-    """The differences with their intervals, by model, as a picture."""
-    rows = [(model, label, found) for model, label, _, found in differences() if found is not None]
-
-    def draw(axes: Axes) -> None:
-        for place, (_, label, found) in enumerate(rows):
-            value, low, high = (100 * (end or 0.0) for end in (found.value, found.low, found.high))
-            colour = colour_of(label.split()[0])
-            axes.errorbar(value, place, xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3)
-        axes.axvline(0, color=INK, linewidth=1)
-        names = (f"{model}: {label}   {with_interval(found, points)}" for model, label, found in rows)
-        axes.set_yticks(range(len(rows)), list(names))
-        axes.invert_yaxis()
-        axes.set_xlabel("points more than cot, 95 % interval")
-
-    title = "Accuracy on GSM8K against ordinary sampling (cot)"
-    draw_plot(PLOT, title, [draw], width=10, height=1 + 0.35 * len(rows))
-
-
-@functools.cache
-def results(*files: Path) -> str:
-    """What a report of these studies says, without the section on how to read it; headings one level down."""
-    report = report_of(read_studies(files), plots=False)
-    page = as_markdown(Report(report.title, tuple(one for one in report.sections if one.title != "How to read this")))
-    return re.sub(r"^#", "##", page[page.index("## ") :], flags=re.MULTILINE)
 
 
 def options(cls: type[Method]) -> str:
@@ -217,12 +149,6 @@ def source(name: str) -> str:
 def text(words: str) -> str:
     """Plain words as a Markdown cell."""
     return words.translate(_HTML)
-
-
-def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A Markdown table."""
-    lines = [heads, ("---",) * len(heads), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 if __name__ == "__main__":

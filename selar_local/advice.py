@@ -7,6 +7,7 @@ from typing import Any
 
 from selar_local.engine.events import Usage
 from selar_local.methods import Method, Selar
+from selar_local.presets import SELDOM
 
 _MANY = 0.25  # share of exploration steps; the paper's models have 0.06 to 0.14
 _ENOUGH_STEPS = 20
@@ -26,9 +27,8 @@ def advice(method: Method, usage: Usage, written: Callable[[str, Any], str] = _k
         return None
     if usage.explored_share <= _MANY or usage.completion_tokens < _ENOUGH_STEPS:
         return None
-    options = [written("max_share", 0.15)]
-    if method.anchor == 1:
-        options.append(written("anchor", 0.5))
+    own = {"anchor"} if method.anchor != 1 else set()
+    options = [written(name, value) for name, value in SELDOM.options.items() if name not in own]
     return (
         f"{100 * usage.explored_share:.0f} % of the steps explored, where the paper's models explore at 6 to 14 %: "
         f"words may be doubled, missing or wrong. Try {' and '.join(options)}."

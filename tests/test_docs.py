@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from selar_local.cli.commands import COMMANDS
 from selar_local.cli.lazy_group import load_command
 from selar_local.cli.options import build_method
+from selar_local.evaluation.wording import points, with_interval
 from selar_local.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -31,12 +33,12 @@ SHELL = ("sh", "bash")
 
 
 @pytest.fixture(scope="module")
-def update_docs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("update_docs", ROOT / "scripts" / "update_docs.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def update_docs() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    yield importlib.import_module("update_docs")
+    sys.path.remove(str(ROOT / "scripts"))
+    for name in ("update_docs", "results_page"):
+        sys.modules.pop(name)
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +110,14 @@ def test_the_results_are_those_of_the_studies(update_docs):
     page = text_of(update_docs.RESULTS)
     assert page == update_docs.updated(update_docs.RESULTS), "run: python scripts/update_docs.py"
     assert "no difference" in page and page.count("### Difference from cot") >= 1
-    plot = text_of(update_docs.PLOT)
-    intervals = re.findall(r"[+-][\d.]+ \[[^]]+\](?= \|\n)", update_docs.results_in_short())
-    assert len(intervals) >= 8 and all(interval in plot for interval in intervals)
+    made = update_docs.results_page
+    for image, rows, least in (
+        ("first-study", made.first_differences(), 8),
+        ("results", made.second_differences(), 14),
+    ):
+        plot = text_of(ROOT / "docs" / "images" / f"{image}.svg")
+        intervals = [with_interval(found, points) for *_, found in rows if found is not None]
+        assert len(intervals) >= least and all(interval in plot for interval in intervals)
 
 
 def test_the_table_of_models_is_up_to_date(update_docs):

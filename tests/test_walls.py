@@ -20,7 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 #: Rooms by floor: a room may import its own floor and what lies below. The package itself is the public API.
 FLOORS = (
     ("errors", "_version"),
-    ("options", "logit_bias", "device_lists"),
+    ("options", "logit_bias", "device_lists", "presets"),
     ("config",),
     ("methods", "formats", "cache", "install_hint"),
     ("llama", "templates", "catalog", "calibration"),

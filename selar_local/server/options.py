@@ -13,6 +13,7 @@ from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.engine.file_facts import ENGINE_SETTINGS, model_facts, thinks
 from selar_local.methods import METHODS, Method
 from selar_local.options import Option, described
+from selar_local.presets import PRESETS, Preset
 from selar_local.server.arguments import settings_of
 from selar_local.server.config import Defaults
 from selar_local.server.schemas import Common
@@ -31,6 +32,11 @@ def offered(service: Service) -> dict[str, Any]:
     Methods that this model cannot be decoded with are left out; no_vectors says why.
     """
     defaults, info = service.defaults, service.engine.info
+    methods = [
+        _method(cls, defaults, info.sampling)
+        for cls in METHODS.values()
+        if info.no_vectors is None or not cls.feeds_vectors
+    ]
     return {
         "object": "selar.options",
         "version": __version__,
@@ -40,11 +46,8 @@ def offered(service: Service) -> dict[str, Any]:
         "method": defaults.method.name,
         "thinking": defaults.thinking,
         "no_vectors": info.no_vectors,
-        "methods": [
-            _method(cls, defaults, info.sampling)
-            for cls in METHODS.values()
-            if info.no_vectors is None or not cls.feeds_vectors
-        ],
+        "methods": methods,
+        "presets": [_preset(one, method) for one in PRESETS for method in methods if method["name"] == one.method],
         "sampling": [_of_sampling(one) for one in described(SamplingConfig)],
         "generation": [
             one.as_dict() | {"default": getattr(defaults.generation, one.name)}
@@ -88,6 +91,14 @@ def _method(cls: type[Method], defaults: Defaults, recommended: Mapping[str, Any
         "options": [one.as_dict() | {"default": getattr(method, one.name)} for one in described(cls) if one.flags],
         "sampling": {f.name: getattr(sampling, f.name) for f in fields(SamplingConfig)} | {"seed": seed},
     }
+
+
+def _preset(preset: Preset, method: Mapping[str, Any]) -> dict[str, Any]:
+    """Its options are those that differ from what this server's method would be."""
+    values = {one.name: one.default for one in described(METHODS[preset.method])} | dict(preset.options)
+    usual = {one["name"]: one["default"] for one in method["options"]}
+    options = {name: values[name] for name, default in usual.items() if values[name] != default}
+    return {"name": preset.name, "method": preset.method, "help": preset.meaning, "options": options}
 
 
 def _of_sampling(option: Option) -> dict[str, Any]:

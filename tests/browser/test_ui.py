@@ -126,6 +126,35 @@ def test_options_change_what_is_sent_and_are_kept(open_chat, chat_url):
     assert len(bodies[3]["messages"]) == 7
 
 
+def test_a_preset_sets_the_method_and_its_options(open_chat):
+    page = open_chat()
+    bodies = sent(page)
+    page.get_by_role("button", name="Settings").click()
+    preset = page.get_by_label("preset", exact=True)
+    expect(preset).to_have_value("SeLaR, as published")
+    set_option(page, "tau", "0.7")
+    expect(preset).to_have_value("")
+    preset.select_option("SeLaR, clean text")
+    expect(page.get_by_label("contrast")).to_have_value("0")
+    expect(page.get_by_label("tau")).to_have_value("")
+    ask(page)
+    answered(page)
+    assert bodies[0]["selar"] == {"contrast": 0, "anchor": 0.5, "events": True}
+    set_option(page, "anchor", "")
+    expect(preset).to_have_value("")
+    set_option(page, "anchor", "0.5")
+    expect(preset).to_have_value("SeLaR, clean text")
+    preset.select_option("ordinary sampling")
+    expect(page.get_by_label("method", exact=True)).to_have_value("cot")
+    ask(page, "again")
+    answered(page, 2)
+    assert bodies[1]["selar"] == {"method": "cot", "events": True}
+    page.reload()
+    expect(page.locator("#status-text")).to_have_text("ready")
+    page.get_by_role("button", name="Settings").click()
+    expect(preset).to_have_value("ordinary sampling")
+
+
 def test_a_wrong_option_is_told_where_it_stands(open_chat, complaints):
     page = open_chat()
     bodies = sent(page)
@@ -416,6 +445,8 @@ def test_by_keyboard_alone(open_chat):
             break
     assert "text" in seen and seen[-1] == "toggle-settings", seen
     page.keyboard.press("Enter")
+    expect(page.get_by_label("preset", exact=True)).to_be_focused()
+    page.keyboard.press("Tab")
     expect(page.get_by_label("method", exact=True)).to_be_focused()
     page.keyboard.press("ArrowDown")
     expect(page.get_by_label("method", exact=True)).to_have_value("coconut")

@@ -15,6 +15,7 @@ from selar_local.config import GenerationConfig, SamplingConfig
 from selar_local.errors import OptionError
 from selar_local.methods import METHODS
 from selar_local.options import described
+from selar_local.presets import PRESETS
 from selar_local.server import ui
 from selar_local.server.app import create_app
 from selar_local.server.config import Defaults, ServerConfig
@@ -196,6 +197,20 @@ def test_the_defaults_are_those_of_this_server(engine):
     assert methods["selar"]["sampling"]["temperature"] == methods["soft-thinking"]["sampling"]["temperature"] == 0.8
     assert methods["soft-thinking"]["sampling"]["top_k"] == 30 and methods["selar"]["sampling"]["seed"] == 7
     assert [o["default"] for o in offer["generation"]] == [9, ["a", "b\n"], None, None] and offer["thinking"] is False
+
+
+def test_presets_say_what_differs_from_this_server(engine, api):
+    def offered(defaults):
+        offer = Api(create_app(engine, ServerConfig(), defaults)).get("/v1/selar").json()
+        return {one["name"]: (one["method"], one["options"]) for one in offer["presets"]}
+
+    assert list(offered(Defaults())) == [one.name for one in PRESETS]
+    assert offered(Defaults()) == {one.name: (one.method, dict(one.options)) for one in PRESETS}
+    other = offered(Defaults(sl.Selar(anchor=0.5, tau=0.3)))
+    assert other["SeLaR, clean text"] == ("selar", {"tau": 0.5, "contrast": 0})
+    assert other["SeLaR, as published"] == ("selar", {"tau": 0.5, "anchor": 1.0})
+    for one in PRESETS:
+        assert api.chat(selar={"method": one.method, **one.options}, max_tokens=2).status_code == 200
 
 
 def test_a_default_that_some_methods_take_otherwise(engine):

@@ -18,6 +18,7 @@ export class Settings extends EventTarget {
   #panel;
   #offer = null;
   #kept;
+  #showPreset = () => {};
 
   constructor(panel) {
     super();
@@ -124,11 +125,34 @@ export class Settings extends EventTarget {
       make("p", { class: "small", id: "method-help" }, method.summary));
     const usual = ({ name, default: own }) => own ?? method.sampling[name] ?? null;
     const plain = (option) => this.#plain({ ...option, default: usual(option) });
-    const groups = [group("Method", true, chosen)];
+    const groups = [group("Method", true, ...this.#presets(offer), chosen)];
     const own = method.options.map((option) => this.#option(option));
     if (own.length) groups.push(group(`Options of ${method.name}`, true, ...own));
     groups.push(group("Sampling and length", false, ...offer.sampling.map(plain), ...offer.generation.map(plain)));
     return groups;
+  }
+
+  /** Method and options at once. */
+  #presets({ presets, method: usual }) {
+    if (!presets.length) return [];
+    const own = make("option", { value: "", hidden: true }, "your own options");
+    const select = make("select", { id: "preset", "aria-describedby": "preset-help" },
+      own, ...presets.map(({ name }) => make("option", { value: name }, name)));
+    const help = make("p", { class: "small", id: "preset-help" });
+    this.#showPreset = () => {
+      const now = presets.find((one) => one.method === this.method.name && same(one.options, this.#options));
+      select.value = now?.name ?? "";
+      help.textContent = now?.help ?? "a method and its options at once";
+    };
+    this.#showPreset();
+    select.addEventListener("change", () => {
+      const { method, options } = presets.find(({ name }) => name === select.value);
+      this.#kept.method = method === usual ? null : method;
+      this.#kept.options[method] = { ...options };
+      this.#keep();
+      this.draw();
+    });
+    return [make("div", { class: "field" }, make("label", { htmlFor: "preset" }, "preset"), select, help)];
   }
 
   #option(option) {
@@ -193,6 +217,7 @@ export class Settings extends EventTarget {
 
   #keep() {
     lasting.set(KEY, this.#kept);
+    this.#showPreset();
     this.dispatchEvent(new Event("change"));
   }
 }
@@ -205,6 +230,12 @@ function group(title, open, ...rows) {
 function changed(values, name, value) {
   const { [name]: _, ...rest } = values;
   return value === undefined ? rest : { ...rest, [name]: value };
+}
+
+/** Whether two objects have the same names and values. */
+function same(one, other) {
+  const names = Object.keys(one);
+  return names.length === Object.keys(other).length && names.every((name) => one[name] === other[name]);
 }
 
 /** What was stored, as far as it is of use. */

@@ -1,0 +1,194 @@
+"""The generated parts of docs/RESULTS.md, and its plots: the studies in docs/results/ as tables."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selar_local.evaluation.estimates import Figure
+from selar_local.evaluation.logs import read_studies
+from selar_local.evaluation.report import Report, as_markdown, report_of
+from selar_local.evaluation.summary import Summary, summarise
+from selar_local.evaluation.sweep import sweeps_of
+from selar_local.evaluation.wording import (
+    more_per_thousand,
+    per_thousand,
+    percent,
+    points,
+    rounded,
+    with_interval,
+)
+from selar_local.plotting import INK, colour_of, draw_plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DOCS = Path(__file__).parent.parent / "docs"
+FIRST = DOCS / "results"
+SECOND = FIRST / "second-study"
+IMAGES = DOCS / "images"
+
+#: Pieces of the second study's stages (docs/results/PLAN.md).
+_PIECES = {1: 16, 2: 12}
+#: Model, what is compared, its accuracy, its difference from cot (None for cot itself).
+Row = tuple[str, str, Figure, Figure | None]
+
+
+def first_study() -> list[Path]:
+    """The files of the first study."""
+    return sorted(FIRST.glob("*.json"))
+
+
+def stage_files(number: int) -> list[Path]:
+    """The files of a stage of the second study."""
+    return [path for path in sorted(SECOND.glob("*.json")) if ("-gsm8k_a-" in path.name) == (number == 1)]
+
+
+@functools.cache
+def stage(number: int) -> tuple[Summary, ...]:
+    """The studies of a stage; none before the stage is whole, since nobody looks at a difference before."""
+    files = stage_files(number)
+    return tuple(summarise(study) for study in read_studies(files)) if len(files) == _PIECES[number] else ()
+
+
+def waiting(number: int) -> str:
+    """How much of a stage is there."""
+    there, all_ = len(stage_files(number)), _PIECES[number]
+    return f"{there} of {all_} pieces are there. Nobody looks at a difference before all are.\n"
+
+
+def stage_table(number: int) -> str:
+    """The arms of a stage: accuracy, and what else people ask, each with its difference from cot."""
+    heads = (
+        "model", "problems", "method", "right, in percent", "points more than `cot`", "slips per 1,000 words",
+        "more than `cot`", "mismatched steps, in percent", "tokens per answer",
+    )  # fmt: skip
+    rows = []
+    for found in stage(number):
+        less = {one.method: one for one in found.comparisons}
+        for one in found.methods:
+            than = less.get(one.label)
+            rows.append((
+                short(found.model), found.task, one.label, with_interval(one.accuracy),
+                with_interval(than.difference, points) if than else "",
+                with_interval(one.slips["slips"], per_thousand),
+                with_interval(than.slips, more_per_thousand) if than and than.slips else "",
+                percent(one.mismatched.value) if one.mismatched else "", rounded(one.tokens.value),
+            ))  # fmt: skip
+    return table(heads, rows) if rows else waiting(number)
+
+
+def stage_in_short(number: int) -> str:
+    """A stage's methods, one row each: what every model got."""
+    studies = stage(number)
+    if not studies:
+        return waiting(number)
+    words = "right, in percent", "points more than `cot`", "slips"
+    heads = ("method", *(f"{size}: {one}" for size in map(size_of, studies) for one in words))
+    labels = [one.label for one in studies[0].methods]
+    return table(heads, ((label, *(cell for one in studies for cell in cells_of(one, label))) for label in labels))
+
+
+def cells_of(summary: Summary, label: str) -> tuple[str, str, str]:
+    """A method's accuracy, difference from cot, and slips."""
+    (own,) = (one for one in summary.methods if one.label == label)
+    than = [with_interval(one.difference, points) for one in summary.comparisons if one.method == label]
+    return with_interval(own.accuracy), "".join(than), per_thousand(own.slips["slips"].value)
+
+
+def rows_of(summary: Summary, words: str = "") -> list[Row]:
+    """A study's methods; words: before their names."""
+    less = {one.method: one.difference for one in summary.comparisons}
+    return [(short(summary.model), words + one.label, one.accuracy, less.get(one.label)) for one in summary.methods]
+
+
+@functools.cache
+def first_differences() -> tuple[Row, ...]:
+    """The first study's methods on GSM8K, without sweeps."""
+    studies = [
+        one for one in read_studies(first_study()) if one.task == "gsm8k" and not any(True for _ in sweeps_of(one))
+    ]
+    return tuple(row for study in studies for row in rows_of(summarise(study)))
+
+
+def second_differences() -> list[Row]:
+    """The second study's arms, stage 2 first."""
+    return [row for number in (2, 1) for one in stage(number) for row in rows_of(one, f"stage {number}, {one.task}, ")]
+
+
+def in_short(rows: Iterable[Row]) -> str:
+    """Every method's accuracy, and its difference from ordinary sampling."""
+    return table(
+        ("model", "method", "right, in percent", "points more than `cot`"),
+        (
+            (model, label, with_interval(accuracy), "" if found is None else with_interval(found, points))
+            for model, label, accuracy, found in rows
+        ),
+    )
+
+
+def size_of(summary: Summary) -> str:
+    """A model's size, as its name has it: ``1.5B``."""
+    return short(summary.model).rpartition("-")[2].upper()
+
+
+def short(model: str) -> str:
+    """A model without what all of them have in common."""
+    return model.partition("-instruct")[0]
+
+
+def plot_results() -> None:
+    """The differences with their intervals, by model, as pictures: one of each study."""
+    plot(
+        IMAGES / "first-study.svg",
+        "First study: accuracy on GSM8K against ordinary sampling (cot)",
+        first_differences(),
+    )
+    if found := second_differences():
+        plot(IMAGES / "results.svg", "Accuracy against ordinary sampling (cot)", found)
+
+
+def plot(path: Path, title: str, rows: Iterable[Row]) -> None:
+    """Differences with their intervals; each method has its colour."""
+    drawn = [(model, label, found) for model, label, _, found in rows if found is not None]
+
+    def draw(axes: Axes) -> None:
+        for place, (_, label, found) in enumerate(drawn):
+            value, low, high = (100 * (end or 0.0) for end in (found.value, found.low, found.high))
+            colour = colour_of(label.split(", ")[-1].split()[0])
+            axes.errorbar(value, place, xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3)
+        axes.axvline(0, color=INK, linewidth=1)
+        names = (f"{model}: {label}   {with_interval(found, points)}" for model, label, found in drawn)
+        axes.set_yticks(range(len(drawn)), list(names))
+        axes.invert_yaxis()
+        axes.set_xlabel("points more than cot, 95 % interval")
+
+    draw_plot(path, title, [draw], width=10, height=1 + 0.35 * len(drawn))
+
+
+@functools.cache
+def report(*files: Path) -> str:
+    """What a report of these studies says, without the section on how to read it; headings one level down."""
+    made = report_of(read_studies(files), plots=False)
+    page = as_markdown(Report(made.title, tuple(one for one in made.sections if one.title != "How to read this")))
+    return re.sub(r"^#", "##", page[page.index("## ") :], flags=re.MULTILINE)
+
+
+def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+#: The parts by their names.
+PARTS: dict[str, Callable[[], str]] = {
+    "stage 1 in short": lambda: stage_in_short(1),
+    "stage 1": lambda: stage_table(1),
+    "stage 2": lambda: stage_table(2),
+    "stage 2 in full": lambda: report(*stage_files(2)) if stage(2) else waiting(2),
+    "first study in short": lambda: in_short(first_differences()),
+    "first study in full": lambda: report(*first_study()),
+}

@@ -1,0 +1,36 @@
+"""Settings with names: what the chat page offers and hints advise, by the studies in docs/RESULTS.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A method and those of its options that differ from its defaults. meaning: one line."""
+
+    name: str
+    method: str
+    meaning: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+ORDINARY = Preset("ordinary sampling", "cot", "no step explores; no other setting answered better in our studies")
+CLEAN = Preset(
+    "SeLaR, clean text",
+    "selar",
+    "no push, and half of what is fed is the printed token",
+    {"contrast": 0, "anchor": 0.5},
+)
+SELDOM = Preset(
+    "SeLaR, few steps",
+    "selar",
+    "for a model that is often torn",
+    {"max_share": 0.15, "anchor": 0.5},
+)
+PAPER = Preset("SeLaR, as published", "selar", "the paper's defaults, for models that think at length")
+
+#: In the order in which a person should try them.
+PRESETS = (ORDINARY, CLEAN, SELDOM, PAPER)
