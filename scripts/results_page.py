@@ -31,8 +31,8 @@ FIRST = DOCS / "results"
 SECOND = FIRST / "second-study"
 IMAGES = DOCS / "images"
 
-#: Pieces of the second study's stages (docs/results/PLAN.md).
-_PIECES = {1: 16, 2: 12}
+#: The second study's parts (docs/results/PLAN.md): what their files' names have, and how many there are.
+_FILES = {"stage 1": ("-gsm8k_a-", 16), "stage 2": ("-gsm8k_b-", 8), "stage 2, secondary": ("-math500_dev-", 4)}
 #: Model, what is compared, its accuracy, its difference from cot (None for cot itself).
 Row = tuple[str, str, Figure, Figure | None]
 
@@ -42,32 +42,32 @@ def first_study() -> list[Path]:
     return sorted(FIRST.glob("*.json"))
 
 
-def stage_files(number: int) -> list[Path]:
-    """The files of a stage of the second study."""
-    return [path for path in sorted(SECOND.glob("*.json")) if ("-gsm8k_a-" in path.name) == (number == 1)]
+def files_of(part: str) -> list[Path]:
+    """The files of a part of the second study."""
+    return sorted(SECOND.glob(f"*{_FILES[part][0]}*.json"))
 
 
 @functools.cache
-def stage(number: int) -> tuple[Summary, ...]:
-    """The studies of a stage; none before the stage is whole, since nobody looks at a difference before."""
-    files = stage_files(number)
-    return tuple(summarise(study) for study in read_studies(files)) if len(files) == _PIECES[number] else ()
+def studies_of(part: str) -> tuple[Summary, ...]:
+    """The studies of a part; none before the part is whole, since nobody looks at a difference before."""
+    files = files_of(part)
+    return tuple(map(summarise, read_studies(files))) if len(files) == _FILES[part][1] else ()
 
 
-def waiting(number: int) -> str:
-    """How much of a stage is there."""
-    there, all_ = len(stage_files(number)), _PIECES[number]
+def waiting(part: str) -> str:
+    """How much of a part is there."""
+    there, all_ = len(files_of(part)), _FILES[part][1]
     return f"{there} of {all_} pieces are there. Nobody looks at a difference before all are.\n"
 
 
-def stage_table(number: int) -> str:
-    """The arms of a stage: accuracy, and what else people ask, each with its difference from cot."""
+def part_table(part: str) -> str:
+    """The arms of a part: accuracy, and what else people ask, each with its difference from cot."""
     heads = (
         "model", "problems", "method", "right, in percent", "points more than `cot`", "slips per 1,000 words",
         "more than `cot`", "mismatched steps, in percent", "tokens per answer",
     )  # fmt: skip
     rows = []
-    for found in stage(number):
+    for found in studies_of(part):
         less = {one.method: one for one in found.comparisons}
         for one in found.methods:
             than = less.get(one.label)
@@ -78,14 +78,14 @@ def stage_table(number: int) -> str:
                 with_interval(than.slips, more_per_thousand) if than and than.slips else "",
                 percent(one.mismatched.value) if one.mismatched else "", rounded(one.tokens.value),
             ))  # fmt: skip
-    return table(heads, rows) if rows else waiting(number)
+    return table(heads, rows) if rows else waiting(part)
 
 
-def stage_in_short(number: int) -> str:
-    """A stage's methods, one row each: what every model got."""
-    studies = stage(number)
+def part_in_short(part: str) -> str:
+    """A part's methods, one row each: what every model got."""
+    studies = studies_of(part)
     if not studies:
-        return waiting(number)
+        return waiting(part)
     words = "right, in percent", "points more than `cot`", "slips"
     heads = ("method", *(f"{size}: {one}" for size in map(size_of, studies) for one in words))
     labels = [one.label for one in studies[0].methods]
@@ -116,7 +116,8 @@ def first_differences() -> tuple[Row, ...]:
 
 def second_differences() -> list[Row]:
     """The second study's arms, stage 2 first."""
-    return [row for number in (2, 1) for one in stage(number) for row in rows_of(one, f"stage {number}, {one.task}, ")]
+    parts = "stage 2", "stage 2, secondary", "stage 1"
+    return [row for part in parts for one in studies_of(part) for row in rows_of(one, f"{part[:7]}, {one.task}, ")]
 
 
 def in_short(rows: Iterable[Row]) -> str:
@@ -183,12 +184,11 @@ def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-#: The parts by their names.
+#: The generated parts of the page by their names.
 PARTS: dict[str, Callable[[], str]] = {
-    "stage 1 in short": lambda: stage_in_short(1),
-    "stage 1": lambda: stage_table(1),
-    "stage 2": lambda: stage_table(2),
-    "stage 2 in full": lambda: report(*stage_files(2)) if stage(2) else waiting(2),
+    **{part: functools.partial(part_table, part) for part in _FILES},
+    "stage 1 in short": lambda: part_in_short("stage 1"),
+    "stage 2 in full": lambda: report(*files_of("stage 2")) if studies_of("stage 2") else waiting("stage 2"),
     "first study in short": lambda: in_short(first_differences()),
     "first study in full": lambda: report(*first_study()),
 }
