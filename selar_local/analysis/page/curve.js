@@ -54,7 +54,7 @@ class Curve {
     this.redraw();
   }
 
-  /** What a screen reader is told. */
+  /** What a screen reader reads out. */
   tell(step, text) {
     this.canvas.setAttribute("aria-valuenow", step);
     this.canvas.setAttribute("aria-valuetext", text);

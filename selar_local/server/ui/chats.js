@@ -89,7 +89,7 @@ export function drop(id) {
   lasting.set(LIST, listed().filter((entry) => entry.id !== id));
 }
 
-/** The chat without what was told of its steps, but for the last answer. */
+/** The chat without the facts of its steps; the last answer keeps them. */
 function slim(chat) {
   const last = chat.turns.findLast((turn) => turn.role === "assistant");
   const bare = (turn) => ({ ...turn, versions: turn.versions.map((answer) => ({ ...answer, units: texts(answer) })) });

@@ -14,7 +14,7 @@ const TEXTS = {
   lost: "no connection, trying again",
 };
 
-/** state: a key of TEXTS. Changes are told as events "state" (detail: the state) and "offer" (what is offered). */
+/** state: a key of TEXTS. Changes are events: "state" (detail: the state) and "offer" (what is offered). */
 export class Connection extends EventTarget {
   state = "connecting";
   #timer = null;

@@ -1,4 +1,4 @@
-// A control for an option, made from what the server tells of it. A value that is the default is no value: undefined.
+// A control for an option, made from its description by the server. A value that is the default is no value: undefined.
 
 import { make } from "./dom.js";
 

@@ -72,7 +72,7 @@ function firstToDraw() {
   return before?.role === "assistant" && !textOf(answerOf(before)) ? last - 2 : last;
 }
 
-/** Take the stream into the answer; whatever goes wrong is told there. */
+/** Take the stream into the answer; whatever goes wrong is shown there. */
 async function receive(body) {
   const { controller, answer, chat: asked } = running;
   const collector = new Collector(answer);

@@ -38,7 +38,7 @@ export class Settings extends EventTarget {
     return this.#kept.formulas;
   }
 
-  /** The method's description, as far as the server has told. */
+  /** The method's description, as far as the server has sent it. */
   get method() {
     const name = this.#kept.method ?? this.#offer?.method;
     const known = this.#offer?.methods.find((method) => method.name === name);
@@ -48,7 +48,7 @@ export class Settings extends EventTarget {
   /** Method and what was changed, for the statistics of an answer. */
   get label() {
     const changed = { ...this.#options, ...this.#kept.plain };
-    delete changed.seed; // the answer tells it
+    delete changed.seed; // the answer has it
     return [this.method.name, ...Object.entries(changed).map(([name, value]) => `${name} ${shown(value)}`)].join(", ");
   }
 
@@ -111,7 +111,7 @@ export class Settings extends EventTarget {
   }
 
   #groups(offer) {
-    if (!offer) return [make("p", { class: "note" }, "The server has not told its options yet.")];
+    if (!offer) return [make("p", { class: "note" }, "The server has not sent its options yet.")];
     const method = this.method;
     const items = offer.methods.map(({ name }) => choiceItem(name, offer.method));
     const select = make("select", { id: "method", "aria-describedby": "method-help" }, ...items);
@@ -195,7 +195,7 @@ export class Settings extends EventTarget {
       });
     const candidates = {
       name: "candidates", type: "choice", default: "3", choices: [...Array(MOST_CANDIDATES + 1).keys()].map(String),
-      help: "of the model's most probable tokens, told for every token you look at",
+      help: "of the model's most probable tokens, shown for the token you look at",
     };
     const kept = this.#kept.candidates === NONE.candidates ? undefined : String(this.#kept.candidates);
     return group("This page", true,
