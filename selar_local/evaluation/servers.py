@@ -124,7 +124,7 @@ def find_servers(urls: Sequence[str], model: str | None, parallel: int, key: str
 
     model: the name that requests give, else what the server lists first. parallel: answers that another program's
     server gets at once; ours say it themselves. Raises SelarError for one that cannot be reached, OptionError for
-    different models, and for a server that has the sampling of its model file.
+    different models, and for a server that changes answers by defaults of its own.
     """
     try:
         import httpx
@@ -152,6 +152,9 @@ def _found(base: str, facts: dict[str, Any] | None, get: Any, model: str | None,
     if facts is not None and facts.get("object") == "selar.model":
         if facts.get("sampling"):  # a study's methods have their own
             raise OptionError(f"{base} begins with the sampling of its model file: start it with --no-model-sampling")
+        own = sorted(set(facts.get("defaults", ())) - {"max_tokens"})  # every request has its own max_tokens
+        if own:
+            raise OptionError(f"{base} has its own defaults for {', '.join(own)}: start it without them")
         return Server(base, model or "default", int(facts["parallel"]), facts)
     listed = [one["id"] for one in (get(f"{base}/models") or {}).get("data", ())]
     if model is None and not listed:

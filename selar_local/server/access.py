@@ -13,12 +13,12 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from selar_local.server.config import RequestLine, ServerConfig, is_loopback
 from selar_local.server.errors import ApiError
 from selar_local.server.metrics import Metrics
-from selar_local.server.responses import error_response
 
 logger = logging.getLogger("selar_local.server")
 
@@ -39,9 +39,13 @@ class Door:
         metrics: Metrics,
         paths: Collection[str],
         public: Collection[str],
+        refused: Callable[[str, ApiError], Response],
         on_request: Callable[[RequestLine], None] | None,
     ) -> None:
-        """paths: what the metrics count by name; anything else is "other". public: what needs no key: the chat page."""
+        """paths: what the metrics count by name; anything else is "other". public: what needs no key: the chat page.
+
+        refused: the answer to a request for a path that is refused.
+        """
         self._app = app
         self._own_host = config.host if config.ui else None
         self._names = None if "*" in config.allowed_hosts or not is_loopback(config.host) else _own_names(config)
@@ -50,6 +54,7 @@ class Door:
         self._metrics = metrics
         self._paths = paths
         self._open_paths = {*_OPEN_PATHS, *public}
+        self._refused = refused
         self._on_request = on_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +68,8 @@ class Door:
         except Exception as error:
             _log_failure(error)
             if not visit.begun:
-                await error_response(ApiError(500, "internal error", code="server_error"))(scope, receive, visit.send)
+                failed = self._refused(scope["path"], ApiError(500, "internal error", code="server_error"))
+                await failed(scope, receive, visit.send)
         finally:
             status = visit.status if visit.done else CLIENT_LEFT
             path = str(scope["path"])
@@ -73,7 +79,7 @@ class Door:
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope, Headers(scope=scope))
-        await (self._app if refusal is None else error_response(refusal))(scope, receive, send)
+        await (self._app if refusal is None else self._refused(scope["path"], refusal))(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> ApiError | None:
         if self._keys:

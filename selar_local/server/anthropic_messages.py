@@ -18,7 +18,7 @@ from selar_local.server.chat import chat_response
 from selar_local.server.errors import ApiError, api_error, bad_request
 from selar_local.server.prompts import prompt_tokens
 from selar_local.server.responses import Answer, json_response, read_body
-from selar_local.server.schemas import ChatRequest, Common, parse
+from selar_local.server.schemas import ChatRequest, Common, Whole, parse
 from selar_local.server.service import Service
 from selar_local.server.tools import plan_tools
 from selar_local.server.translated import Block, Event, Translated, chat_request, text_of
@@ -48,7 +48,7 @@ class CountRequest(Common):
 class MessagesRequest(CountRequest):
     """The body."""
 
-    max_tokens: Annotated[int, Field(ge=1)]
+    max_tokens: Annotated[Whole, Field(ge=1)]
 
 
 async def messages(request: Request) -> Response:
@@ -59,7 +59,7 @@ async def messages(request: Request) -> Response:
         chat = _chat(body)
         return chat_response(service, chat, lambda answer: _Message(answer, service.model), _PARAMS)
     except (ApiError, SelarError) as error:
-        return _refused(error)
+        return refused_message(error)
 
 
 async def count_tokens(request: Request) -> Response:
@@ -71,10 +71,11 @@ async def count_tokens(request: Request) -> Response:
         tokens = await asyncio.to_thread(prompt_tokens, service, chat, plan_tools(chat).shown)
         return json_response({"input_tokens": len(tokens)})
     except (ApiError, SelarError) as error:
-        return _refused(error)
+        return refused_message(error)
 
 
-def _refused(error: ApiError | SelarError) -> Response:
+def refused_message(error: ApiError | SelarError) -> Response:
+    """The answer to a request that is refused or has failed, in this API's form."""
     known = error if isinstance(error, ApiError) else api_error(error, _PARAMS)
     return json_response(_failure(known), known.status, known.headers)
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from selar_local.engine.settings import default_method
 from selar_local.errors import SelarError
 from selar_local.server.access import CLIENT_LEFT, Door
-from selar_local.server.anthropic_messages import count_tokens, messages
+from selar_local.server.anthropic_messages import count_tokens, messages, refused_message
 from selar_local.server.chat import chat_completions
 from selar_local.server.completions import completions
 from selar_local.server.config import Defaults, RequestLine, ServerConfig
@@ -69,6 +69,7 @@ def create_app(
         metrics=service.metrics,
         paths=frozenset(route.path for route in routes),
         public=frozenset(page),
+        refused=_refused,
         on_request=on_request,
     )
     app = Starlette(
@@ -138,7 +139,7 @@ async def _selar(request: Request) -> Response:
 
 async def _selar_model(request: Request) -> Response:
     # The first answer reads the whole file for its hash.
-    return json_response(await asyncio.to_thread(model_served, request.app.state.service.engine))
+    return json_response(await asyncio.to_thread(model_served, request.app.state.service))
 
 
 async def _health(request: Request) -> Response:
@@ -151,14 +152,20 @@ async def _metrics(request: Request) -> Response:
     return Response(service.metrics.text(*service.load), headers={"content-type": CONTENT_TYPE})
 
 
+def _refused(path: str, error: ApiError) -> Response:
+    """The error in the form of the path's API."""
+    in_messages = path.removeprefix("/v1").startswith("/messages")
+    return refused_message(error) if in_messages else error_response(error)
+
+
 async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return error_response(error)
+    return _refused(request.url.path, error)
 
 
 async def _on_engine_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SelarError)
-    return error_response(api_error(error))
+    return _refused(request.url.path, api_error(error))
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
@@ -168,7 +175,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         405: ("this path does not take this HTTP method", "method_not_allowed"),
     }
     text, code = known.get(error.status_code, ("the request is not valid", None))
-    return error_response(ApiError(error.status_code, text, code=code, headers=dict(error.headers or {})))
+    failed = ApiError(error.status_code, text, code=code, headers=dict(error.headers or {}))
+    return _refused(request.url.path, failed)
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:

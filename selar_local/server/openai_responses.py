@@ -14,7 +14,7 @@ from selar_local.server.bridge import Job
 from selar_local.server.chat import chat_response
 from selar_local.server.errors import ApiError, bad_request
 from selar_local.server.responses import Answer, read_body
-from selar_local.server.schemas import Common, parse
+from selar_local.server.schemas import Common, Whole, parse
 from selar_local.server.service import Service
 from selar_local.server.translated import Block, Event, Translated, chat_request, text_of
 
@@ -27,7 +27,7 @@ class ResponsesRequest(Common):
 
     input: str | list[dict[str, Any]]
     instructions: str | None = None
-    max_output_tokens: int | None = None
+    max_output_tokens: Whole | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from selar_local._version import __version__
 from selar_local.config import GenerationConfig, SamplingConfig
@@ -18,10 +18,6 @@ from selar_local.server.arguments import settings_of
 from selar_local.server.config import Defaults
 from selar_local.server.schemas import Common
 from selar_local.server.service import Service
-
-if TYPE_CHECKING:
-    from selar_local.engine.engine import Engine
-    from selar_local.engine.isolated import IsolatedEngine
 
 _LENGTH = ("max_tokens", "stop", "thinking_budget", "reasoning_effort")
 
@@ -57,8 +53,9 @@ def offered(service: Service) -> dict[str, Any]:
     }
 
 
-def model_served(engine: Engine | IsolatedEngine) -> dict[str, Any]:
+def model_served(service: Service) -> dict[str, Any]:
     """The body of ``GET /v1/selar/model``: what tells whether two servers answer alike. Reads the file once."""
+    engine = service.engine
     config, path = engine.config, Path(engine.info.path)
     return {
         "object": "selar.model",
@@ -67,7 +64,15 @@ def model_served(engine: Engine | IsolatedEngine) -> dict[str, Any]:
         **{name: getattr(config, name) for name in ENGINE_SETTINGS},
         "ctx_size": engine.info.ctx_size,
         "sampling": dict(engine.info.sampling),
+        "defaults": _own_defaults(service.defaults),
     }
+
+
+def _own_defaults(defaults: Defaults) -> dict[str, Any]:
+    """What this server does to requests that do not say otherwise, where it is no usual default."""
+    own = {one.name: getattr(defaults.generation, one.name) for one in described(GenerationConfig)}
+    given = {one.name: own[one.name] for one in described(GenerationConfig) if own[one.name] != one.default}
+    return given | ({} if defaults.thinking is None else {"thinking": defaults.thinking})
 
 
 @lru_cache(maxsize=4)
@@ -94,7 +99,7 @@ def _method(cls: type[Method], defaults: Defaults, recommended: Mapping[str, Any
 
 
 def _preset(preset: Preset, method: Mapping[str, Any]) -> dict[str, Any]:
-    """Its options are those that differ from what this server's method would be."""
+    """Its options are those that this server would set otherwise."""
     values = {one.name: one.default for one in described(METHODS[preset.method])} | dict(preset.options)
     usual = {one["name"]: one["default"] for one in method["options"]}
     options = {name: values[name] for name, default in usual.items() if values[name] != default}

@@ -120,7 +120,15 @@ def _pieces(message: dict[str, Any]) -> Iterator[_Piece]:
 
 
 def chat_request(body: Common, **own: Any) -> ChatRequest:
-    """The chat request for a body of another API: what both share, and `own`. Raises ApiError."""
+    """The chat request for a body of another API: what both share, and `own`. Raises ApiError.
+
+    These APIs give one answer, without the events of steps.
+    """
+    if (body.n or 1) > 1:
+        raise bad_request("n must be 1: this API has one answer", "n", "unsupported_parameter")
+    if (body.selar or {}).get("events"):
+        text = "selar.events: the answers of this API have no place for events"
+        raise bad_request(text, "selar.events", "unsupported_parameter")
     shared = {name: getattr(body, name) for name in Common.model_fields if name in body.model_fields_set}
     given = {name: value for name, value in {**shared, **own}.items() if value is not None}
     if body.stream:

@@ -70,6 +70,14 @@ def test_the_run_is_the_engine_s_own_bit_for_bit(path: Path) -> None:
         assert one.branches.entropy == event.entropy
 
 
+def test_every_option_of_the_sampling_reaches_the_run(session: LensSession) -> None:
+    plain = looked(session)
+    for changed in ({"repeat_penalty": 1.9}, {"logit_bias": {plain.steps[0].second: -50.0}}, {"typical_p": 0.3}):
+        other = looked(session, sampling=SamplingConfig(**changed))
+        steps = [[(one.first, one.second, one.entropy) for one in found.steps] for found in (plain, other)]
+        assert steps[0] != steps[1], changed
+
+
 def test_the_branches_are_what_the_four_inputs_give(path: Path) -> None:
     fed: list[NextInput] = []
     with LensSession(path, ENGINE) as lens:

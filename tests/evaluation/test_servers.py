@@ -51,6 +51,26 @@ def made(servers: Servers, data, folder, **more):
     return study, notes
 
 
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        ({"sampling": {"temperature": 0.1}}, "--no-model-sampling"),
+        (
+            {"defaults": {"stop": ["a"], "thinking": False, "max_tokens": 9}},
+            "its own defaults for stop, thinking: start",
+        ),
+        ({"defaults": {"max_tokens": 9}}, None),
+    ],
+)
+def test_a_server_with_defaults_that_change_answers_is_refused(facts, word):
+    with open_ai("2", model={"parallel": 2, **facts}) as one:
+        if word is None:
+            assert find_servers([one.url], None, 1).parallel == 2
+            return
+        with pytest.raises(OptionError, match=word):
+            find_servers([one.url], None, 1)
+
+
 def test_any_server_answers_cot(data, tmp_path):
     with open_ai("So it is 2") as one:
         servers = find_servers([f"{one.url}/v1/"], None, 2)

@@ -6,7 +6,10 @@ import json
 
 import pytest
 
-from .conftest import HELLO
+from selar_local.server.app import create_app
+from selar_local.server.config import ServerConfig
+
+from .conftest import HELLO, Api
 
 anthropic = pytest.importorskip("anthropic")
 
@@ -124,6 +127,21 @@ def test_what_is_the_client_s_own_business_is_taken(api):
     assert api.post(PATH, messages=HELLO, max_tokens=2, context_management=edits, **body).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/messages", "/messages/count_tokens"])
+def test_refusals_before_the_endpoint_have_the_same_form(api, engine, path):
+    locked = Api(create_app(engine, ServerConfig(api_keys=("k",))))
+    found = [locked.request("POST", path), api.get(path)]
+    assert [one.status_code for one in found] == [401, 405]
+    assert [one.json()["type"] for one in found] == ["error", "error"]
+    assert found[0].json()["error"]["type"] == "authentication_error"
+    assert found[0].headers["www-authenticate"] == "Bearer"
+
+
+def test_whole_numbers_may_have_a_point(api):
+    assert api.post(PATH, messages=HELLO, max_tokens=2.0).json()["usage"]["output_tokens"] == 2
+    assert api.post("/v1/responses", input="a", max_output_tokens=2.0).json()["usage"]["output_tokens"] == 2
+
+
 def test_a_schema(api):
     form = {"format": {"type": "json_schema", "schema": SCHEMA}}
     answer = api.post(PATH, messages=HELLO, max_tokens=200, output_config=form, seed=1).json()
@@ -139,7 +157,8 @@ def test_a_schema(api):
         {"tools": [{"name": "f", "input_schema": {"not": {}}}], "tool_choice": {"type": "any"}}, {"system": 7},
         {"messages": [{"role": "user", "content": "a " * 4000}]}, {"stop_sequences": 7}, {"temperature": -1},
         {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}, {"output_config": {"x": 1}},
-        {"output_config": {"format": {"type": "json_object"}}},
+        {"output_config": {"format": {"type": "json_object"}}}, {"n": 2}, {"max_tokens": 2.5},
+        {"selar": {"events": True}},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("stream", [False, True])

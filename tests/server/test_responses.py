@@ -112,6 +112,7 @@ def test_a_schema(client):
         ({"truncation": "auto"}, "truncation"), ({"nonsense": 1}, "nonsense"), ({"max_output_tokens": -5}, None),
         ({"text": {"format": {"type": "json_schema", "schema": {"not": {}}}}}, "text.format"),
         ({"reasoning": {"x": 1}}, "reasoning.x"), ({"model": 7}, "model"), ({"conversation": "x"}, "conversation"),
+        ({"n": 2}, "n"), ({"selar": {"events": True}}, "selar.events"), ({"max_output_tokens": 2.5}, None),
         ({"temperature": -1}, "temperature"), ({"input": "a " * 4000}, "input"),
     ],
 )  # fmt: skip

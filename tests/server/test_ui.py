@@ -164,6 +164,13 @@ def test_the_model_file_has_its_hash(api, engine):
     assert facts["thinks"] is True or facts["thinks"] is False
 
 
+def test_defaults_that_change_answers_are_among_the_facts(api, engine):
+    assert api.get("/v1/selar/model").json()["defaults"] == {}
+    defaults = Defaults(generation=GenerationConfig(max_tokens=9, stop=("a",), keep_form=False), thinking=False)
+    facts = Api(create_app(engine, None, defaults)).get("/v1/selar/model").json()
+    assert facts["defaults"] == {"max_tokens": 9, "stop": ["a"], "keep_form": False, "thinking": False}
+
+
 def test_all_options_are_offered_as_they_are_declared(api):
     offer = api.get("/v1/selar").json()
     assert offer["object"] == "selar.options" and offer["method"] == "selar" and offer["thinking"] is None

@@ -8,16 +8,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 class OpenAi(ThreadingHTTPServer):
-    """Answers every chat with the next of its `replies`, the last one again and again: a text, or a status."""
+    """Answers every chat with the next of its `replies`, the last one again and again: a text, or a status.
+
+    model: the facts with which it passes for one of ours.
+    """
 
     daemon_threads = True
 
-    def __init__(self, *replies: str | int, key: str | None = None) -> None:
+    def __init__(self, *replies: str | int, key: str | None = None, model: dict | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.replies, self.key, self.asked, self.lock = list(replies), key, [], threading.Lock()
+        self.model = model
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def next_reply(self, body: dict) -> str | int:
@@ -42,6 +47,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(401, {})
         elif self.path == "/v1/models":
             self._send(200, {"data": [{"id": "some-model"}]})
+        elif self.path == "/v1/selar/model" and self.server.model is not None:
+            self._send(200, {"object": "selar.model", **self.server.model})
         else:
             self._send(404, {})
 
@@ -63,8 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def open_ai(*replies: str | int, key: str | None = None) -> Iterator[OpenAi]:
-    server = OpenAi(*replies, key=key)
+def open_ai(*replies: str | int, **more: Any) -> Iterator[OpenAi]:
+    server = OpenAi(*replies, **more)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()

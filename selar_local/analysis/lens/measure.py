@@ -113,7 +113,7 @@ def _requests(
     config: LensConfig,
     how: dict[str, Any],
 ) -> list[Request]:
-    options = {name: getattr(sampling, name) for name in ("temperature", "top_k", "top_p", "min_p", "greedy")}
+    options = {name: value for name, value in sampling.as_dict().items() if name != "seed"}
     requests = []
     for number, prompt in enumerate(prompts):
         try:
