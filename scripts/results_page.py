@@ -21,7 +21,7 @@ from selar_local.evaluation.wording import (
     rounded,
     with_interval,
 )
-from selar_local.plotting import INK, colour_of, draw_plot
+from selar_local.plotting import INK, colours_of, draw_plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,12 +155,14 @@ def plot_results() -> None:
 def plot(path: Path, title: str, rows: Iterable[Row]) -> None:
     """Differences with their intervals; each method has its colour."""
     drawn = [(model, label, found) for model, label, _, found in rows if found is not None]
+    colours = colours_of(sorted({name_of(label) for _, label, _ in drawn}))
 
     def draw(axes: Axes) -> None:
         for place, (_, label, found) in enumerate(drawn):
             value, low, high = (100 * (end or 0.0) for end in (found.value, found.low, found.high))
-            colour = colour_of(label.split(", ")[-1].split()[0])
-            axes.errorbar(value, place, xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3)
+            axes.errorbar(
+                value, place, xerr=[[value - low], [high - value]], fmt="o", color=colours[name_of(label)], capsize=3
+            )
         axes.axvline(0, color=INK, linewidth=1)
         names = (f"{model}: {label}   {with_interval(found, points)}" for model, label, found in drawn)
         axes.set_yticks(range(len(drawn)), list(names))
@@ -168,6 +170,11 @@ def plot(path: Path, title: str, rows: Iterable[Row]) -> None:
         axes.set_xlabel("points more than cot, 95 % interval")
 
     draw_plot(path, title, [draw], width=10, height=1 + 0.35 * len(drawn))
+
+
+def name_of(label: str) -> str:
+    """The method of a row."""
+    return label.rpartition(", ")[2].partition(" ")[0]
 
 
 @functools.cache

@@ -42,8 +42,8 @@ def main(arguments: list[str]) -> int:
             print(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path} is out of date")
         else:
             path.write_text(updated(path), encoding="utf-8", newline="\n")
-            if path == RESULTS:
-                results_page.plot_results()
+    if not arguments:
+        results_page.plot_results()
     return 1 if outdated and arguments else 0
 
 

@@ -1,4 +1,4 @@
-"""Settings with names: what the chat page offers and hints advise, by the studies in docs/RESULTS.md."""
+"""Settings with names, as the chat page offers and hints advise them (docs/RESULTS.md, docs/methods/selar.md)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Preset:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-ORDINARY = Preset("ordinary sampling", "cot", "no step explores; no other setting answered better in our studies")
+ORDINARY = Preset("ordinary sampling", "cot", "no step explores; no other setting was shown to answer better")
 CLEAN = Preset(
     "SeLaR, clean text",
     "selar",

@@ -66,8 +66,8 @@ class Comparison:
 
     answers: how many those are. difference: of the accuracies, in shares. p_corrected: after Holm, over `several`
     comparisons. minimum_detectable: the smallest true difference that a study like this finds with 80 % power after the
-    correction; None where it is unknown. tokens: difference of the tokens of an answer. slips: difference of the slips
-    of all words; None where they were not counted in every answer of both.
+    correction; None where it is unknown. tokens: difference of the tokens of an answer. slips: difference of the
+    shares of words that are slips; None where they were not counted in every answer of both.
     """
 
     method: str
@@ -146,15 +146,8 @@ def _texts(answers: Sequence[Answer]) -> dict[str, Any]:
     words = _sums(per_problem, "words")
     counts = {name: _sums(per_problem, name) for name in KINDS}
     counts["slips"] = np.sum(list(counts.values()), axis=0)
-    slips = {name: _rate(count, words) for name, count in counts.items()}
+    slips = {name: Figure.of(statistics.rate(count, words)) for name, count in counts.items()}
     return {"words": Figure.of(statistics.mean(_means(per_problem, "words"))), "slips": slips}
-
-
-def _rate(count: statistics.Floats, words: statistics.Floats) -> Figure:
-    """Of all words; where there is none of them, the interval is Poisson's, as far as the number of words reaches."""
-    if count.any() or not words.any():
-        return Figure.of(statistics.ratio(count, words))
-    return Figure(0.0, 0.0, min(-math.log(statistics.ALPHA / 2) / float(words.sum()), 1.0))
 
 
 def accuracy_of(run: MethodRun, problems: Collection[str]) -> Figure:
@@ -202,7 +195,7 @@ def _slip_difference(ours: Sequence[Sequence[Answer]], theirs: Sequence[Sequence
     if not ours or any(answer.words is None for side in sides for row in side for answer in row):
         return None
     parts = [(np.sum([_sums(side, name) for name in KINDS], axis=0), _sums(side, "words")) for side in sides]
-    return Figure.of(statistics.ratio_difference(*parts))
+    return Figure.of(statistics.rate_difference(*parts))
 
 
 def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:

@@ -93,23 +93,48 @@ def ratio(above: npt.ArrayLike, below: npt.ArrayLike) -> Estimate:
     return Estimate(value, *_bca(top, bottom))
 
 
-def ratio_difference(
+def rate(above: npt.ArrayLike, below: npt.ArrayLike) -> Estimate:
+    """Rare events over what they could have happened in, such as slips over words: a `ratio`.
+
+    above, below: (problems,). With events in fewer than `FEW` problems the bootstrap's interval is too short (without
+    any, a point): there it is Garwood's, of the number of problems with events as Poisson's. It is scaled to the mean
+    number of events in such a problem.
+    """
+    top, bottom = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    seen = int((top > 0).sum())
+    if not bottom.sum() > 0 or seen >= FEW:
+        return ratio(top, bottom)
+    from scipy.special import chdtri
+
+    each = top.sum() / seen if seen else 1.0
+    low = chdtri(2 * seen, 1 - ALPHA / 2) / 2 if seen else 0.0
+    high = chdtri(2 * seen + 2, ALPHA / 2) / 2
+    found = np.minimum(np.array([seen, low, high]) * each / bottom.sum(), 1.0)
+    return Estimate(*(np.asarray(one) for one in found))
+
+
+def rate_difference(
     method: tuple[npt.ArrayLike, npt.ArrayLike], baseline: tuple[npt.ArrayLike, npt.ArrayLike]
 ) -> Estimate:
-    """Sum over sum less the baseline's, such as slips over words, with its BCa bootstrap interval.
+    """A `rate` less the baseline's, with its BCa bootstrap interval.
 
-    method, baseline: (above, below), each (problems,), of the same problems, which are drawn together. Not a number
-    where one `below` has nothing at all; the interval is not a number where no problem differs, or there is one alone.
+    method, baseline: (above, below), each (problems,), of the same problems, which are drawn together. Where one has
+    events in fewer than `FEW` problems, the interval is made from the two rates' own (MOVER of Zou and Donner, 2008).
+    Not a number where one `below` has nothing at all.
     """
     sides = [[np.asarray(one, dtype=np.float64) for one in side] for side in (method, baseline)]
     if not all(below.sum() > 0 for _, below in sides):
         return _unknown(())
+    if min(int((above > 0).sum()) for above, _ in sides) < FEW:
+        ours, theirs = (rate(*side) for side in sides)
+        value = ours.value - theirs.value
+        low = value - np.hypot(ours.value - ours.low, theirs.high - theirs.value)
+        return Estimate(value, low, value + np.hypot(ours.high - ours.value, theirs.value - theirs.low))
     found = [_resampled(above, below, 0, RESAMPLES) for above, below in sides]
     value, drawn, left_out = (ours - theirs for ours, theirs in zip(*found, strict=True))
-    kept = np.isfinite(drawn)  # a resample may have no word at all
-    if len(left_out) < 2 or np.ptp(drawn[kept]) <= _EQUAL:
-        return Estimate(value[0], *_unknown(())[1:])
-    return Estimate(value[0], *_bca_ends(value, drawn[kept], left_out))
+    if np.ptp(drawn) <= _EQUAL:
+        return Estimate(value[0], value[0], value[0])
+    return Estimate(value[0], *_bca_ends(value, drawn, left_out))
 
 
 def per_correct(tokens: npt.ArrayLike, correct: npt.ArrayLike, samples: npt.ArrayLike) -> Estimate:

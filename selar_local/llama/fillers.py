@@ -36,7 +36,7 @@ _IN_BLOCKS_REPACKED = {"Q4_K", "MXFP4"}
 # llama.cpp reads the KV cache in steps of so many positions, for all sequences as far as the longest of them needs it.
 _KV_STEP = 256
 
-_TRIED = 256  # tokens that may be a filler
+_TRIED = 256  # tokens that are tried as a filler
 
 
 class Fillers:
@@ -48,10 +48,11 @@ class Fillers:
         # A running state or a window cannot forget its last input. In a mixture of experts each input reads its own.
         gguf = context.model.gguf
         experts = gguf.metadata.get(f"{gguf.architecture}.expert_count") or 0
-        self.usable = not context.needs_checkpoints and not experts
+        found = None if context.needs_checkpoints or experts else _harmless_token(table)
+        self.usable = found is not None
         self._blocks = in_blocks(context.model)
         #: What a filler is.
-        self.token = _harmless_token(table) if self.usable else 0
+        self.token = found or 0
 
     def between(self, feeds: Sequence[Feed]) -> Sequence[Feed | Filler]:
         """The inputs of the batch: the feeds as they are, or with fillers, ascending by their sequences.
@@ -82,14 +83,14 @@ def in_blocks(model: LlamaModel) -> bool:
     return 2 * sum(size for name, size in sizes.items() if name in types) > sizes.total()
 
 
-def _harmless_token(table: EmbeddingTable) -> int:
+def _harmless_token(table: EmbeddingTable) -> int | None:
     """The first token whose row is neither damaged nor empty: such a row may leave NaN in the KV cache."""
     row = np.zeros(table.width, np.float32)
     for token in range(min(table.n_vocab, _TRIED)):
         table.row(token, row)
         if np.isfinite(row).all() and row.any():
             return token
-    return 0
+    return None
 
 
 @lru_cache(maxsize=256)

@@ -8,8 +8,19 @@ from typing import Any
 from playwright.sync_api import expect
 from server.conftest import CHAT
 
-expect.set_options(timeout=15_000)  # one core may be all there is
 SERVE = ("--ui", "-t", 1, "-c", 32768, "--parallel", 1, "--grace", 0.2)
+
+
+#: `random` as Math has it, the same numbers each time (mulberry32).
+RANDOM = """
+  let state = 7;
+  const random = () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
+"""
 
 
 def ask(page: Any, text: str = "the end") -> None:
@@ -26,7 +37,7 @@ def answered(page: Any, count: int = 1) -> Any:
 
 
 def hold_streams(page: Any) -> None:
-    """The page reads 64 KiB of a stream (some 90 tokens); the rest comes when the test evaluates `release()`."""
+    """Of all streams together the page reads 64 KiB (some 90 tokens); the rest comes after `release()` in the page."""
     page.add_init_script(
         """{
           const own = window.fetch;

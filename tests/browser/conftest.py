@@ -25,6 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def browser() -> Iterator[Any]:
     """The running browser (Playwright's `Browser`)."""
     playwright = pytest.importorskip("playwright.sync_api")
+    playwright.expect.set_options(timeout=15_000)  # one core may be all there is
     found = os.environ.get("SELAR_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
     with playwright.sync_playwright() as driver:
         if found is None and not Path(driver.chromium.executable_path).exists():
@@ -110,6 +111,7 @@ def show_traces(page: Any, tmp_path: Path) -> Callable[..., Any]:
         page.on("request", lambda request: requests.append(request.url))
         page.goto(target.as_uri() + at)
         expect(page.locator("html[data-ready]")).to_be_attached()
+        expect(page.locator(".range").first).not_to_be_empty()  # the curve has its width, and is drawn
         assert requests == [target.as_uri()]  # nothing else is asked for
         return page
 

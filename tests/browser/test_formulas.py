@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from chat_page import END, answer_with, answered, ask, chunk, set_option, sse, units
+from chat_page import END, RANDOM, answer_with, answered, ask, chunk, set_option, sse, units
 from playwright.sync_api import expect
 
 #: The TeX that KaTeX was given, of each formula that is shown typeset.
@@ -73,7 +73,7 @@ def test_formulas_are_typeset_whatever_the_pieces_and_no_character_is_lost(open_
 
 PIECES = r"""async (count) => {
   const { Formatter } = await import("/ui/format.js");
-  const { random } = Math;
+  RANDOM
   const parts = ["$x$", "$", "$$", "$$", "\\[", "\\]", "\\[", "\\]", "\\(y\\)", "**", "`", "\n", "\n", "\n\n", "```\n",
     "\n```\n", "# ", "- ", "\\begin{align}", "\\end{align}", " ", "x", "word ", "\\", "\\boxed{1}", "{"];
   const shown = (pieces) => {
@@ -113,7 +113,7 @@ PIECES = r"""async (count) => {
     if (JSON.stringify(whole) !== JSON.stringify(inPieces)) wrong.push([text, pieces]);
   }
   return wrong.slice(0, 3);
-}"""
+}""".replace("RANDOM", RANDOM)
 
 
 def test_random_texts_look_the_same_whatever_the_pieces(open_chat):
@@ -354,5 +354,5 @@ def test_the_view_stays_at_the_end_when_formulas_come_late(open_chat):
     assert page.locator("#log").evaluate(gap) < 60
     page.reload()
     typeset(page, 40)
-    page.wait_for_function("document.getElementById('log').scrollTop > 400")
+    page.wait_for_function("() => document.getElementById('log').scrollTop > 400")
     assert page.locator("#log").evaluate(gap) < 60

@@ -6,6 +6,8 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
+from chat_page import RANDOM
+
 SCAN = """async (texts) => {
   const { InlineScanner } = await import("/ui/inline.js");
   return texts.map((text) => new InlineScanner().scan(text, true).map((range) => {
@@ -72,7 +74,7 @@ def test_bounds(open_chat):
 
 PIECES = r"""async (count) => {
   const { InlineScanner } = await import("/ui/inline.js");
-  const { random } = Math;
+  RANDOM
   const parts = ["$", "$$", "\\(", "\\)", "\\[", "\\]", "**", "*", "`", "``", "\\boxed{", "{", "}", "\\begin{align}",
     "\\end{align}", "\\", "\\\\", "\\$", " ", " ", "x", "5", "word", ".", "\\frac{1}{2}", "-", "é"];
   const pick = (list) => list[Math.floor(random() * list.length)];
@@ -97,7 +99,7 @@ PIECES = r"""async (count) => {
     if (JSON.stringify(found) !== JSON.stringify(whole)) wrong.push([text, found, whole]);
   }
   return [wrong.slice(0, 3), formatted];
-}"""
+}""".replace("RANDOM", RANDOM)
 
 
 def test_what_is_found_does_not_depend_on_the_pieces(open_chat):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 
@@ -334,22 +333,27 @@ def test_nothing_moves_where_that_is_not_wanted(show_traces, tmp_path):
 # -- size ------------------------------------------------------------------------------------------
 
 STEPS = 20_000
-GUARD = 8  # seconds; the bar is 2 (scripts/bench_trace.py): a loaded machine must not fail the test
 
 
 def test_twenty_thousand_steps(show_traces, tmp_path, page):
     path = made.long_trace(tmp_path / "long.jsonl", STEPS)
     trace = load_trace(path)
     (tmp_path / "page.html").write_bytes(trace_page([trace], token_texts([trace])))
-    started = time.monotonic()
+    page.add_init_script(
+        """new MutationObserver((changes, watch) => {
+          if (!document.documentElement?.hasAttribute("data-ready")) return;
+          window.drawnAtFirst = document.querySelectorAll(".t").length;
+          watch.disconnect();
+        }).observe(document, { attributes: true, subtree: true });"""
+    )
     page.goto((tmp_path / "page.html").as_uri())
     expect(page.locator("html[data-ready]")).to_be_attached()
+    expect(page.locator(".range").first).not_to_be_empty()
+    assert 0 < page.evaluate("window.drawnAtFirst") < STEPS / 4  # how fast it is: scripts/bench_trace.py
     token(page, 5).hover()
     expect(panel(page)).to_contain_text("step 5")
     page.mouse.move(*point(page, 15_000))
     expect(panel(page)).to_contain_text(re.compile(r"step 1[45],"))
-    took = time.monotonic() - started
-    assert took < GUARD, f"interactive after {took:.1f} s"
     page.mouse.click(*point(page, 15_000))
     expect(page.locator(".at")).to_be_in_viewport()
     page.keyboard.press("End")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ def other(path: Path, at: int = 3, method: Any = None) -> Path:
 
 
 def token(page: Any, step: int, trace: int = 0) -> Any:
-    """The element of a step; trace: its place among those of the page. The page draws blocks anew as it is laid out."""
+    """The element of a step, once its block is filled; trace: its place among those of the page."""
     found = page.wait_for_function(
         """([trace, step]) => {
           const letter = String.fromCharCode(65 + trace);
@@ -74,11 +73,8 @@ def point(page: Any, step: int, lane: float = 0.5) -> tuple[float, float]:
 
 
 def until(page: Any, expression: str) -> None:
-    """Wait until it is true. (Playwright's own way of waiting is nothing that the page's policy allows.)"""
-    end = time.monotonic() + 15
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, expression
-        time.sleep(0.05)
+    """Wait until it is true. (A function: the page's policy forbids to evaluate an expression again.)"""
+    page.wait_for_function(f"() => {expression}")
 
 
 def panel(page: Any) -> Any:

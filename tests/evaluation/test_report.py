@@ -159,7 +159,7 @@ def test_slips_have_a_table_where_they_were_counted(report):
         counted, runs=tuple(drawn(name, 0.2, seed, counted=True) for seed, name in enumerate(("cot", "selar")))
     )
     rows = tables_of(report_of([both], plots=False))["Slips per 1,000 words"]
-    assert rows[0][2:4] == ("slips", "slips, less cot's") and rows[1][3] == ""
+    assert rows[0][2:4] == ("slips", "slips more than cot") and rows[1][3] == ""
     assert re.fullmatch(r"[+-]\d\.\d\d \[-\d\.\d\d, [+]\d\.\d\d\]", rows[2][3])
 
 

@@ -17,8 +17,9 @@ from selar_local.evaluation.statistics import (
     minimum_detectable,
     mover,
     per_correct,
+    rate,
+    rate_difference,
     ratio,
-    ratio_difference,
     separation,
     share,
 )
@@ -133,7 +134,7 @@ def test_the_difference_of_two_ratios_is_scipys_bca_of_pairs():
     words = draw.integers(50, 200, (2, 150)).astype(float)
     hard = draw.gamma(1.0, 0.01, 150)  # a hard problem has more slips with both
     slips = draw.poisson(words * hard * [[1.0], [1.5]]).astype(float)
-    found = ratio_difference((slips[1], words[1]), (slips[0], words[0]))
+    found = rate_difference((slips[1], words[1]), (slips[0], words[0]))
 
     def less(a, b, c, d, axis=-1):
         return a.sum(axis) / b.sum(axis) - c.sum(axis) / d.sum(axis)
@@ -151,14 +152,32 @@ def test_the_difference_of_two_ratios_is_scipys_bca_of_pairs():
     )  # problems are drawn together
 
 
-def test_the_difference_of_ratios_without_anything_to_go_by():
-    assert np.isnan(ratio_difference(([0.0], [0.0]), ([1.0], [9.0]))).all()
-    same = ratio_difference(([1.0, 0.0], [9.0, 9.0]), ([1.0, 0.0], [9.0, 9.0]))
-    assert same.value == 0 and np.isnan(same.low) and np.isnan(same.high)
-    alone = ratio_difference(([1.0], [9.0]), ([2.0], [9.0]))
-    assert float(alone.value) == pytest.approx(-1 / 9) and np.isnan(alone.low)
-    half = ratio_difference(([1.0, 0.0, 2.0], [9.0, 0.0, 30.0]), ([1.0, 3.0, 1.0], [9.0, 8.0, 20.0]))
-    assert half.low < half.value < half.high
+def test_few_events_have_poissons_interval():
+    none = rate([0.0] * 9, [100.0] * 9)
+    assert (none.value, none.low) == (0, 0) and none.high == pytest.approx(3.689 / 900, rel=1e-3)
+    three = rate([1.0, 1.0, 1.0, *[0.0] * 97], [10.0] * 100)
+    exact = stats.chi2.ppf([0.025, 0.975], [6, 8]) / 2
+    assert (three.low, three.high) == pytest.approx(tuple(exact / 1000))
+    together = rate([3.0, *[0.0] * 99], [10.0] * 100)  # one bad answer says less than three
+    assert together.value == three.value and together.high > three.high and together.low < three.low
+    many = [1.0] * 20 + [0.0] * 80
+    assert rate(many, [10.0] * 100) == ratio(many, [10.0] * 100)
+    assert np.isnan(rate([0.0], [0.0])).all()
+
+
+def test_the_difference_of_rates_without_much_to_go_by():
+    words = np.full(200, 100.0)
+    none, three = np.zeros(200), np.array([1.0] * 3 + [0.0] * 197)
+    assert np.isnan(rate_difference(([0.0], [0.0]), ([1.0], [9.0]))).all()
+    same = rate_difference((none, words), (none, words))
+    assert same.value == 0 and same.high == -same.low == pytest.approx(3.689 / 20_000, rel=1e-3)
+    found = rate_difference((three, words), (none, words))  # the exact test of 3 against 0 has p 0.25
+    assert found.low < 0 < found.high and float(found.value) == pytest.approx(3 / 20_000)
+    back = rate_difference((none, words), (three, words))
+    assert (back.low, back.value, back.high) == pytest.approx((-found.high, -found.value, -found.low))
+    many = np.array([1.0] * 30 + [0.0] * 170)
+    assert rate_difference((many, words), (none, words)).low > 0
+    assert [float(one) for one in rate_difference((many + 1, words), (many, words))] == pytest.approx([0.01] * 3)
 
 
 def test_a_problem_without_a_token_leaves_the_others_their_intervals():

@@ -15,7 +15,7 @@ from support.family_gguf import FAMILIES
 
 from selar_local.config import EngineConfig
 from selar_local.errors import DecodeError
-from selar_local.llama.fillers import _harmless_token, in_blocks, with_fillers
+from selar_local.llama.fillers import Fillers, _harmless_token, in_blocks, with_fillers
 from selar_local.llama.fillers import cost as cost_of
 from selar_local.llama.inputs import Chunk, Feed
 from selar_local.llama.runtime import LlamaRuntime
@@ -253,6 +253,9 @@ def test_fillers_have_no_damaged_row(opened, monkeypatch, mixed):
         patch.setattr(runtime.table, "row", damaged)
         runtime.fillers.token = _harmless_token(runtime.table)
     assert runtime.fillers.token == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.table, "row", lambda token, out: out.fill(np.nan))
+        assert not Fillers(runtime.context, runtime.table, 4).usable
     kept: list[list[int]] = []
     make = runtime.batch.of_tokens
     monkeypatch.setattr(runtime.batch, "of_tokens", lambda ids, *more: (kept.append(list(ids)), make(ids, *more))[1])

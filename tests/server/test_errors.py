@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 import selar_local as sl
 from selar_local.server import responses
 from selar_local.server.app import create_app
+from selar_local.server.bridge import Job
 from selar_local.server.config import Defaults, ServerConfig
 from selar_local.server.schemas import ChatRequest, CompletionRequest
 
@@ -231,13 +231,20 @@ def test_template_and_calibration_errors(tiny, api):
 
 
 def test_a_decode_that_fails_is_a_500(api, engine, monkeypatch):
+    may_fail, started = threading.Event(), Job.started
+
     def fails(*_):
-        time.sleep(0.1)  # a stream has begun by then
+        assert may_fail.wait(30)
         raise sl.errors.DecodeError("llama.cpp failed")
 
+    async def noted(job):
+        await started(job)
+        may_fail.set()
+
     monkeypatch.setattr(engine._runtime, "step", fails)
-    check(api.text(), 500, code="decode_error")
+    monkeypatch.setattr(Job, "started", noted)
     first, *_, last = events(api.text(stream=True).text)
+    check(api.text(), 500, code="decode_error")
     assert first["choices"][0]["text"] is not None and last["error"]["type"] == "server_error"
     assert api.metric('generations_total{finish_reason="error"}') == 2
     assert sum(api.service.load) == 0
@@ -283,12 +290,22 @@ def test_the_server_s_own_count_refuses_without_a_thread(slow_engine):
     assert most <= before + 5
 
 
-def test_a_request_that_takes_too_long(slow_engine):
+def test_a_request_that_takes_too_long(slow_engine, monkeypatch):
     api = Api(create_app(slow_engine, ServerConfig(request_timeout=0.1)))
     check(api.text(max_tokens=None), 504, code="timeout")
+    assert until(lambda: sum(api.service.load) == 0)
+    started = Job.started
+
+    async def expired(job):
+        await started(job)
+        job.expire()
+
+    api = Api(create_app(slow_engine))
+    monkeypatch.setattr(Job, "started", expired)
     *_, last = events(api.text(max_tokens=None, stream=True).text)
     assert last["error"]["code"] == "timeout"
     assert until(lambda: sum(api.service.load) == 0)
+    monkeypatch.undo()
     assert api.text(max_tokens=1).status_code == 200
 
 

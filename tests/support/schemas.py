@@ -104,9 +104,9 @@ def _in_python(schema: Any) -> Any:
         return schema
     found = {key: _in_python(value) for key, value in schema.items()}
     if isinstance(found.get("pattern"), str):
-        found["pattern"] = f"(?a){found['pattern']}"
+        found["pattern"] = f"(?a:{found['pattern']})"
     if isinstance(found.get("patternProperties"), dict):
-        found["patternProperties"] = {f"(?a){key}": value for key, value in found["patternProperties"].items()}
+        found["patternProperties"] = {f"(?a:{key})": value for key, value in found["patternProperties"].items()}
     return found
 
 

@@ -24,7 +24,8 @@ class Process:
             [*COMMAND, *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, env={**os.environ, **environment},
         )  # fmt: skip
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         for line in self.process.stderr:
@@ -40,7 +41,9 @@ class Process:
         return self.url
 
     def ended(self) -> int:
-        return self.process.wait(20)
+        code = self.process.wait(20)
+        self._reader.join(10)  # what it wrote last is in `err`
+        return code
 
 
 @contextmanager

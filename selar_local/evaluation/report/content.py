@@ -19,7 +19,8 @@ _SLIPS = (
     "Of 1,000 plain English words, LaTeX and code left out. doubled: a word twice in a row. merged: a word that is in "
     'neither a word list nor the question. missing: two words in a row that want a noun between them, such as "of is". '
     "The counter misses much; compare methods on the same problems. mismatched: the printed token is not the heaviest "
-    "of what the step fed."
+    "of what the step fed. Intervals come from the BCa bootstrap over problems, those of a difference over both "
+    f"methods' together; with slips in fewer than {statistics.FEW} problems, from Garwood's for Poisson's distribution."
 )
 _SEVERAL = (
     "At equal tokens, as many as the cheapest method spent on a problem: they buy k answers, and figures between two "
@@ -35,7 +36,7 @@ def slips(summary: Summary) -> Table | None:
     if not counted:
         return None
     less = {one.method: with_interval(one.slips, more_per_thousand) for one in summary.comparisons if one.slips}
-    compared = (f"slips, less {summary.baseline}'s",) if less else ()
+    compared = (f"slips more than {summary.baseline}",) if less else ()
     head = ("method", "words per answer", "slips", *compared, *KINDS, "mismatched steps %")
     rows = tuple(
         (
@@ -71,8 +72,9 @@ _HOW = (
     "An accuracy is the mean over the problems; a problem with several answers counts with their mean. Brackets hold "
     "95 % intervals. Intervals of shares come from the BCa bootstrap over problems. Where fewer than "
     f"{statistics.FEW} problems have a right answer, or a wrong one, they are Wilson's, with the effective number of "
-    "problems. Intervals of tokens, TPCA and exploration come from the BCa bootstrap. Intervals of differences come "
-    "from the paired t test on the answers that both methods have: to the same problems, with the same seeds.",
+    "problems. Intervals of tokens, TPCA and exploration come from the BCa bootstrap. Intervals of differences in "
+    "accuracy come from the paired t test on the answers that both methods have: to the same problems, with the same "
+    "seeds.",
     "p is two-sided. p (Holm) is corrected for the number of comparisons in its table. The report calls a method "
     "better or worse only where the interval of the difference leaves out zero and p (Holm) is below 0.05. Otherwise "
     "the study shows no difference, which does not prove that there is none.",

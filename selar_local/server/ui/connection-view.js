@@ -30,7 +30,7 @@ async function tryKey(connection) {
   byId("key").value = ""; // now: what is written during the try is the next key
   byId("key-refused").hidden = true;
   apiKey.set(/^[\x21-\x7e]*$/.test(key) ? key : ""); // no header can carry anything else
-  await connection.check();
+  await connection.checkAgain();
   const refused = connection.state === "locked";
   byId("key-refused").hidden = !refused;
   return !refused;

@@ -40,6 +40,12 @@ export class Connection extends EventTarget {
     return this.#checking;
   }
 
+  /** Ask after what is being asked: with another key the answer is another. */
+  async checkAgain() {
+    await this.#checking?.catch(() => {});
+    await this.check();
+  }
+
   /** A request has failed: the server may be gone. */
   lose() {
     if (this.state !== "lost") this.#wait = FIRST;

@@ -67,7 +67,10 @@ function typed(option, value, tell) {
     : make("input", { type: "text", inputMode: numeric ? "decimal" : "text", autocomplete: "off", spellcheck: false });
   control.placeholder = shown(option.default);
   if (value !== undefined) control.value = list ? value.map(escaped).join("\n") : String(value);
-  control.addEventListener("input", () => tell(...read(option.type, control.value)));
+  control.addEventListener("input", () => {
+    const [found, problem] = read(option.type, control.value);
+    tell(unless(found, option.default), problem);
+  });
   return control;
 }
 

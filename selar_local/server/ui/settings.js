@@ -134,8 +134,7 @@ export class Settings extends EventTarget {
 
   /** Method and options at once. */
   #presets({ presets, method: usual }) {
-    if (!presets.length) return [];
-    const own = make("option", { value: "", hidden: true }, "your own options");
+    const own = make("option", { value: "", hidden: true, disabled: true }, "your own options");
     const select = make("select", { id: "preset", "aria-describedby": "preset-help" },
       own, ...presets.map(({ name }) => make("option", { value: name }, name)));
     const help = make("p", { class: "small", id: "preset-help" });
