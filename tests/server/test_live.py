@@ -131,7 +131,7 @@ async def fetch(url, request):
 
 
 def test_the_loop_stays_awake_with_256_requests(tiny):
-    body = b'{"prompt": "a", "max_tokens": 2}'
+    body = b'{"prompt": "a", "max_tokens": 8}'
     ask = f"POST {TEXT} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
     async def storm(url):
