@@ -15,7 +15,7 @@ say "1. Ordinary sampling (--method cot): the next input is always the token tha
 .venv/bin/selar-local run -p "$question" --method cot --seed 7 --max-tokens 200
 # With the defaults this model explores at about half of the steps, and its text breaks (docs/methods/selar.md).
 say "2. SeLaR: where the model is torn between tokens, the next input is a mix of them.
-   At most 15 % of the steps do this (--max-share 0.15), and half of the mix is the printed token (--anchor 0.5).
-   With these two settings the text of such a small model breaks less often."
-.venv/bin/selar-local run -p "$question" --max-share 0.15 --anchor 0.5 --seed 7 --max-tokens 200
+   Half of what is fed is the printed token (--anchor 0.5), without the paper's push (--contrast 0),
+   and at most 15 % of the steps do this (--max-share 0.15): so the text of such a small model breaks less often."
+.venv/bin/selar-local run -p "$question" --contrast 0 --anchor 0.5 --max-share 0.15 --seed 7 --max-tokens 200
 say "This model has 135 million parameters: it writes well and knows little. Your own: selar-local run model.gguf"

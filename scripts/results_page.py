@@ -81,24 +81,6 @@ def part_table(part: str) -> str:
     return table(heads, rows) if rows else waiting(part)
 
 
-def part_in_short(part: str) -> str:
-    """A part's methods, one row each: what every model got."""
-    studies = studies_of(part)
-    if not studies:
-        return waiting(part)
-    words = "right, in percent", "points more than `cot`", "slips"
-    heads = ("method", *(f"{size}: {one}" for size in map(size_of, studies) for one in words))
-    labels = [one.label for one in studies[0].methods]
-    return table(heads, ((label, *(cell for one in studies for cell in cells_of(one, label))) for label in labels))
-
-
-def cells_of(summary: Summary, label: str) -> tuple[str, str, str]:
-    """A method's accuracy, difference from cot, and slips."""
-    (own,) = (one for one in summary.methods if one.label == label)
-    than = [with_interval(one.difference, points) for one in summary.comparisons if one.method == label]
-    return with_interval(own.accuracy), "".join(than), per_thousand(own.slips["slips"].value)
-
-
 def rows_of(summary: Summary, words: str = "") -> list[Row]:
     """A study's methods; words: before their names."""
     less = {one.method: one.difference for one in summary.comparisons}
@@ -129,11 +111,6 @@ def in_short(rows: Iterable[Row]) -> str:
             for model, label, accuracy, found in rows
         ),
     )
-
-
-def size_of(summary: Summary) -> str:
-    """A model's size, as its name has it: ``1.5B``."""
-    return short(summary.model).rpartition("-")[2].upper()
 
 
 def short(model: str) -> str:
@@ -194,7 +171,6 @@ def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 #: The generated parts of the page by their names.
 PARTS: dict[str, Callable[[], str]] = {
     **{part: functools.partial(part_table, part) for part in _FILES},
-    "stage 1 in short": lambda: part_in_short("stage 1"),
     "stage 2 in full": lambda: report(*files_of("stage 2")) if studies_of("stage 2") else waiting("stage 2"),
     "first study in short": lambda: in_short(first_differences()),
     "first study in full": lambda: report(*first_study()),

@@ -27,9 +27,9 @@ def advice(method: Method, usage: Usage, written: Callable[[str, Any], str] = _k
         return None
     if usage.explored_share <= _MANY or usage.completion_tokens < _ENOUGH_STEPS:
         return None
-    own = {"anchor"} if method.anchor != 1 else set()
-    options = [written(name, value) for name, value in SELDOM.options.items() if name not in own]
+    own = {name for name in ("contrast", "anchor") if getattr(method, name) != 1}  # 1 is the default of both
+    *first, last = [written(name, value) for name, value in SELDOM.options.items() if name not in own]
     return (
         f"{100 * usage.explored_share:.0f} % of the steps explored, where the paper's models explore at 6 to 14 %: "
-        f"words may be doubled, missing or wrong. Try {' and '.join(options)}."
+        f"words may be doubled, missing or wrong. Try {' and '.join(filter(None, (', '.join(first), last)))}."
     )

@@ -17,20 +17,20 @@ class Preset:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-ORDINARY = Preset("ordinary sampling", "cot", "no step explores; no other setting was shown to answer better")
-CLEAN = Preset(
+RECOMMENDED = Preset(
     "SeLaR, clean text",
     "selar",
-    "no push, and half of what is fed is the printed token",
+    "no push, and half of what is fed is the printed token: recommended for instruct models",
     {"contrast": 0, "anchor": 0.5},
 )
 SELDOM = Preset(
-    "SeLaR, few steps",
+    "SeLaR, clean text, few steps",
     "selar",
-    "for a model that is often torn",
-    {"max_share": 0.15, "anchor": 0.5},
+    "the same for a model that is often torn: at most 15 % of the steps explore",
+    {**RECOMMENDED.options, "max_share": 0.15},
 )
 PAPER = Preset("SeLaR, as published", "selar", "the paper's defaults, for models that think at length")
+ORDINARY = Preset("ordinary sampling", "cot", "no step explores; no other setting was shown to answer better")
 
 #: In the order in which a person should try them.
-PRESETS = (ORDINARY, CLEAN, SELDOM, PAPER)
+PRESETS = (RECOMMENDED, SELDOM, PAPER, ORDINARY)

@@ -16,18 +16,20 @@ def usage(explored: int, steps: int) -> Usage:
 def test_the_words() -> None:
     assert advice(sl.Selar(), usage(69, 100)) == (
         "69 % of the steps explored, where the paper's models explore at 6 to 14 %: words may be doubled, missing or "
-        "wrong. Try max_share=0.15 and anchor=0.5."
+        "wrong. Try contrast=0, anchor=0.5 and max_share=0.15."
     )
 
 
 def test_options_are_written_as_the_reader_would() -> None:
     found = advice(sl.Selar(), usage(69, 100), lambda name, value: f"<{name}|{value}>")
-    assert found is not None and found.endswith("wrong. Try <max_share|0.15> and <anchor|0.5>.")
+    assert found is not None and found.endswith("wrong. Try <contrast|0>, <anchor|0.5> and <max_share|0.15>.")
 
 
 @pytest.mark.parametrize("anchor", [0.0, 0.3, 0.5, 0.9])
-def test_an_anchor_that_is_set_is_not_advised(anchor: float) -> None:
+def test_an_option_that_is_set_is_not_advised(anchor: float) -> None:
     found = advice(sl.Selar(anchor=anchor, max_share=0.5), usage(40, 100))
+    assert found is not None and found.endswith("wrong. Try contrast=0 and max_share=0.15.")
+    found = advice(sl.Selar(anchor=anchor, contrast=0.5), usage(40, 100))
     assert found is not None and found.endswith("wrong. Try max_share=0.15.")
 
 

@@ -188,7 +188,11 @@ def test_an_answer_that_explored_often_ends_with_advice_that_can_be_set(typed):
     options = (*OPTIONS, "-n", "30", "--tau", "0.2", "--no-symbol-guard")
     done, asked = typed("one", "/set --max-share 0.15", "two", options=options)
     hints = [line for line in done.err.splitlines() if "of the steps explored" in line]
-    assert len(asked) == 2 and len(hints) == 1 and hints[0].endswith("Try --max-share 0.15 and --anchor 0.5.")
+    assert (
+        len(asked) == 2
+        and len(hints) == 1
+        and hints[0].endswith("Try --contrast 0, --anchor 0.5 and --max-share 0.15.")
+    )
     assert "max_share = 0.15" in done.err
 
 
