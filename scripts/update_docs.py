@@ -5,7 +5,7 @@ usage: python scripts/update_docs.py            write the pages
        python scripts/update_docs.py --check    write nothing; exit code 1 where a page is out of date
 
 Generated text stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. A method without a page is an error.
-The results are those of the studies in docs/results/.
+`results_page.py` makes the parts of docs/RESULTS.md from the studies in docs/results/.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A method and those of its options that differ from its defaults. meaning: one line."""
+    """A method with options. options: only those that differ from the method's defaults. meaning: one line."""
 
     name: str
     method: str

@@ -69,10 +69,10 @@ def model_served(service: Service) -> dict[str, Any]:
 
 
 def _own_defaults(defaults: Defaults) -> dict[str, Any]:
-    """What this server does to requests that do not say otherwise, where it is no usual default."""
-    own = {one.name: getattr(defaults.generation, one.name) for one in described(GenerationConfig)}
-    given = {one.name: own[one.name] for one in described(GenerationConfig) if own[one.name] != one.default}
-    return given | ({} if defaults.thinking is None else {"thinking": defaults.thinking})
+    """The defaults of this server that differ from the usual ones."""
+    own = {one.name: (getattr(defaults.generation, one.name), one.default) for one in described(GenerationConfig)}
+    own["thinking"] = (defaults.thinking, None)
+    return {name: value for name, (value, usual) in own.items() if value != usual}
 
 
 @lru_cache(maxsize=4)

@@ -44,7 +44,7 @@ def other(path: Path, at: int = 3, method: Any = None) -> Path:
 
 
 def token(page: Any, step: int, trace: int = 0) -> Any:
-    """The element of a step, once its block is filled; trace: its place among those of the page."""
+    """Wait for a step's element and return it. trace: the number of its trace on the page, from 0."""
     found = page.wait_for_function(
         """([trace, step]) => {
           const letter = String.fromCharCode(65 + trace);

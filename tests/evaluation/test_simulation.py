@@ -43,6 +43,11 @@ def test_intervals_of_differences_hold_a_known_effect(problems, samples, accurac
     assert found.found > 0.15  # and the effect is found more often than chance would
 
 
+@pytest.mark.parametrize(("rate", "factor", "least"), [(0.00005, 1.0, 0.95), (0.0002, 3.0, 0.9), (0.003, 1.5, 0.9)])
+def test_intervals_of_differences_in_slips_hold_the_truth(rate, factor, least):
+    assert SCRIPT["slips_covered"](200, rate, factor, 300, seed=16) >= least
+
+
 def test_the_smallest_study_errs_on_the_wide_side():
     found = try_out(Setting(30, 1, 0.7), 2000, seed=14, resamples=499)
     assert 0.95 <= found.accuracy_covered <= 0.99

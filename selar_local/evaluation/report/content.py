@@ -16,11 +16,12 @@ from selar_local.evaluation.summary import Summary, sentences, summarise
 from selar_local.evaluation.wording import more_per_thousand, per_thousand, points, rounded, with_interval
 
 _SLIPS = (
-    "Of 1,000 plain English words, LaTeX and code left out. doubled: a word twice in a row. merged: a word that is in "
-    'neither a word list nor the question. missing: two words in a row that want a noun between them, such as "of is". '
-    "The counter misses much; compare methods on the same problems. mismatched: the printed token is not the heaviest "
-    "of what the step fed. Intervals come from the BCa bootstrap over problems, those of a difference over both "
-    f"methods' together; with slips in fewer than {statistics.FEW} problems, from Garwood's for Poisson's distribution."
+    "Slips are counted in plain English words; LaTeX and code do not count. doubled: a word stands twice in a row. "
+    "merged: a word is neither in a word list nor in the question. missing: two words in a row need a noun between "
+    'them, such as "of is". The counter misses many slips, so compare methods on the same problems. mismatched: the '
+    "printed token is not the heaviest one that the step fed. The intervals come from the BCa bootstrap over problems. "
+    "A difference draws the same problems for both methods. If a method has slips in fewer than "
+    f"{statistics.FEW} problems, its interval is Garwood's for a Poisson number."
 )
 _SEVERAL = (
     "At equal tokens, as many as the cheapest method spent on a problem: they buy k answers, and figures between two "
