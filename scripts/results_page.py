@@ -99,7 +99,7 @@ def first_differences() -> tuple[Row, ...]:
 def second_differences() -> list[Row]:
     """The second study's arms, stage 2 first."""
     parts = "stage 2", "stage 2, secondary", "stage 1"
-    return [row for part in parts for one in studies_of(part) for row in rows_of(one, f"{part[:7]}, {one.task}, ")]
+    return [row for part in parts for one in studies_of(part) for row in rows_of(one, f"{part}, {one.task}, ")]
 
 
 def in_short(rows: Iterable[Row]) -> str:

@@ -12,10 +12,9 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from selar_local.errors import SelarError
 from selar_local.server.bridge import Job
 from selar_local.server.chat import chat_response
-from selar_local.server.errors import ApiError, api_error, bad_request
+from selar_local.server.errors import ApiError, bad_request
 from selar_local.server.prompts import prompt_tokens
 from selar_local.server.responses import Answer, json_response, read_body
 from selar_local.server.schemas import ChatRequest, Common, Whole, parse
@@ -54,30 +53,22 @@ class MessagesRequest(CountRequest):
 async def messages(request: Request) -> Response:
     """Answer a conversation."""
     service: Service = request.app.state.service
-    try:
-        body: MessagesRequest = parse(MessagesRequest, await read_body(request, service.config.max_body_bytes))
-        chat = _chat(body)
-        return chat_response(service, chat, lambda answer: _Message(answer, service.model), _PARAMS)
-    except (ApiError, SelarError) as error:
-        return refused_message(error)
+    body: MessagesRequest = parse(MessagesRequest, await read_body(request, service.config.max_body_bytes))
+    return chat_response(service, _chat(body), lambda answer: _Message(answer, service.model), _PARAMS)
 
 
 async def count_tokens(request: Request) -> Response:
     """The number of tokens that the prompt of a conversation has."""
     service: Service = request.app.state.service
-    try:
-        body: CountRequest = parse(CountRequest, await read_body(request, service.config.max_body_bytes))
-        chat = _chat(body)
-        tokens = await asyncio.to_thread(prompt_tokens, service, chat, plan_tools(chat).shown)
-        return json_response({"input_tokens": len(tokens)})
-    except (ApiError, SelarError) as error:
-        return refused_message(error)
+    body: CountRequest = parse(CountRequest, await read_body(request, service.config.max_body_bytes))
+    chat = _chat(body)
+    tokens = await asyncio.to_thread(prompt_tokens, service, chat, plan_tools(chat).shown)
+    return json_response({"input_tokens": len(tokens)})
 
 
-def refused_message(error: ApiError | SelarError) -> Response:
+def refused_message(error: ApiError) -> Response:
     """The answer to a request that is refused or has failed, in this API's form."""
-    known = error if isinstance(error, ApiError) else api_error(error, _PARAMS)
-    return json_response(_failure(known), known.status, known.headers)
+    return json_response(_failure(error), error.status, error.headers)
 
 
 def _failure(error: ApiError) -> dict[str, Any]:
