@@ -12,6 +12,7 @@ import click
 from selar_local.cli.devices import list_devices_option
 from selar_local.cli.display import Display
 from selar_local.cli.grouped_help import GroupedCommand, option
+from selar_local.cli.interrupt import leave_at_once
 from selar_local.cli.options import build, config_options
 from selar_local.config import EngineConfig
 from selar_local.errors import SelarError
@@ -54,6 +55,7 @@ def worker(host: str, port: int, **values: Any) -> int:
     for device in devices:
         display.note(f"{device.name}: {device.description}, {device.memory_free / 2**30:.1f} GiB free")
     display.note(f"serving at {host}:{port}; Ctrl-C ends it")
+    leave_at_once()  # the interpreter's own end would meet the thread in native code
     _wait_for(lambda: rpc.serve(host, port, config.threads or default_threads(), devices))
     return 0
 

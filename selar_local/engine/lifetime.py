@@ -61,6 +61,15 @@ def _parts() -> list[Closable]:
 
 @atexit.register
 def _close_all() -> None:
-    """Free every model before the interpreter goes: llama.cpp's threads must not outlive it."""
-    for part in _parts():
-        part.close()
+    """Free every model before the interpreter goes: llama.cpp's threads must not outlive it.
+
+    Ctrl-C cannot shorten this: a thread in llama.cpp ends the process with SIGABRT once it meets an interpreter that
+    has gone. (The command line has its own Ctrl-C, which needs no end.)
+    """
+    left = _parts()
+    while left:
+        try:
+            left[-1].close()
+            left.pop()
+        except KeyboardInterrupt:
+            continue

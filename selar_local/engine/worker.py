@@ -42,6 +42,7 @@ class Worker:
         self._inbox: SimpleQueue[Sequence | None] = SimpleQueue()  # None wakes the worker up
         self._config = config
         self._process = os.getpid()
+        self._ended = threading.Event()  # for Python 3.11 a thread has ended once Ctrl-C interrupts `Thread.join`
         self._count_lock = threading.Lock()
         self._model_users = 0
         self._model_unused = threading.Condition()
@@ -109,7 +110,8 @@ class Worker:
 
     def alive(self) -> bool:
         """Whether the thread runs."""
-        return self._thread.is_alive()
+        started = self._thread.ident is not None
+        return started and not self._ended.is_set() and os.getpid() == self._process
 
     def step_seconds(self) -> float:
         """How long the present step has taken so far; 0 while there is none."""
@@ -125,7 +127,7 @@ class Worker:
         """`stop`, and wait for the end. Idempotent; callable from any thread."""
         self.stop()
         if self.alive() and threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._ended.wait()
 
     def _count(self, change: int) -> None:
         with self._count_lock:
@@ -142,13 +144,23 @@ class Worker:
 
     def _work(self, path: Path, check_again: bool) -> None:
         try:
+            if self._opened(path, check_again):
+                self._decode()
+        finally:
+            self._ended.set()
+
+    def _opened(self, path: Path, check_again: bool) -> bool:
+        try:
             self._open_model(path, check_again)
         except BaseException as error:
             if hasattr(self, "runtime"):
                 self.runtime.close()
             self._opening.put(error)
-            return
+            return False
         self._opening.put(None)
+        return True
+
+    def _decode(self) -> None:
         try:
             while not self.closed:
                 self._receive()

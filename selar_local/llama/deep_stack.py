@@ -1,12 +1,13 @@
 """Native calls that recurse once for each character, on a thread with a stack for them.
 
 llama.cpp cuts a text by std::regex, which recurses for each character of a match: an unbroken run of 30,000 letters
-overflows a stack of 8 MiB, and 2,000 letters overflow the stack of a
-thread on macOS. The process dies then (llama.cpp #27783).
+overflows a stack of 8 MiB, and 2,000 letters overflow the stack of a thread on macOS. The process dies then
+(llama.cpp #27783).
 """
 
 from __future__ import annotations
 
+import _thread
 import re
 import threading
 from collections.abc import Callable
@@ -36,26 +37,48 @@ def on_deep_stack(text: str, call: Callable[[], T]) -> T:
         return call()
     found: list[T] = []
     failed: list[BaseException] = []
+    ended = threading.Event()
 
     def work() -> None:
         try:
             found.append(call())
         except BaseException as error:
             failed.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=work, name="selar-local tokenizer", daemon=True)
     try:
         if run > LONGEST_RUN:
             raise ValueError
-        with _LOCK:
-            before = threading.stack_size(_BASE + run * _BYTES // 4096 * 4096)
-            try:
-                thread.start()
-            finally:
-                threading.stack_size(before)
+        _start(work, _BASE + run * _BYTES // 4096 * 4096)
     except (RuntimeError, ValueError):
         raise OptionError(f"the text has {run} characters without a break, too many for the tokenizer") from None
-    thread.join()
+    _wait_out(ended)
     if failed:
         raise failed[0]
     return found[0]
+
+
+def _start(work: Callable[[], None], stack: int) -> None:
+    """A thread of `threading` would wait for its start, and Ctrl-C interrupts that."""
+    with _LOCK:
+        before = threading.stack_size(stack)
+        try:
+            _thread.start_new_thread(work, ())
+        finally:
+            threading.stack_size(before)
+
+
+def _wait_out(ended: threading.Event) -> None:
+    """Wait in spite of Ctrl-C: the caller frees what the thread uses. Raises KeyboardInterrupt afterwards.
+
+    `Thread.join` does not serve: for Python 3.11 a thread has ended once Ctrl-C interrupts it.
+    """
+    interrupt: KeyboardInterrupt | None = None
+    while not ended.is_set():
+        try:
+            ended.wait()
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt

@@ -378,3 +378,40 @@ def test_a_closed_engine_is_not_dropped_twice(model):
     del engine
     gc.collect()
     assert gone() is None
+
+
+SLOW_CLOSE = """
+import os, signal, sys, threading, time
+import selar_local as sl
+from selar_local.engine import worker
+
+close = worker.LlamaRuntime.close
+def slowly(runtime):
+    closing.set()
+    time.sleep(0.8)
+    close(runtime)
+    os.write(1, b"freed")
+
+def press():
+    closing.wait()
+    for _ in range(3):
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+closing = threading.Event()
+worker.LlamaRuntime.close = slowly
+engine = sl.load(sys.argv[1], threads=1)
+threading.Thread(target=press, daemon=True).start()
+try:
+    engine.close()
+except KeyboardInterrupt:
+    os.write(1, b"interrupted ")
+assert engine.alive()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent SIGINT alone on Windows")
+def test_an_interrupted_close_is_finished_before_the_interpreter_goes(model):
+    """Else the thread meets an interpreter that has gone, in native code: SIGABRT, sometimes."""
+    done = subprocess.run([sys.executable, "-c", SLOW_CLOSE, model], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted freed", "")

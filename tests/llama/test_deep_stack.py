@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from support.tiny_gguf import tiny_vocabulary
@@ -96,3 +99,19 @@ def test_superbpe_has_the_same_tokens_for_a_run_that_was_cut(tiny):
         tokens = model.tokenize(text, special=False)
         assert tokens == model._tokenize(text, False) and len(tokens) < 2000
     model.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent SIGINT alone on Windows")
+def test_an_interrupt_waits_for_the_native_call():
+    """The caller frees what the call uses."""
+    done: list[str] = []
+
+    def work() -> None:
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        done.append("done")
+
+    with pytest.raises(KeyboardInterrupt):
+        on_deep_stack("w" * 1001, work)
+    assert done == ["done"]
