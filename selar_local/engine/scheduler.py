@@ -81,15 +81,20 @@ class Scheduler:
     def _prefill_some(self) -> None:
         """Decode one chunk of the prompt that waits longest, and of other prompts what fits into a chunk's length.
 
-        Running answers never wait for more than that, or for one batch of prompts that are computed together.
+        Prompts that are computed together may be longer, up to what a batch takes. So may all prompts where most
+        sequences wait for a short one: a step of many answers costs little more than a step of a few. Running answers
+        never wait for more.
         """
-        room = self._runtime.batch_size
         waiting = [s for s in self.running if s.prefilling]
+        short = sum(len(s.pending_prompt) < self._runtime.batch_size for s in waiting)
+        left = self._runtime.largest_batch
+        room = left if 2 * short > len(self.running) else self._runtime.batch_size
         while waiting:
             needed = min(len(waiting[0].pending_prompt), self._runtime.batch_size)
             if needed > room:
                 return
-            together = self._of_equal_length(waiting, self._runtime.largest_batch // needed)
+            together = self._of_equal_length(waiting, left // needed)
+            left -= needed * len(together)
             room -= needed * len(together)
             waiting = [s for s in waiting if s not in together]
             self._prefill(together)

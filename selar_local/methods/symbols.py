@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import string
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from selar_local.methods.base import Vocabulary
 
@@ -25,6 +26,16 @@ _COMMANDS: Final = """
 SYMBOLS: Final[tuple[str, ...]] = (*_PLAIN, *("\\" + command for command in _COMMANDS.split()))
 
 
+_known: WeakKeyDictionary[Vocabulary, frozenset[int]] = WeakKeyDictionary()
+
+
 def symbol_ids(vocabulary: Vocabulary) -> frozenset[int]:
-    """All ids that occur in the encodings of `SYMBOLS`, each encoded alone."""
-    return frozenset(token for symbol in SYMBOLS for token in vocabulary.encode(symbol))
+    """All ids that occur in the encodings of `SYMBOLS`, each encoded alone.
+
+    They are looked for once: 190 calls of a tokenizer for each request would slow down requests that come together.
+    """
+    found = _known.get(vocabulary)
+    if found is None:
+        found = frozenset(token for symbol in SYMBOLS for token in vocabulary.encode(symbol))
+        _known[vocabulary] = found
+    return found

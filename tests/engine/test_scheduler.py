@@ -88,13 +88,41 @@ def test_all_running_sequences_share_one_batch_and_join_and_leave():
 
 
 def test_short_prompts_are_read_together_up_to_a_chunk():
-    runtime = ScriptedRuntime({2: [10] * 8, 3: [11] * 8, 4: [12] * 8}, batch_size=4)
-    loop = Scheduler(runtime, 3)
-    loop.waiting.extend([request([2]), request([3] * 3), request([4] * 2)])
+    runtime = ScriptedRuntime({key: [10] * 8 for key in range(2, 8)}, batch_size=4)
+    loop = Scheduler(runtime, 6)
+    loop.waiting.extend(request([key]) for key in (2, 3, 4))
+    loop.step()
+    runtime.calls.clear()
+    loop.waiting.extend([request([5]), request([6] * 3), request([7] * 2)])
     loop.step()
     assert [call[0] for call in runtime.calls] == ["prefill", "prefill", "step"]  # the third is beyond a chunk
     loop.step()
     assert [call[0] for call in runtime.calls[3:]] == ["prefill", "step"]
+
+
+def test_where_most_wait_for_a_short_prompt_all_that_a_batch_takes_is_read():
+    runtime = ScriptedRuntime({key: [10] * 8 for key in range(2, 8)}, batch_size=4)  # a batch takes 8 tokens
+    loop = Scheduler(runtime, 6)
+    loop.waiting.extend([request([2]), request([3])])
+    loop.step()
+    runtime.calls.clear()
+    loop.waiting.extend([request([4] * 3), request([5] * 2), request([6] * 3), request([7] * 2)])
+    loop.step()
+    assert [call[1:] for call in runtime.calls if call[0] == "prefill"] == [(4, 0, 3), (6, 0, 3), (5, 0, 2)]
+    assert runtime.calls[-1][0] == "step"
+    loop.step()
+    assert runtime.calls[-2] == ("prefill", 7, 0, 2)
+
+
+def test_most_have_to_wait_for_a_short_prompt():
+    runtime = ScriptedRuntime({key: [10] * 8 for key in range(2, 6)}, batch_size=4)
+    loop = Scheduler(runtime, 4)
+    loop.waiting.append(request([2]))
+    loop.step()
+    runtime.calls.clear()
+    loop.waiting.extend(request([key] * 9) for key in (3, 4, 5))
+    loop.step()
+    assert [call[0] for call in runtime.calls] == ["prefill", "step"]  # one chunk of a long one, as ever
 
 
 def test_prompts_of_one_length_share_a_batch_where_more_than_three_are_under_way():

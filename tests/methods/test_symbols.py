@@ -57,3 +57,16 @@ def test_an_empty_encoding_guards_nothing() -> None:
             return []
 
     assert symbol_ids(Nothing()) == frozenset()
+
+
+def test_the_tokenizer_is_asked_once_for_each_vocabulary() -> None:
+    class Counting:
+        asked = 0
+
+        def encode(self, text: str) -> list[int]:
+            self.asked += 1
+            return [len(text)]
+
+    one, other = Counting(), Counting()
+    assert symbol_ids(one) == symbol_ids(one) == symbol_ids(other)
+    assert one.asked == other.asked == len(SYMBOLS)
