@@ -86,6 +86,8 @@ class Scheduler:
         never wait for more.
         """
         waiting = [s for s in self.running if s.prefilling]
+        if not waiting:
+            return
         short = sum(len(s.pending_prompt) < self._runtime.batch_size for s in waiting)
         left = self._runtime.largest_batch
         room = left if 2 * short > len(self.running) else self._runtime.batch_size
