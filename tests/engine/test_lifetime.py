@@ -385,21 +385,24 @@ import os, signal, sys, threading, time
 import selar_local as sl
 from selar_local.engine import worker
 
-close = worker.LlamaRuntime.close
-def slowly(runtime):
-    closing.set()
-    time.sleep(0.8)
-    close(runtime)
+waits, over = threading.Semaphore(0), threading.Event()
+free, close = worker.LlamaRuntime.close, worker.Worker.close
+def freed(runtime):
+    over.wait()
+    free(runtime)
     os.write(1, b"freed")
-
+def closed(part):
+    waits.release()
+    close(part)
 def press():
-    closing.wait()
     for _ in range(3):
+        waits.acquire()
         time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.5)
+    over.set()
 
-closing = threading.Event()
-worker.LlamaRuntime.close = slowly
+worker.LlamaRuntime.close, worker.Worker.close = freed, closed
 engine = sl.load(sys.argv[1], threads=1)
 threading.Thread(target=press, daemon=True).start()
 try:
