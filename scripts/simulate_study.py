@@ -15,8 +15,8 @@ Without an effect all tests are inside (4.0 to 5.3 % in 40,000 repetitions).
     python scripts/simulate_study.py --slips [--repetitions 300]
 
 The same for the interval of a difference in slips. A problem has 80 to 300 words; its slips are Poisson's, and hard
-problems have more of them with both methods. 91 to 100 % of the intervals hold the truth (300 repetitions): those of
-rare slips are too wide, others a little too short.
+problems have more of them with both methods. With 300 repetitions, 91 to 100 % of the intervals contain the true
+difference. The intervals are too wide where slips are rare, and a little too short elsewhere.
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ def _parts() -> list[Closable]:
 def _close_all() -> None:
     """Free every model before the interpreter goes: llama.cpp's threads must not outlive it.
 
-    Ctrl-C cannot shorten this: a thread in llama.cpp ends the process with SIGABRT once it meets an interpreter that
-    has gone. (The command line has its own Ctrl-C, which needs no end.)
+    Ctrl-C does not shorten this: a thread that comes back from llama.cpp to an interpreter that has ended stops the
+    process with SIGABRT. (On the command line Ctrl-C ends the whole process at once.)
     """
     left = _parts()
     while left:

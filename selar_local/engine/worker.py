@@ -55,8 +55,8 @@ class Worker:
 
     def open(self, on_progress: Callable[[float], None] | None) -> None:
         """Begin, and wait until the model is open. Ctrl-C, or an error of `on_progress`, gives the load up."""
-        self._thread.start()
         try:
+            self._thread.start()
             while (share := self._next_progress()) is not None:
                 if on_progress is not None:
                     on_progress(share)

@@ -32,7 +32,7 @@ _known: WeakKeyDictionary[Vocabulary, frozenset[int]] = WeakKeyDictionary()
 def symbol_ids(vocabulary: Vocabulary) -> frozenset[int]:
     """All ids that occur in the encodings of `SYMBOLS`, each encoded alone.
 
-    They are looked for once: 190 calls of a tokenizer for each request would slow down requests that come together.
+    The vocabulary is asked once: 190 calls of a tokenizer for each request slow down requests that come together.
     """
     found = _known.get(vocabulary)
     if found is None:
